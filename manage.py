@@ -1,0 +1,37 @@
+#!/usr/bin/env python
+"""Django's command line. A development checkout (DEBUG on, no DATABASE_URL) runs it on the embedded PostgreSQL."""
+
+import os
+import signal
+import sys
+
+import psycopg
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import execute_from_command_line
+
+from lockngen import environment
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lockngen.settings")
+    # SIGTERM ends Python at once; as an exception it lets the embedded server be stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    with environment.development_database() as address:
+        from lockngen import settings  # noqa: F401  says what is missing in one line, before Django's traceback
+
+        if address and "migrate" not in sys.argv and is_empty(address):
+            execute_from_command_line([sys.argv[0], "migrate", "--verbosity=0"])
+        execute_from_command_line(sys.argv)
+
+
+def is_empty(address: str) -> bool:
+    """Whether nobody has migrated this database yet: a new embedded one gets its tables at the first command."""
+    with psycopg.connect(address) as connection:
+        return connection.execute("SELECT to_regclass('django_migrations') IS NULL").fetchone()[0]
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ImproperlyConfigured as error:
+        sys.exit(str(error))
