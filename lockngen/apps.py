@@ -1,0 +1,9 @@
+from django.apps import AppConfig
+
+
+class LockNGenConfig(AppConfig):
+    name = "lockngen"
+    verbose_name = "LockN Gen"
+
+    def ready(self) -> None:
+        from lockngen import checks  # noqa: F401  registers the system checks

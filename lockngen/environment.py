@@ -1,0 +1,124 @@
+"""The one reader of `.env` and the environment: what the environment says wins, an empty value counts as unset.
+
+Every reader raises ImproperlyConfigured with one line that names the variable and what it takes.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+TRUE = {"1", "on", "true", "yes"}
+FALSE = {"0", "off", "false", "no"}
+
+T = TypeVar("T")
+
+try:
+    environ.Env.read_env(BASE_DIR / ".env")
+except OSError as error:
+    raise SystemExit(f"{error.filename} can't be read: {error.strerror}. Change its owner or remove it.") from None
+
+
+def text(name: str, default: str = "") -> str:
+    return os.environ.get(name, "").strip() or default
+
+
+def flag(name: str, default: bool = False) -> bool:
+    return _parse(name, default, _flag, "on or off")
+
+
+def integer(name: str, default: int, minimum: int = 0) -> int:
+    return _parse(name, default, _at_least(int, minimum), f"a whole number from {minimum} up")
+
+
+def seconds(name: str, default: float, minimum: float = 0) -> float:
+    return _parse(name, default, _at_least(float, minimum), f"a number of seconds from {minimum:g} up")
+
+
+def items(name: str, default: str = "") -> list[str]:
+    """A list separated by commas."""
+    return [item.strip() for item in text(name, default).split(",") if item.strip()]
+
+
+def url(name: str) -> str:
+    """An http(s) address without its trailing slash, empty where there is none."""
+    value = text(name).rstrip("/")
+    if value and not re.fullmatch(r"https?://[^/\s?#]+[^\s?#]*", value):
+        raise ImproperlyConfigured(f"{name} is {value!r}: it takes an address such as https://images.example.org.")
+    return value
+
+
+def required(name: str, remedy: str) -> str:
+    value = text(name)
+    if not value:
+        raise ImproperlyConfigured(f"{name} is not set: {remedy}")
+    return value
+
+
+def database(name: str = "DATABASE_URL") -> dict[str, Any]:
+    """Django's settings of the database that a URL `postgres://user:password@host:port/name` names."""
+    address = required(
+        name, "set it to postgres://user:password@host:5432/name, or DEBUG=on to use the embedded PostgreSQL."
+    )
+    try:
+        parsed = environ.Env.db_url_config(address)
+    except Exception:
+        parsed = {}
+    # The value holds a password, so the message doesn't repeat it.
+    if parsed.get("ENGINE") != "django.db.backends.postgresql" or not parsed.get("NAME"):
+        raise ImproperlyConfigured(f"{name} can't be read: it takes postgres://user:password@host:5432/name.")
+    return parsed
+
+
+def data_folder() -> Path:
+    """LOCKNGEN_DATA: where the embedded PostgreSQL and, by default, the images live."""
+    return (BASE_DIR / text("LOCKNGEN_DATA", ".data")).absolute()
+
+
+@contextmanager
+def development_database() -> Iterator[str | None]:
+    """The embedded PostgreSQL as DATABASE_URL while this lasts, where there is none and DEBUG is on."""
+    if text("DATABASE_URL") or not flag("DEBUG"):
+        yield None
+        return
+    from lockngen import embedded  # production has no need of it
+
+    try:
+        with embedded.running(data_folder()) as address:
+            os.environ["DATABASE_URL"] = address
+            yield address
+    except embedded.EmbeddedError as error:
+        raise ImproperlyConfigured(str(error)) from None
+
+
+def _parse(name: str, default: T, parse: Callable[[str], T], takes: str) -> T:
+    value = text(name)
+    if not value:
+        return default
+    try:
+        return parse(value)
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} is {value!r}: it takes {takes}.") from None
+
+
+def _flag(value: str) -> bool:
+    if value.lower() not in TRUE | FALSE:
+        raise ValueError(value)
+    return value.lower() in TRUE
+
+
+def _at_least(number: Callable[[str], Any], minimum: float) -> Callable[[str], Any]:
+    def parse(value: str) -> Any:
+        parsed = number(value)
+        # Written so that NaN, which compares false with everything, is refused.
+        if not minimum <= parsed < float("inf"):
+            raise ValueError(value)
+        return parsed
+
+    return parse

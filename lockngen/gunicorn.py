@@ -1,0 +1,28 @@
+"""gunicorn's settings: `gunicorn -c lockngen/gunicorn.py lockngen.wsgi`. Times are seconds."""
+
+import os
+import sys
+
+from django.core.exceptions import ImproperlyConfigured
+
+try:
+    from lockngen import environment as env
+    from lockngen import settings  # noqa: F401  says what is missing in one line, before a worker's traceback
+
+    bind = f"{env.text('BIND', '127.0.0.1')}:{env.integer('PORT', 8000, minimum=1)}"
+    workers = env.integer("WEB_WORKERS", 2, minimum=1)
+    threads = env.integer("WEB_THREADS", 4, minimum=1)
+    forwarded_allow_ips = ",".join(env.items("TRUSTED_PROXIES", "127.0.0.1,::1"))
+except ImproperlyConfigured as error:
+    sys.exit(str(error))
+
+worker_class = "gthread"
+reuse_port = True  # behind one shared socket all keep-alive connections can end up with a single worker
+timeout = 30
+graceful_timeout = 30
+keepalive = 75  # longer than common load balancers keep an idle connection, so that they end it, not we
+max_requests = 50_000  # a leak in a library stays small
+max_requests_jitter = 5_000
+control_socket_disable = True
+# A heartbeat must not wait for a disk.
+worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108  memory, not a shared folder

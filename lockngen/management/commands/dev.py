@@ -1,0 +1,164 @@
+"""The whole of LockN Gen on one machine, for development: `bin/dev`."""
+
+import ctypes
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from io import StringIO
+from pathlib import Path
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
+from django.utils import timezone
+from procrastinate.contrib.django.models import ProcrastinateWorker
+
+from lockngen import environment as env
+
+READY_TIMEOUT = 60  # seconds for the web and the worker to answer
+RESTART_PAUSE = 1  # seconds before a process that ended by itself is started again
+STOP_TIMEOUT = settings.RENDER_GRACE + 10  # seconds for a process to end by itself before it is killed
+PARENT_DEATH_SIGNAL = 1  # prctl(2)'s PR_SET_PDEATHSIG
+LIBC = ctypes.CDLL(None)  # loaded here, as a forked child should do as little as possible
+
+
+class Command(BaseCommand):
+    help = "Run everything on this machine: database, migrations, web and one worker. Ctrl-C stops all of it."
+
+    def handle(self, **options) -> None:
+        self.children: dict[str, subprocess.Popen] = {}
+        self.port = env.integer("PORT", 8000, minimum=1)
+        lock = hold_data_folder(env.data_folder())
+        refuse_taken_port(self.port)
+        signal.signal(signal.SIGINT, stop)
+        signal.signal(signal.SIGTERM, stop)
+        try:
+            self.run()
+        except Stopped:
+            self.stderr.write("Stopping …")
+        finally:
+            self.end_children()
+            lock.close()
+
+    def run(self) -> None:
+        self.stderr.write("Migrating …")
+        call_command("migrate", verbosity=0, interactive=False)
+        token = self.development_token()
+        started_at = timezone.now()
+        for name in self.programs():
+            self.start(name)
+        self.wait_until_ready(started_at)
+        self.greet(token)
+        self.supervise()
+
+    def programs(self) -> dict[str, list[str]]:
+        gunicorn = [sys.executable, "-m", "gunicorn", "-c", "lockngen/gunicorn.py", "lockngen.wsgi"]
+        return {"web": gunicorn, "worker": [sys.executable, "manage.py", "procrastinate", "worker"]}
+
+    def development_token(self) -> str | None:
+        if not settings.DEBUG:
+            return None
+        printed = StringIO()
+        call_command("apikey", "ensure-development", stdout=printed)
+        return printed.getvalue().strip()
+
+    def start(self, name: str) -> None:
+        # A session of its own: Ctrl-C reaches this process, which ends the others in order.
+        self.children[name] = subprocess.Popen(
+            self.programs()[name], cwd=settings.BASE_DIR, start_new_session=True, preexec_fn=die_with_parent
+        )
+
+    def wait_until_ready(self, started_at) -> None:
+        deadline = time.monotonic() + READY_TIMEOUT
+        while not (self.web_answers() and worker_is_registered(started_at)):
+            for name, child in self.children.items():
+                if child.poll() is not None:
+                    raise CommandError(f"The {name} ended with code {child.returncode}: the lines above say why.")
+            if time.monotonic() > deadline:
+                raise CommandError(f"Not ready after {READY_TIMEOUT} seconds: the lines above may say why.")
+            time.sleep(0.1)
+        connection.close()
+
+    def web_answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/ht/", timeout=5) as answer:
+                return answer.status == 200
+        except (OSError, urllib.error.URLError):
+            return False
+
+    def greet(self, token: str | None) -> None:
+        address = f"http://127.0.0.1:{self.port}"
+        self.stdout.write(f"Ready: {address}")
+        if token:
+            self.stdout.write(f"Development key: {token}")
+        self.stdout.write(
+            f"Try it: curl {address}/api/v1/generations -H 'Authorization: Bearer {token or '$TOKEN'}'"
+            """ -H 'Content-Type: application/json' -d '{"prompt": "a lighthouse at dusk"}'"""
+        )
+        self.stdout.flush()
+
+    def supervise(self) -> None:
+        while True:
+            for name, child in self.children.items():
+                if child.poll() is not None:
+                    self.stderr.write(f"The {name} ended with code {child.returncode}; it is started again.")
+                    time.sleep(RESTART_PAUSE)
+                    self.start(name)
+            time.sleep(0.5)
+
+    def end_children(self) -> None:
+        # A second Ctrl-C must not interrupt the end.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for child in self.children.values():
+            child.terminate()
+        deadline = time.monotonic() + STOP_TIMEOUT
+        for child in self.children.values():
+            try:
+                child.wait(max(0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+
+class Stopped(Exception):
+    """Ctrl-C or SIGTERM."""
+
+
+def stop(*_) -> None:
+    raise Stopped
+
+
+def hold_data_folder(folder: Path):
+    """An open lock on the data folder, so that two of us never share it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = open(folder / "dev.lock", "w")  # noqa: SIM115  held until the end
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise CommandError(f"LockN Gen already runs on {folder}: stop it, or set LOCKNGEN_DATA to another folder.") from None
+    return lock
+
+
+def refuse_taken_port(port: int) -> None:
+    # Web processes share their port (SO_REUSEPORT), so binding it would not tell.
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise CommandError(f"Port {port} is taken: stop what listens there, or set PORT to another one.")
+
+
+def worker_is_registered(started_at) -> bool:
+    return ProcrastinateWorker.objects.filter(last_heartbeat__gte=started_at).exists()
+
+
+def die_with_parent() -> None:
+    """In a child of ours: end when the parent is killed, where the system offers that (Linux)."""
+    if sys.platform == "linux":
+        LIBC.prctl(PARENT_DEATH_SIGNAL, signal.SIGTERM)

@@ -1,0 +1,153 @@
+"""Errors of the API as problem documents (RFC 9457), made here and nowhere else."""
+
+import logging
+from http import HTTPStatus
+
+import psycopg
+from django.conf import settings
+from django.core.exceptions import DisallowedHost
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from ninja import NinjaAPI, Schema
+from ninja.errors import AuthenticationError, HttpError, ValidationError
+from procrastinate.exceptions import ConnectorException
+
+logger = logging.getLogger(__name__)
+
+CONTENT_TYPE = "application/problem+json"
+RETRY_AFTER = 2  # seconds; about how long a restart of the database takes
+DETAILS = {
+    400: "The request can't be read.",
+    401: "A valid API key is needed: send it as 'Authorization: Bearer <token>'.",
+    404: "There is nothing at this address.",
+    405: "This address doesn't take this method.",
+    411: "A body needs a Content-Length; it can't be sent in chunks.",
+    413: "The body is larger than {limit} bytes.",
+    500: "Something went wrong here. It was logged.",
+    503: "The database can't be reached at the moment. Try again.",
+}
+
+
+class ProblemDocument(Schema):
+    """What every error looks like."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[dict[str, str]] | None = None
+
+
+class Problem(Exception):
+    """An error that a view answers with."""
+
+    def __init__(self, status: int, detail: str):
+        super().__init__(detail)
+        self.status, self.detail = status, detail
+
+
+def response(status: int, detail: str = "", headers: dict[str, str] | None = None, **members) -> HttpResponse:
+    """A problem document. Without a detail it says what its status generally means."""
+    title = HTTPStatus(status).phrase
+    general = DETAILS.get(status, f"{title}.").format(limit=settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail or general, **members}
+    answer = JsonResponse(body, status=status, content_type=CONTENT_TYPE, headers=headers)
+    answer["Content-Length"] = len(answer.content)  # some answers leave before the middleware that adds it
+    return answer
+
+
+def unavailable() -> HttpResponse:
+    return response(503, headers={"Retry-After": str(RETRY_AFTER)})
+
+
+class ProblemAPI(NinjaAPI):
+    """An API whose every error is a problem document, and says so in its OpenAPI description."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.add_exception_handler(Problem, lambda request, error: response(error.status, error.detail))
+        self.add_exception_handler(HttpError, _http_error)
+        self.add_exception_handler(ValidationError, _invalid)
+        self.add_exception_handler(Http404, lambda request, error: response(404, str(error)))
+        self.add_exception_handler(Exception, _unexpected)
+        for error in (OperationalError, InterfaceError, psycopg.OperationalError):
+            self.add_exception_handler(error, _database_away)
+        # The queue wraps what the database said.
+        self.add_exception_handler(ConnectorException, self._unwrapped)
+
+    def get_openapi_schema(self, **options):
+        schema = super().get_openapi_schema(**options)
+        operations = [operation for path in schema["paths"].values() for operation in path.values()]
+        for status, answer in [item for operation in operations for item in operation["responses"].items()]:
+            if int(status) >= 400 and "application/json" in answer.get("content", {}):
+                answer["content"] = {CONTENT_TYPE: answer["content"]["application/json"]}
+        return schema
+
+    def _unwrapped(self, request: HttpRequest, error: Exception) -> HttpResponse:
+        return self.on_exception(request, error.__cause__) if error.__cause__ else _unexpected(request, error)
+
+
+class ApiProblemsMiddleware:
+    """Gives whatever goes wrong under /api/ the one error shape, with DEBUG on and off.
+
+    Django and gunicorn answer unknown addresses, wrong methods, bad hosts and oversized bodies in shapes of their own,
+    some of them before any view is found.
+    """
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if not (request.path + "/").startswith("/api/"):
+            return self.get_response(request)
+        answer = _refusal(request) or self.get_response(request)
+        if answer.status_code < 400 or answer["Content-Type"] == CONTENT_TYPE:
+            return answer
+        allow = {"Allow": answer["Allow"]} if answer.has_header("Allow") else None
+        return response(answer.status_code, headers=allow)
+
+
+def _refusal(request: HttpRequest) -> HttpResponse | None:
+    """The answer to a request that isn't worth reading, if it is one."""
+    try:
+        request.get_host()
+    except DisallowedHost:
+        return response(400, "The Host header names no host of this service: ALLOWED_HOSTS lists them.")
+    # Django takes a body without a length for an empty one.
+    if "HTTP_TRANSFER_ENCODING" in request.META:
+        return response(411)
+    length = request.META.get("CONTENT_LENGTH") or "0"
+    if not (length.isascii() and length.isdigit()):
+        return response(400, "Content-Length is not a number.")
+    if int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+        return response(413)
+    return None
+
+
+def _http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
+    if isinstance(error, AuthenticationError):
+        return response(401, headers={"WWW-Authenticate": "Bearer"})
+    return response(error.status_code, "The body is not valid JSON." if error.status_code == 400 else str(error))
+
+
+def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
+    errors = [
+        {"field": _field(item["loc"]), "detail": item["msg"].removeprefix("Value error, ")} for item in error.errors
+    ]
+    detail = "; ".join(f"{item['field']}: {item['detail']}" for item in errors)
+    return response(422, detail, errors=errors)
+
+
+def _field(location: tuple) -> str:
+    """The name a client knows, from a location such as ("body", "data", "width")."""
+    return ".".join(str(part) for part in location[2:]) or ".".join(str(part) for part in location[1:]) or "body"
+
+
+def _database_away(request: HttpRequest, error: Exception) -> HttpResponse:
+    logger.warning("%s %s: the database can't be reached: %s", request.method, request.path, error)
+    return unavailable()
+
+
+def _unexpected(request: HttpRequest, error: Exception) -> HttpResponse:
+    logger.error("%s %s failed", request.method, request.path, exc_info=error)
+    return response(500)

@@ -1,0 +1,155 @@
+"""Settings, read from the environment alone. docs/configuration.md explains each of them."""
+
+from lockngen import environment as env
+
+BASE_DIR = env.BASE_DIR
+
+DEBUG = env.flag("DEBUG")
+SECRET_KEY = env.required("SECRET_KEY", "set it to 50 or more random characters and keep it secret.")
+SECRET_KEY_FALLBACKS = env.items("SECRET_KEY_FALLBACKS")
+ALLOWED_HOSTS = env.items("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+CSRF_TRUSTED_ORIGINS = env.items("CSRF_TRUSTED_ORIGINS")
+PUBLIC_URL = env.url("PUBLIC_URL")
+HEALTH_TOKEN = env.text("HEALTH_TOKEN")
+
+# Cookies travel over TLS only where the public address says that there is TLS.
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PUBLIC_URL.startswith("https://")
+SECURE_HSTS_SECONDS = 31_536_000 if PUBLIC_URL.startswith("https://") else 0
+
+INSTALLED_APPS = [
+    "lockngen",
+    "apikeys",
+    "generations",
+    "procrastinate.contrib.django",
+    "ninja",  # serves the documentation page's assets from here, not from a CDN
+    "health_check",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+]
+
+MIDDLEWARE = [
+    "lockngen.health.LivenessMiddleware",  # first: it answers before the host check and without a database
+    "lockngen.problems.ApiProblemsMiddleware",  # around all that can fail, so that the API has one error shape
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "lockngen.urls"
+WSGI_APPLICATION = "lockngen.wsgi.application"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024  # bytes; the API answers 413 beyond it
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# Database. Times are seconds here and in the environment; PostgreSQL's options take milliseconds.
+DB_POOL_MIN_SIZE = env.integer("DB_POOL_MIN_SIZE", 1)
+DB_POOL_MAX_SIZE = env.integer("DB_POOL_MAX_SIZE", 4, minimum=1)
+DB_POOL_TIMEOUT = env.seconds("DB_POOL_TIMEOUT", 5, minimum=0.1)
+DB_CONNECT_TIMEOUT = env.integer("DB_CONNECT_TIMEOUT", 5, minimum=2)
+DB_STATEMENT_TIMEOUT = env.seconds("DB_STATEMENT_TIMEOUT", 30)
+DB_LOCK_TIMEOUT = env.seconds("DB_LOCK_TIMEOUT", 10)
+DB_IDLE_IN_TRANSACTION_TIMEOUT = env.seconds("DB_IDLE_IN_TRANSACTION_TIMEOUT", 60)
+
+_database = env.database()
+DATABASES = {
+    "default": {
+        **_database,
+        "CONN_MAX_AGE": 0,  # connections belong to the pool, not to threads
+        "CONN_HEALTH_CHECKS": True,  # the pool checks a connection when it hands it out
+        "OPTIONS": {
+            **_database.get("OPTIONS", {}),
+            "pool": {
+                "min_size": DB_POOL_MIN_SIZE,
+                "max_size": DB_POOL_MAX_SIZE,
+                "timeout": DB_POOL_TIMEOUT,
+                # After this long without a server the pool stops backing off and starts anew at the next request.
+                "reconnect_timeout": 3,
+            },
+            "connect_timeout": DB_CONNECT_TIMEOUT,
+            "application_name": "lockngen",
+            "options": (
+                f"-c statement_timeout={DB_STATEMENT_TIMEOUT * 1000:.0f}"
+                f" -c lock_timeout={DB_LOCK_TIMEOUT * 1000:.0f}"
+                f" -c idle_in_transaction_session_timeout={DB_IDLE_IN_TRANSACTION_TIMEOUT * 1000:.0f}"
+            ),
+        },
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# Rendering
+RENDERER_URL = env.text("RENDERER_URL", "sketch:")
+RENDER_MAX_ATTEMPTS = env.integer("RENDER_MAX_ATTEMPTS", 3, minimum=1)
+RENDER_TIMEOUT = env.seconds("RENDER_TIMEOUT", 600, minimum=1)
+RENDER_GRACE = env.seconds("RENDER_GRACE", 8)
+PROCRASTINATE_WORKER_DEFAULTS = {
+    "concurrency": env.integer("WORKER_CONCURRENCY", 2, minimum=1),
+    "shutdown_graceful_timeout": RENDER_GRACE,
+}
+
+# Files
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "static"
+MEDIA_ROOT = BASE_DIR / env.text("MEDIA_ROOT", str(env.data_folder() / "images"))
+WHITENOISE_USE_FINDERS = DEBUG  # a development checkout needs no collectstatic
+STORAGES = {
+    "default": {"BACKEND": "lockngen.storage.DurableFileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_I18N = False
+USE_TZ = True
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": "INFO"},
+    "loggers": {
+        # Django's own handlers would print each line a second time.
+        "django": {"handlers": [], "propagate": True},
+        "django.server": {"handlers": [], "propagate": True},
+        # Of the queue, what happens to jobs; not that tasks are registered, which every command would say.
+        "procrastinate": {"level": "WARNING"},
+        "procrastinate.worker": {"level": "INFO"},
+    },
+}

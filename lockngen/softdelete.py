@@ -1,0 +1,100 @@
+"""Soft delete: a deleted row is hidden, not gone, until somebody says `hard_delete`.
+
+`objects` sees live rows and `all_objects` sees all of them. Reverse relations and `get_object_or_404` go through
+`objects`, so they hide deleted rows as well; a forward foreign key still reaches its deleted parent.
+
+What is unique is unique among all rows (a deleted secret must not come to life again) unless the constraint says
+`condition=LIVE`; then a deleted row frees its value, and `restore` raises IntegrityError where it has been taken since.
+A soft delete is an UPDATE: it sends no delete signals and cascades nowhere.
+"""
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+LIVE = Q(is_deleted=False)
+
+
+class SoftDeleteQuerySet(models.QuerySet):
+    def live(self):
+        return self.filter(LIVE)
+
+    def deleted(self):
+        return self.filter(is_deleted=True)
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Hide the live rows and return, as Django does, how many of each model that were."""
+        return self._counted(self.live().update(is_deleted=True, deleted_at=Now()))
+
+    # As in Django: `Model.objects.delete()` is too easily written by mistake.
+    delete.alters_data = True
+    delete.queryset_only = True
+
+    def restore(self) -> int:
+        """Show the deleted rows again and return how many that were."""
+        return self.deleted().update(is_deleted=False, deleted_at=None)
+
+    restore.alters_data = True
+    restore.queryset_only = True
+
+    def hard_delete(self) -> tuple[int, dict[str, int]]:
+        """Remove the rows for good, by Django's own delete and its rules for what refers to them."""
+        return super().delete()
+
+    hard_delete.alters_data = True
+    hard_delete.queryset_only = True
+
+    def _counted(self, count: int) -> tuple[int, dict[str, int]]:
+        return count, {self.model._meta.label: count} if count else {}
+
+
+class LiveManager(models.Manager):
+    """Sees live rows. Make a model's manager of it with `LiveManager.from_queryset(ItsQuerySet)()`."""
+
+    def get_queryset(self):
+        return super().get_queryset().live()
+
+
+class SoftDeleteModel(models.Model):
+    is_deleted = models.BooleanField(default=False, db_default=False, editable=False)
+    deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = LiveManager.from_queryset(SoftDeleteQuerySet)()
+    all_objects = models.Manager.from_queryset(SoftDeleteQuerySet)()
+
+    class Meta:
+        abstract = True
+
+    def delete(self, using: str | None = None, keep_parents: bool = False) -> tuple[int, dict[str, int]]:
+        counted = self._row(using).delete()
+        self._read_back()
+        return counted
+
+    delete.alters_data = True
+
+    def restore(self) -> bool:
+        restored = bool(self._row().restore())
+        self._read_back()
+        return restored
+
+    restore.alters_data = True
+
+    def hard_delete(self, using: str | None = None, keep_parents: bool = False) -> tuple[int, dict[str, int]]:
+        return super().delete(using=using, keep_parents=keep_parents)
+
+    hard_delete.alters_data = True
+
+    def _row(self, using: str | None = None) -> SoftDeleteQuerySet:
+        return type(self).all_objects.using(using or self._state.db).filter(pk=self.pk)
+
+    def _read_back(self) -> None:
+        """Take over what the database now says: its clock dates a change, and another process may have won."""
+        self.refresh_from_db(fields=[field.attname for field in self._meta.concrete_fields if not field.primary_key])
+
+
+def deletion_is_dated(name: str) -> models.CheckConstraint:
+    """The rule that `deleted_at` is set in deleted rows and in no other."""
+    return models.CheckConstraint(
+        name=name,
+        condition=Q(is_deleted=True, deleted_at__isnull=False) | Q(is_deleted=False, deleted_at__isnull=True),
+    )

@@ -1,0 +1,30 @@
+from django.contrib import admin
+from django.urls import path
+from django.views.generic import RedirectView, TemplateView
+from ninja.openapi.docs import Swagger
+
+from lockngen import __version__
+from lockngen.health import ReadinessView
+from lockngen.problems import ProblemAPI
+
+api = ProblemAPI(
+    title="LockN Gen",
+    version=__version__,
+    description="Image generation with a memory: what is accepted is stored, and what is stored gets rendered.",
+    # Swagger's validator would send the address of this service to a third party.
+    docs=Swagger(settings={"validatorUrl": None, "persistAuthorization": True}),
+)
+api.add_router("/generations", "generations.api.router")
+api.add_router("/key", "apikeys.api.router")
+
+admin.site.site_header = admin.site.site_title = "LockN Gen"
+admin.site.index_title = "Administration"
+admin.site.enable_nav_sidebar = False  # the lists need its width
+
+urlpatterns = [
+    path("", TemplateView.as_view(template_name="lockngen/index.html", extra_context={"version": __version__})),
+    path("favicon.ico", RedirectView.as_view(url="/static/lockngen/icon.svg")),
+    path("api/v1/", api.urls),
+    path("ht/", ReadinessView.as_view(), name="ht"),
+    path("admin/", admin.site.urls),
+]
