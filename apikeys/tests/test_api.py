@@ -1,0 +1,45 @@
+import pytest
+from django.test import Client
+
+from apikeys import tokens
+from apikeys.tests.test_models import UNUSABLE
+
+
+def ask(authorization: str | None):
+    return Client().get("/api/v1/key", headers={"Authorization": authorization} if authorization else {})
+
+
+def test_key__shows_what_the_client_may_know(make_key, client_of):
+    key = make_key(name="Ann", rate_limit=7)
+
+    answer = client_of(key).get("/api/v1/key")
+
+    assert answer.status_code == 200
+    assert answer.json() == {"name": "Ann", "prefix": key.prefix, "limit": 7, "remaining": None}
+
+
+def test_key__takes_the_scheme_in_any_case(key):
+    assert ask(f"bearer {key.token}").status_code == 200
+
+
+def test_key__gives_one_answer_to_every_bad_key(make_key):
+    unusable = [make_key(**state) for state in UNUSABLE.values()]
+    sent = [None, "Bearer", "Bearer nonsense", f"Bearer {tokens.make()}", f"Basic {tokens.make()}"]
+
+    answers = [ask(text) for text in [*sent, *(f"Bearer {key.token}" for key in unusable)]]
+
+    assert {answer.status_code for answer in answers} == {401}
+    assert len({answer.content for answer in answers}) == 1
+    assert {answer["WWW-Authenticate"] for answer in answers} == {"Bearer"}
+    assert {answer["Content-Type"] for answer in answers} == {"application/problem+json"}
+
+
+@pytest.mark.parametrize("debug", [True, False])
+def test_key__keeps_the_header_out_of_the_log(db, settings, caplog, debug):
+    settings.DEBUG = debug
+
+    ask("Basic c2VjcmV0")
+    ask("Token-without-a-scheme")
+
+    assert "c2VjcmV0" not in caplog.text
+    assert "without-a-scheme" not in caplog.text

@@ -1,0 +1,70 @@
+import pytest
+from django.core.management import call_command
+from django.db import connection
+
+from apikeys.models import DEVELOPMENT_TOKEN, ApiKey
+from generations.models import Generation
+
+# Migrations take tables away, so these tests run one after the other and put everything back.
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("migrations")]
+
+
+@pytest.fixture(autouse=True)
+def migrate():
+    yield lambda *target: call_command("migrate", *target, verbosity=0)
+    call_command("migrate", verbosity=0)
+    Generation.all_objects.all().hard_delete()
+    ApiKey.all_objects.all().hard_delete()
+
+
+def rows() -> list[dict]:
+    unsettled = {"id", "created_at", "last_used_at"}
+    return [{name: row[name] for name in row if name not in unsettled} for row in ApiKey.all_objects.values()]
+
+
+def test_seed__makes_the_row_that_ensure_development_makes(settings, migrate):
+    settings.DEBUG = True
+    migrate("apikeys", "0001")
+    migrate()
+    seeded = rows()
+    ApiKey.all_objects.all().hard_delete()
+
+    ApiKey.objects.ensure_development()
+
+    assert len(seeded) == 1
+    assert seeded == rows()
+    assert ApiKey.objects.authenticate(DEVELOPMENT_TOKEN)
+
+
+def test_seed__does_nothing_without_debug(migrate):
+    migrate("apikeys", "0001")
+    migrate()
+
+    assert rows() == []
+
+
+def test_going_back__removes_an_unreferenced_key(settings, migrate):
+    settings.DEBUG = True
+    ApiKey.objects.ensure_development()
+
+    migrate("apikeys", "0001")
+
+    assert rows() == []
+
+
+def test_going_back__leaves_a_key_that_something_refers_to(settings, migrate):
+    settings.DEBUG = True
+    ApiKey.objects.ensure_development()
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE referrer (key uuid REFERENCES apikeys_apikey DEFERRABLE INITIALLY DEFERRED)")
+        cursor.execute("INSERT INTO referrer SELECT id FROM apikeys_apikey")
+    try:
+        migrate("apikeys", "0001")
+        left = rows()
+        migrate()
+
+        assert len(left) == 1
+        assert rows() == left  # seeding again finds it
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TABLE referrer")

@@ -1,0 +1,126 @@
+from datetime import timedelta
+
+import pytest
+from django.db import IntegrityError, transaction
+from django.db.models import ProtectedError
+from django.utils import timezone
+
+from apikeys import tokens
+from apikeys.models import DEVELOPMENT_TOKEN, ApiKey
+
+NOW = timezone.now()
+UNUSABLE = {
+    "inactive": {"is_active": False},
+    "revoked": {"revoked_at": NOW},
+    "expired": {"expires_at": NOW - timedelta(seconds=1)},
+    "deleted": {"is_deleted": True, "deleted_at": NOW},
+}
+
+
+def test_issue__stores_the_hash_and_not_the_token(db):
+    key, token = ApiKey.objects.issue(name="Ann", rate_limit=5)
+
+    stored = ApiKey.objects.filter(pk=key.pk).values().get()
+    assert stored["key_hash"] == tokens.digest(token)
+    assert stored["prefix"] == tokens.visible(token)
+    assert token not in str(stored)
+
+
+def test_authenticate__finds_the_key_of_a_token(key):
+    assert ApiKey.objects.authenticate(key.token) == key
+
+
+def test_authenticate__takes_a_key_that_expires_later(make_key):
+    key = make_key(expires_at=timezone.now() + timedelta(minutes=1))
+
+    assert ApiKey.objects.authenticate(key.token) == key
+
+
+@pytest.mark.parametrize("state", UNUSABLE)
+def test_authenticate__refuses_an_unusable_key(make_key, state):
+    key = make_key(**UNUSABLE[state])
+
+    assert ApiKey.objects.authenticate(key.token) is None
+
+
+def test_authenticate__refuses_an_unknown_token(key):
+    assert ApiKey.objects.authenticate(tokens.make()) is None
+
+
+@pytest.mark.parametrize("token", ["", "x", "lg_live_", "Ünïcode", "lg_live_" + "0" * 49])
+def test_authenticate__asks_no_database_about_what_is_no_token(db, django_assert_num_queries, token):
+    with django_assert_num_queries(0):
+        assert ApiKey.objects.authenticate(token) is None
+
+
+def test_authenticate__takes_a_test_key_with_debug_only(make_key, settings, django_assert_num_queries):
+    key = make_key(token=tokens.make(tokens.TEST))
+
+    settings.DEBUG = True
+    assert ApiKey.objects.authenticate(key.token) == key
+    settings.DEBUG = False
+    with django_assert_num_queries(0):
+        assert ApiKey.objects.authenticate(key.token) is None
+
+
+def test_touch__writes_once_a_minute(key, django_assert_num_queries):
+    key.touch()
+    key.refresh_from_db()
+
+    assert timezone.now() - key.last_used_at < timedelta(seconds=10)
+    with django_assert_num_queries(0):
+        key.touch()
+
+
+def test_touch__writes_again_after_a_minute(make_key):
+    key = make_key(last_used_at=timezone.now() - timedelta(seconds=61))
+
+    key.touch()
+
+    key.refresh_from_db()
+    assert timezone.now() - key.last_used_at < timedelta(seconds=10)
+
+
+def test_ensure_development__makes_a_deleted_key_usable_again(db, settings):
+    settings.DEBUG = True
+    ApiKey.objects.ensure_development().delete()
+
+    key = ApiKey.objects.ensure_development()
+
+    assert ApiKey.objects.authenticate(DEVELOPMENT_TOKEN) == key
+    assert ApiKey.all_objects.count() == 1
+
+
+def test_hash__is_not_given_to_a_second_key_even_after_deletion(key, make_key):
+    key.delete()
+
+    with pytest.raises(IntegrityError, match="apikey_key_hash_unique"), transaction.atomic():
+        make_key(token=key.token)
+
+
+@pytest.mark.parametrize("digest", ["x" * 64, "A" * 64, "a" * 63])
+def test_hash__is_64_hex_digits(make_key, digest):
+    with pytest.raises(IntegrityError, match="apikey_key_hash_is_sha256"), transaction.atomic():
+        make_key(key_hash=digest)
+
+
+def test_delete__hides_a_key_with_generations(key, make_generation):
+    generation = make_generation()
+
+    assert key.delete() == (1, {"apikeys.ApiKey": 1})
+
+    generation.refresh_from_db()
+    assert generation.api_key == key  # a forward key still reaches its deleted parent
+    assert not ApiKey.objects.exists()
+
+
+def test_hard_delete__is_refused_while_generations_refer_to_the_key(key, make_generation):
+    make_generation().delete()
+
+    with pytest.raises(ProtectedError):
+        key.hard_delete()
+
+
+def test_str__shows_no_more_than_the_prefix(key):
+    assert str(key) == f"Test ({key.token[:14]}…)"
+    assert key.token[14:20] not in repr(key)

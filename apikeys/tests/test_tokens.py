@@ -1,0 +1,57 @@
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apikeys import tokens
+
+CHARACTERS = string.ascii_letters + string.digits + "_- \n\x00é"
+
+
+@pytest.mark.parametrize("kind", [tokens.LIVE, tokens.TEST])
+def test_make__has_the_documented_form(kind):
+    token = tokens.make(kind)
+
+    assert token.startswith(kind)
+    assert len(token) == len(kind) + 43 + 6
+    assert tokens.is_valid(token)
+
+
+def test_make__never_repeats():
+    assert len({tokens.make() for _ in range(1000)}) == 1000
+
+
+def test_sign__is_a_crc32_in_base62():
+    # The CRC32 of these bytes is 635237136, which is 42:61:24:12:16 to the base of 62.
+    assert tokens.sign("lg_test_" + "0" * 43)[-6:] == "0gzOCG"
+
+
+@given(position=st.integers(0, 56), character=st.sampled_from(CHARACTERS))
+def test_is_valid__refuses_every_changed_character(position, character):
+    token = tokens.make()
+    changed = token[:position] + character + token[position + 1 :]
+
+    assert tokens.is_valid(changed) == (changed == token)
+
+
+@given(st.text())
+def test_is_valid__refuses_any_other_text(text):
+    assert not tokens.is_valid(text)
+
+
+@pytest.mark.parametrize("extra", ["\n", " ", "x"])
+def test_is_valid__refuses_what_is_appended(extra):
+    assert not tokens.is_valid(tokens.make() + extra)
+
+
+def test_digest__is_sha256_in_hex():
+    # From FIPS 180-2, appendix B.1.
+    assert tokens.digest("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_visible__shows_little_of_the_secret():
+    token = tokens.make()
+
+    assert token.startswith(tokens.visible(token))
+    assert len(tokens.visible(token)) - len(tokens.LIVE) == 6

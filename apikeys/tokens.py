@@ -1,0 +1,55 @@
+"""The format of a token: `lg_live_` or `lg_test_`, 43 base62 characters (256 random bits), 6 of a CRC32.
+
+The checksum lets a typo, or a scanner that finds a leaked token, be told without a database. The underscores make
+a double click select the whole token. Standard library only.
+"""
+
+import hashlib
+import re
+import secrets
+import string
+import zlib
+
+LIVE, TEST = "lg_live_", "lg_test_"
+SECRET_LENGTH, CHECKSUM_LENGTH = 43, 6  # 62**43 > 2**256, 62**6 > 2**32
+VISIBLE_LENGTH = len(LIVE) + 6  # what may be shown: 6 characters of the secret tell keys apart and give none away
+
+ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_FORMAT = re.compile(rf"(lg_live_|lg_test_)[0-9A-Za-z]{{{SECRET_LENGTH + CHECKSUM_LENGTH}}}", re.ASCII)
+
+
+def make(kind: str = LIVE) -> str:
+    """A new token of 256 random bits."""
+    return sign(kind + _base62(secrets.randbits(256), SECRET_LENGTH))
+
+
+def sign(body: str) -> str:
+    """A token's body (kind and secret) with its checksum."""
+    return body + _base62(zlib.crc32(body.encode("ascii")), CHECKSUM_LENGTH)
+
+
+def is_valid(token: str) -> bool:
+    """Whether a text has the form of a token and its checksum is right. Says nothing about there being a key."""
+    return bool(_FORMAT.fullmatch(token)) and sign(token[:-CHECKSUM_LENGTH]) == token
+
+
+def is_test(token: str) -> bool:
+    return token.startswith(TEST)
+
+
+def digest(token: str) -> str:
+    """What is stored of a token: its SHA-256 in 64 hex digits. 256 random bits need no slow hash."""
+    return hashlib.sha256(token.encode("ascii")).hexdigest()
+
+
+def visible(token: str) -> str:
+    """The start of a token, by which a person recognises it."""
+    return token[:VISIBLE_LENGTH]
+
+
+def _base62(number: int, length: int) -> str:
+    characters = []
+    for _ in range(length):
+        number, remainder = divmod(number, len(ALPHABET))
+        characters.append(ALPHABET[remainder])
+    return "".join(reversed(characters))
