@@ -1,0 +1,87 @@
+"""The native REST API of generations."""
+
+from uuid import UUID
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from ninja import Query, Router
+from ninja import Status as Reply
+
+from apikeys.auth import BearerToken
+from generations import cursors, images
+from generations.models import Generation
+from generations.schemas import GenerationIn, GenerationOut, GenerationPage, ListQuery
+from generations.status import Status
+from lockngen import links
+from lockngen.problems import Problem, ProblemDocument
+
+router = Router(auth=BearerToken(), tags=["generations"])
+
+
+def refused(*codes: int) -> dict[int, type[ProblemDocument]]:
+    """The problems a call can answer with, for the documentation. Every call can answer 401 and 503."""
+    return dict.fromkeys(sorted({401, 503, *codes}), ProblemDocument)
+
+
+@router.post("", summary="Create a generation", response={201: GenerationOut, **refused(400, 411, 413, 422)})
+def create(request: HttpRequest, response: HttpResponse, body: GenerationIn):
+    """Store a generation and queue it. It is safe once this has answered."""
+    generation = Generation.objects.submit(api_key=request.auth, **body.dict())
+    response["Location"] = links.absolute(request, f"/api/v1/generations/{generation.id}")
+    return Reply(201, generation)
+
+
+@router.get("", summary="List generations", response={200: GenerationPage, **refused(422)})
+def list_(request: HttpRequest, query: Query[ListQuery]):
+    """Your generations, newest first."""
+    generations = Generation.objects.owned_by(request.auth).newest_first()
+    if query.status:
+        generations = generations.filter(status=Status[query.status.upper()])
+    if query.cursor:
+        generations = generations.older_than(query.cursor)
+    page = list(generations[: query.limit + 1])
+    items, more = page[: query.limit], len(page) > query.limit
+    return {"items": items, "next_cursor": cursors.encode(items[-1].id) if more else None}
+
+
+@router.get("/{id}", summary="Show a generation", response={200: GenerationOut, **refused(404)})
+def show(request: HttpRequest, id: str):
+    return _own(request, id)
+
+
+@router.get(
+    "/{id}/image",
+    summary="Fetch the image",
+    openapi_extra={"responses": {200: {"content": {"image/png": {}}}}},
+    response=refused(404),
+)
+def image(request: HttpRequest, id: str):
+    """The image's bytes. 404 until there is one; 304 where `If-None-Match` names the ETag."""
+    return images.response(request, _own(request, id))
+
+
+@router.post("/{id}/cancel", summary="Cancel a generation", response={200: GenerationOut, **refused(404, 409)})
+def cancel(request: HttpRequest, id: str):
+    """Cancel a generation that isn't finished. The same answer again if it is cancelled already."""
+    generation = _own(request, id)
+    if not generation.cancel() and generation.status != Status.CANCELLED:
+        raise Problem(409, f"The generation is {generation.get_status_display().lower()} and can't be cancelled.")
+    return generation
+
+
+@router.delete("/{id}", summary="Delete a generation", response={204: None, **refused(404)})
+def delete(request: HttpRequest, id: str):
+    """Hide a generation. One that isn't finished is cancelled."""
+    _own(request, id).delete()
+    return Reply(204, None)
+
+
+def _own(request: HttpRequest, id: str) -> Generation:
+    """The key's own live generation. Anything else is a 404, a malformed id and a stranger's alike."""
+    try:
+        parsed = UUID(id)
+    except ValueError:
+        parsed = None
+    if parsed is None or str(parsed) != id.lower():
+        raise Http404(f"{id[:50]!r} is not the id of a generation.")
+    return get_object_or_404(Generation.objects.owned_by(request.auth), pk=parsed)

@@ -1,0 +1,143 @@
+from django.db import connections, models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+from uuid_utils.compat import uuid7
+
+from apikeys.models import ApiKey
+from generations.querysets import GenerationQuerySet
+from generations.status import FINISHED, UNFINISHED, Status
+from lockngen.softdelete import LIVE, LiveManager, SoftDeleteModel, deletion_is_dated
+
+PROMPT_LENGTH = 2000  # characters, as are the lengths below
+MODEL_LENGTH = 100
+ERROR_LENGTH = 1000
+DEFAULT_MODEL = "default"  # whatever the renderer takes when nobody chooses
+
+
+class Generation(SoftDeleteModel):
+    """One picture: what was asked for, how far it got, and where its image is."""
+
+    Status = Status
+
+    # Made here and not by the database, so that a repeated insert is recognised by its id.
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    # The constraints' indexes are named in Meta, so the foreign key makes none of its own.
+    api_key = models.ForeignKey(ApiKey, models.PROTECT, related_name="generations", db_index=False)
+    prompt = models.CharField(max_length=PROMPT_LENGTH)
+    negative_prompt = models.CharField(max_length=PROMPT_LENGTH, blank=True, default="", db_default="")
+    model = models.CharField(max_length=MODEL_LENGTH, default=DEFAULT_MODEL, db_default=DEFAULT_MODEL)
+    width = models.IntegerField(default=512, db_default=512, help_text="Pixels.")
+    height = models.IntegerField(default=512, db_default=512, help_text="Pixels.")
+    steps = models.IntegerField(default=30, db_default=30)
+    guidance = models.FloatField(default=7.0, db_default=7.0)
+    seed = models.BigIntegerField(null=True, blank=True)
+    status = models.IntegerField(choices=Status, default=Status.PENDING, db_default=Status.PENDING)
+    image_path = models.CharField(max_length=500, null=True, blank=True)
+    error_message = models.CharField(max_length=ERROR_LENGTH, null=True, blank=True)
+    attempts = models.IntegerField(default=0, db_default=0, help_text="The last one's number fences off the others.")
+    releases = models.IntegerField(default=0, db_default=0, help_text="Attempts handed back, which cost no try.")
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    started_at = models.DateTimeField(null=True, blank=True)
+    completed_at = models.DateTimeField(null=True, blank=True)
+
+    objects = LiveManager.from_queryset(GenerationQuerySet)()
+    all_objects = models.Manager.from_queryset(GenerationQuerySet)()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=Q(status__in=Status.values), name="generation_status_is_known"),
+            models.CheckConstraint(
+                condition=Q(status__in=FINISHED, completed_at__isnull=False)
+                | Q(status__in=UNFINISHED, completed_at__isnull=True),
+                name="generation_end_is_dated",
+            ),
+            models.CheckConstraint(
+                condition=Q(status=Status.COMPLETED, image_path__isnull=False)
+                | (~Q(status=Status.COMPLETED) & Q(image_path__isnull=True)),
+                name="generation_completed_has_image",
+            ),
+            models.CheckConstraint(
+                condition=Q(status=Status.FAILED, error_message__isnull=False)
+                | (~Q(status=Status.FAILED) & Q(error_message__isnull=True)),
+                name="generation_failed_has_error",
+            ),
+            models.CheckConstraint(
+                condition=Q(width__gt=0, height__gt=0, steps__gt=0), name="generation_sizes_are_positive"
+            ),
+            models.CheckConstraint(
+                condition=Q(attempts__gte=F("releases"), releases__gte=0),
+                name="generation_attempts_are_counted",
+            ),
+            deletion_is_dated("generation_deletion_is_dated"),
+        ]
+        indexes = [
+            # GET /api/v1/generations: a key's live rows, newest first.
+            models.Index("api_key", F("id").desc(), name="generation_live_by_key", condition=LIVE),
+            # GET /api/v1/generations?status=…: the same of one status.
+            models.Index("api_key", "status", F("id").desc(), name="generation_live_by_status", condition=LIVE),
+            # The admin's filter by status, deleted rows among them.
+            models.Index("status", F("id").desc(), name="generation_by_status"),
+            # PROTECT and the foreign key itself: does any row, live or deleted, refer to this key?
+            models.Index("api_key", name="generation_by_key"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.id} ({self.get_status_display().lower()})"
+
+    # Transitions. Each is one guarded UPDATE that says whether it won; nothing leaves a finished state.
+
+    def start(self) -> int | None:
+        """Begin an attempt and return its number, or None where there is nothing left to do.
+
+        The number is the fencing token: `complete`, `fail` and `release` name it, so a worker that was paused and
+        overtaken changes nothing. An attempt that is under way is taken over: the queue runs a job a second time only
+        when its worker is believed dead.
+        """
+        # The ORM's update doesn't return columns, and reading the number afterwards could find a later attempt's.
+        statement = f"""
+            UPDATE {self._meta.db_table} SET status = %s, attempts = attempts + 1, started_at = statement_timestamp()
+            WHERE id = %s AND status = ANY(%s) RETURNING attempts
+        """  # noqa: S608  nothing in it comes from outside
+        with connections[self._state.db].cursor() as cursor:
+            cursor.execute(statement, [Status.PROCESSING.value, self.pk, [status.value for status in UNFINISHED]])
+            row = cursor.fetchone()
+        self._read_back()
+        return row[0] if row else None
+
+    def complete(self, attempt: int, image_path: str) -> bool:
+        return self._finish(self._held(attempt), Status.COMPLETED, image_path=image_path)
+
+    def fail(self, attempt: int, error_message: str) -> bool:
+        return self._finish(self._held(attempt), Status.FAILED, error_message=error_message[:ERROR_LENGTH])
+
+    def cancel(self) -> bool:
+        return self._finish(self._row().unfinished(), Status.CANCELLED)
+
+    def release(self, attempt: int, costs_a_try: bool) -> bool:
+        """Put an attempt's generation back among the waiting ones."""
+        releases = F("releases") if costs_a_try else F("releases") + 1
+        return self._change(self._held(attempt), status=Status.PENDING, started_at=None, releases=releases)
+
+    def is_held(self, attempt: int) -> bool:
+        """Whether an attempt is still the one that counts."""
+        return self._held(attempt).exists()
+
+    @property
+    def is_unfinished(self) -> bool:
+        return self.status in UNFINISHED
+
+    @property
+    def tries(self) -> int:
+        """Attempts that count against RENDER_MAX_ATTEMPTS: those that weren't handed back."""
+        return self.attempts - self.releases
+
+    def _held(self, attempt: int) -> GenerationQuerySet:
+        return self._row().filter(status=Status.PROCESSING, attempts=attempt)
+
+    def _finish(self, rows: GenerationQuerySet, status: Status, **fields) -> bool:
+        return self._change(rows, status=status, completed_at=Now(), **fields)
+
+    def _change(self, rows: GenerationQuerySet, **fields) -> bool:
+        won = bool(rows.update(**fields))
+        self._read_back()
+        return won

@@ -1,0 +1,1 @@
+"""Paints landscapes and their captions. Pure drawing: words and numbers in, a Pillow image out."""

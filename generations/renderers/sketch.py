@@ -1,0 +1,123 @@
+"""The renderer that needs no GPU: it paints a landscape for the prompt, and says on it that no model did."""
+
+import re
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from io import BytesIO
+from urllib.parse import parse_qsl
+
+from PIL import Image, PngImagePlugin
+
+from generations.renderers.base import Progress, RenderError, RenderRequest
+from generations.renderers.painting.caption import Caption, storable
+from generations.renderers.painting.landscape import Landscape
+
+LONGEST_SECONDS = 3600
+PAUSE_SECONDS = 0.05
+LARGEST_SEED = 2**53 - 1
+
+SMALLEST_SIZED = 240
+"""Pixels. A narrower picture does without its size in the caption."""
+
+
+class SketchRenderer:
+    """Paints with Pillow alone, on the CPU, in well under a second.
+
+    The same prompt, seed and size make the same bytes in every process that finds the same fonts. Two options
+    help to try out what surrounds a renderer: `seconds` makes each render take that long, and `fail` makes it
+    fail (after the seconds, if there are any).
+    """
+
+    def __init__(self, seconds: float = 0, fail: bool = False):
+        self.seconds = seconds
+        self.fail = fail
+
+    @classmethod
+    def from_query(cls, query: str) -> "SketchRenderer":
+        """The renderer that the part of its URL after `sketch:?` asks for, such as `seconds=3&fail=1`."""
+        options = {}
+        for name, value in parse_qsl(query, keep_blank_values=True):
+            if name not in OPTIONS:
+                raise ValueError(f"The sketch renderer has no option {name!r}: it takes seconds and fail.")
+            if name in options:
+                raise ValueError(f"The sketch renderer was given its option {name} twice.")
+            options[name] = OPTIONS[name](value)
+        return cls(**options)
+
+    def render(self, request: RenderRequest, progress: Progress) -> bytes:
+        """Paint the picture. Without a seed the id makes one, so that another attempt paints the same."""
+        pace = Pace(self.seconds, progress)
+        pace.report(0)
+        if self.fail:
+            pace.wait()
+            raise RenderError("The sketch renderer was asked to fail.")
+        seed = seed_from_id(request) if request.seed is None else request.seed
+        png = encode(paint(request, seed, pace.report), request, seed)
+        pace.wait()
+        progress(100)
+        return png
+
+
+def parse_seconds(value: str) -> float:
+    if not re.fullmatch(r"\d+(\.\d+)?", value, re.ASCII) or float(value) > LONGEST_SECONDS:
+        raise ValueError(f"The sketch renderer's option seconds takes a number from 0 to {LONGEST_SECONDS}.")
+    return float(value)
+
+
+def parse_fail(value: str) -> bool:
+    if value not in ("0", "1"):
+        raise ValueError("The sketch renderer's option fail takes 0 or 1.")
+    return value == "1"
+
+
+OPTIONS: dict[str, Callable] = {"seconds": parse_seconds, "fail": parse_fail}
+
+
+class Pace:
+    """Reports progress: by the stages of painting, or by the clock where the render is to take its time."""
+
+    def __init__(self, seconds: float, progress: Progress):
+        self.seconds, self.progress = seconds, progress
+        self.started_at = time.monotonic()
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self.started_at
+
+    def report(self, stage_percent: int) -> None:
+        percent = int(100 * self.elapsed / self.seconds) if self.seconds else stage_percent
+        self.progress(min(99, percent))
+
+    def wait(self) -> None:
+        """Sleep in short pauses until the seconds are over. What progress raises ends it at once."""
+        while (left := self.seconds - self.elapsed) > 0:
+            self.report(0)
+            time.sleep(min(PAUSE_SECONDS, left))
+
+
+def seed_from_id(request: RenderRequest) -> int:
+    return int.from_bytes(sha256(request.id.bytes).digest()[:8]) & LARGEST_SEED
+
+
+def paint(request: RenderRequest, seed: int, report: Callable[[int], None]) -> Image.Image:
+    size = [f"{request.width}x{request.height}"] if request.width >= SMALLEST_SIZED else []
+    facts = ["LockN Gen sketch", f"seed {seed}", *size, "not made by a model"]
+    caption = Caption(request.prompt, facts, request.width, request.height)
+    landscape = Landscape(request.prompt, seed, request.width, request.height, band=caption.height)
+    for percent in landscape.paint():
+        report(percent)
+    caption.draw(landscape.image, landscape.ground)
+    return landscape.image
+
+
+def encode(image: Image.Image, request: RenderRequest, seed: int) -> bytes:
+    metadata = PngImagePlugin.PngInfo()
+    metadata.add_itxt("prompt", storable(request.prompt))
+    if request.negative_prompt:
+        metadata.add_itxt("negative_prompt", storable(request.negative_prompt))
+    metadata.add_itxt("seed", str(seed))
+    metadata.add_itxt("software", "LockN Gen sketch renderer")
+    png = BytesIO()
+    image.save(png, "PNG", pnginfo=metadata, compress_level=4)
+    return png.getvalue()

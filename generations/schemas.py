@@ -1,0 +1,104 @@
+"""What the native API takes and gives."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from ninja import Schema
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictInt
+
+from generations import cursors
+from generations.models import DEFAULT_MODEL, MODEL_LENGTH, PROMPT_LENGTH, Generation
+from generations.status import Status
+from lockngen import links
+
+StatusName = Literal["pending", "processing", "completed", "failed", "cancelled"]
+LARGEST_SEED = 2**53 - 1  # the largest whole number that JavaScript holds exactly
+
+
+def _without_nul(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("it contains a NUL character, which can't be stored; remove it")
+    return text
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("it is empty; say what the picture shows")
+    return text
+
+
+def _digits(value: Any) -> Any:
+    # A query has only text, and int() would take "1.0" and " 1" for numbers as well.
+    if isinstance(value, str) and not (value.isascii() and value.isdigit()):
+        raise ValueError("it is not a whole number")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_without_nul)]
+Pixels = Annotated[StrictInt, Field(ge=64, le=2048, multiple_of=8)]
+
+
+class GenerationIn(Schema):
+    """A picture to make."""
+
+    # A name that isn't known is more likely misspelt than meant to be ignored.
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: Annotated[Text, Field(max_length=PROMPT_LENGTH), AfterValidator(_not_blank)] = Field(
+        description="What the picture shows.", examples=["a lighthouse at dusk"], min_length=1
+    )
+    negative_prompt: Annotated[Text, Field(max_length=PROMPT_LENGTH)] = Field("", description="What it avoids.")
+    model: Annotated[Text, Field(min_length=1, max_length=MODEL_LENGTH)] = Field(DEFAULT_MODEL)
+    width: Pixels = Field(512, description="Pixels, in steps of 8.")
+    height: Pixels = Field(512, description="Pixels, in steps of 8.")
+    steps: Annotated[StrictInt, Field(ge=1, le=150)] = 30
+    guidance: Annotated[float, Field(ge=0, le=30, strict=True, allow_inf_nan=False)] = 7.0
+    seed: Annotated[StrictInt, Field(ge=0, le=LARGEST_SEED)] | None = Field(
+        None, description="The same seed gives the same picture; null leaves it to the renderer."
+    )
+
+
+class GenerationOut(Schema):
+    id: UUID
+    status: StatusName
+    prompt: str
+    negative_prompt: str
+    model: str
+    width: int
+    height: int
+    steps: int
+    guidance: float
+    seed: int | None
+    image_url: str | None = Field(description="Where the image is, null until the generation is completed.")
+    error: str | None = Field(description="Why it failed, null unless it did.")
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None = Field(description="When it ended, however it ended.")
+
+    @staticmethod
+    def resolve_status(generation: Generation) -> str:
+        return Status(generation.status).name.lower()
+
+    @staticmethod
+    def resolve_image_url(generation: Generation, context: dict[str, Any]) -> str | None:
+        if generation.image_path is None:
+            return None
+        return links.absolute(context["request"], f"/api/v1/generations/{generation.id}/image")
+
+    @staticmethod
+    def resolve_error(generation: Generation) -> str | None:
+        return generation.error_message
+
+
+class GenerationPage(Schema):
+    items: list[GenerationOut]
+    next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null on the last.")
+
+
+class ListQuery(Schema):
+    status: StatusName | None = Field(None, description="Only generations in this state.")
+    limit: Annotated[int, BeforeValidator(_digits), Field(ge=1, le=100)] = 20
+    cursor: Annotated[UUID, BeforeValidator(cursors.decode)] | None = Field(
+        None, description="The `next_cursor` of the page before.", json_schema_extra={"format": "cursor"}
+    )

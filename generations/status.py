@@ -1,0 +1,15 @@
+"""The states of a generation: pending -> processing -> completed | failed | cancelled."""
+
+from django.db.models import IntegerChoices
+
+
+class Status(IntegerChoices):
+    PENDING = 0
+    PROCESSING = 1
+    COMPLETED = 2
+    FAILED = 3
+    CANCELLED = 4
+
+
+UNFINISHED = (Status.PENDING, Status.PROCESSING)
+FINISHED = (Status.COMPLETED, Status.FAILED, Status.CANCELLED)

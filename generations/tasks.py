@@ -1,0 +1,134 @@
+"""What the queue runs. `manage.py procrastinate worker` is the process that does it."""
+
+import logging
+import random
+import time
+from functools import cache
+
+from django.conf import settings
+from django.db import connection
+from procrastinate import BaseRetryStrategy, JobContext, RetryDecision
+from procrastinate.contrib.django import app
+from procrastinate.exceptions import JobAborted
+from procrastinate.jobs import Job
+
+from generations import images, renderers
+from generations.models import Generation
+from generations.querysets import RENDER_TASK
+from generations.renderers import Renderer, RenderError, RenderRequest
+from generations.renderers.base import Progress
+
+logger = logging.getLogger(__name__)
+
+LONGEST_WAIT = 60.0  # seconds between two tries
+FINISHED_JOBS_KEPT = 24  # hours
+GAVE_UP = f"Rendering was tried {settings.RENDER_MAX_ATTEMPTS} times without success."
+
+
+class RenderRetry(BaseRetryStrategy):
+    """Every failure that reaches the queue is tried again; the Generation says when it has been enough."""
+
+    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision:
+        if isinstance(exception, JobAborted):
+            return RetryDecision(retry_in={"seconds": 0})
+        return RetryDecision(retry_in={"seconds": random.uniform(0.5, 1) * min(LONGEST_WAIT, 2.0**job.attempts)})
+
+
+@app.task(name=RENDER_TASK, queue="render", pass_context=True, retry=RenderRetry())
+def render(context: JobContext, generation_id: str) -> None:
+    """One attempt at a generation. Raises where the queue has to run it again."""
+    generation = Generation.all_objects.filter(pk=generation_id).first()
+    attempt = generation.start() if generation else None
+    if attempt is None:
+        logger.info("Generation %s: nothing to render.", generation_id)
+    elif generation.tries > settings.RENDER_MAX_ATTEMPTS:  # the worker died in the last one
+        generation.fail(attempt, GAVE_UP)
+    else:
+        _attempt(generation, attempt, context)
+
+
+def _attempt(generation: Generation, attempt: int, context: JobContext) -> None:
+    try:
+        image = _paint(generation, _watch(context))
+        _deliver(generation, attempt, image)
+    except RenderError as error:
+        logger.warning("Generation %s failed: %s", generation.id, error)
+        generation.fail(attempt, str(error))
+    except JobAborted:
+        logger.info("Generation %s is handed back: the worker stops.", generation.id)
+        generation.release(attempt, costs_a_try=False)
+        raise
+    except Exception:
+        logger.exception("Generation %s: attempt %d broke off.", generation.id, attempt)
+        if generation.tries >= settings.RENDER_MAX_ATTEMPTS:
+            generation.fail(attempt, GAVE_UP)
+            return
+        generation.release(attempt, costs_a_try=True)
+        raise
+
+
+def _paint(generation: Generation, progress: Progress) -> bytes:
+    # Rendering takes long: it holds neither a transaction nor a connection of the pool.
+    connection.close()
+    return _renderer(settings.RENDERER_URL).render(
+        RenderRequest(
+            id=generation.id,
+            prompt=generation.prompt,
+            negative_prompt=generation.negative_prompt,
+            model=generation.model,
+            width=generation.width,
+            height=generation.height,
+            steps=generation.steps,
+            guidance=generation.guidance,
+            seed=generation.seed,
+        ),
+        progress,
+    )
+
+
+def _deliver(generation: Generation, attempt: int, image: bytes) -> None:
+    # Looked at before the file is written: a worker that was overtaken must not touch the other's image.
+    if not generation.is_held(attempt):
+        logger.info("Generation %s: attempt %d was overtaken.", generation.id, attempt)
+        return
+    path = images.store(generation, image)
+    if not generation.complete(attempt, path) and generation.status == Generation.Status.CANCELLED:
+        images.discard(path)
+
+
+def _watch(context: JobContext) -> Progress:
+    """Ends a render when the worker has to stop, or when it takes longer than RENDER_TIMEOUT."""
+    deadline = time.monotonic() + settings.RENDER_TIMEOUT
+
+    def progress(percent: int) -> None:
+        logger.debug("Job %s: %d%%", context.job.id, percent)
+        if context.should_abort():
+            raise JobAborted
+        if time.monotonic() > deadline:
+            raise RenderError(f"Rendering took longer than {settings.RENDER_TIMEOUT:g} seconds.")
+
+    return progress
+
+
+@cache
+def _renderer(url: str) -> Renderer:
+    return renderers.from_url(url)
+
+
+@app.periodic(cron="* * * * *")
+@app.task(name="generations.rescue_stalled", queue="maintenance", queueing_lock="rescue_stalled", pass_context=True)
+async def rescue_stalled(context: JobContext, timestamp: int) -> None:
+    """Give the jobs of workers that died back to the queue, which does nothing about them by itself."""
+    jobs = context.app.job_manager
+    for job in await jobs.get_stalled_jobs():
+        logger.warning("Job %s is run again: its worker died.", job.id)
+        await jobs.retry_job(job)
+
+
+@app.periodic(cron="17 * * * *")
+@app.task(name="generations.remove_finished_jobs", queue="maintenance", queueing_lock="remove", pass_context=True)
+async def remove_finished_jobs(context: JobContext, timestamp: int) -> None:
+    """Keep the queue's tables small. The history is in the generations."""
+    await context.app.job_manager.delete_old_jobs(
+        nb_hours=FINISHED_JOBS_KEPT, include_failed=True, include_cancelled=True, include_aborted=True
+    )

@@ -1,0 +1,201 @@
+import uuid
+
+import pytest
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from procrastinate.exceptions import ConnectorException
+
+from generations.models import Generation
+from generations.status import FINISHED, UNFINISHED, Status
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def make_processing(make_generation):
+    """A generation whose first attempt is under way."""
+
+    def make() -> Generation:
+        generation = make_generation()
+        assert generation.start() == 1
+        return generation
+
+    return make
+
+
+@pytest.fixture
+def make_finished(make_processing):
+    def make(status: Status) -> Generation:
+        generation = make_processing()
+        ends = {
+            Status.COMPLETED: lambda: generation.complete(1, "a.png"),
+            Status.FAILED: lambda: generation.fail(1, "no"),
+            Status.CANCELLED: generation.cancel,
+        }
+        assert ends[status]()
+        return generation
+
+    return make
+
+
+def test_id__is_a_uuid_of_version_7_and_sorts_by_time(make_generation):
+    first, second = make_generation(), make_generation()
+
+    assert isinstance(first.id, uuid.UUID)
+    assert first.id.version == 7
+    assert first.id < second.id
+
+
+def test_create__knows_the_database_s_defaults_at_once(make_generation):
+    generation = make_generation()
+
+    assert generation.status == Status.PENDING
+    assert abs(timezone.now() - generation.created_at).total_seconds() < 10
+
+
+def test_submit__stores_the_row_and_its_job(key, waiting_jobs):
+    generation = Generation.objects.submit(api_key=key, prompt="a lighthouse")
+
+    assert Generation.objects.get() == generation
+    assert waiting_jobs() == [str(generation.id)]
+
+
+def test_submit__leaves_neither_when_rolled_back(key, waiting_jobs):
+    with transaction.atomic():
+        Generation.objects.submit(api_key=key, prompt="a lighthouse")
+        transaction.set_rollback(True)
+
+    assert not Generation.all_objects.exists()
+    assert waiting_jobs() == []
+
+
+def test_submit__stores_no_row_without_its_job(key, waiting_jobs, monkeypatch):
+    monkeypatch.setattr("generations.querysets.RENDER_TASK", None)  # a job without a task's name is refused
+
+    with pytest.raises(ConnectorException, match="Database error"), transaction.atomic():
+        Generation.objects.submit(api_key=key, prompt="a lighthouse")
+
+    assert not Generation.all_objects.exists()
+
+
+def test_start__hands_out_growing_attempt_numbers(make_processing):
+    generation = make_processing()
+
+    assert generation.start() == 2
+    assert generation.status == Status.PROCESSING
+    assert generation.started_at >= generation.created_at
+
+
+def test_complete__ends_it_with_an_image(make_processing):
+    generation = make_processing()
+
+    assert generation.complete(1, "generations/a.png")
+
+    assert (generation.status, generation.image_path) == (Status.COMPLETED, "generations/a.png")
+    assert generation.completed_at >= generation.started_at
+
+
+def test_fail__ends_it_with_a_message_that_fits(make_processing):
+    generation = make_processing()
+
+    assert generation.fail(1, "x" * 2000)
+
+    assert (generation.status, generation.error_message) == (Status.FAILED, "x" * 1000)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda generation: generation.complete(1, "late.png"),
+        lambda generation: generation.fail(1, "late"),
+        lambda generation: generation.release(1, costs_a_try=True),
+    ],
+)
+def test_overtaken_attempt__changes_nothing(make_processing, change):
+    generation = make_processing()
+    generation.start()
+
+    assert not change(generation)
+
+    assert (generation.status, generation.attempts, generation.image_path) == (Status.PROCESSING, 2, None)
+    assert not generation.is_held(1)
+    assert generation.is_held(2)
+
+
+@pytest.mark.parametrize("status", FINISHED)
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda generation: generation.start(),
+        lambda generation: generation.complete(1, "late.png"),
+        lambda generation: generation.fail(1, "late"),
+        lambda generation: generation.release(1, costs_a_try=False),
+        lambda generation: generation.cancel(),
+    ],
+)
+def test_finished_state__is_never_left(make_finished, status, change):
+    generation = make_finished(status)
+    before = Generation.objects.values().get()
+
+    assert not change(generation)
+
+    assert Generation.objects.values().get() == before
+
+
+def test_release__gives_a_try_back_unless_it_costs_one(make_processing):
+    generation = make_processing()
+
+    assert generation.release(1, costs_a_try=False)
+    assert (generation.status, generation.tries, generation.started_at) == (Status.PENDING, 0, None)
+
+    attempt = generation.start()
+    assert generation.release(attempt, costs_a_try=True)
+    assert (attempt, generation.tries) == (2, 1)
+
+
+@pytest.mark.parametrize("status", UNFINISHED)
+def test_delete__cancels_what_is_unfinished(make_generation, status):
+    generation = make_generation(status=status)
+
+    generation.delete()
+
+    assert (generation.status, generation.is_deleted) == (Status.CANCELLED, True)
+    assert generation.completed_at is not None
+
+
+def test_delete__leaves_a_finished_end_as_it_was(make_finished):
+    generation = make_finished(Status.COMPLETED)
+    completed_at = generation.completed_at
+
+    generation.delete()
+
+    assert (generation.status, generation.completed_at) == (Status.COMPLETED, completed_at)
+
+
+def test_transitions__reach_a_row_that_was_deleted_meanwhile(make_processing):
+    generation = make_processing()
+    Generation.objects.filter(pk=generation.pk).delete()
+
+    assert not generation.complete(1, "late.png")
+    assert generation.status == Status.CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("fields", "constraint"),
+    [
+        ({"status": 5}, "generation_(status_is_known|end_is_dated)"),
+        ({"status": Status.CANCELLED}, "generation_end_is_dated"),
+        ({"completed_at": timezone.now()}, "generation_end_is_dated"),
+        ({"status": Status.COMPLETED, "completed_at": timezone.now()}, "generation_completed_has_image"),
+        ({"image_path": "a.png"}, "generation_completed_has_image"),
+        ({"status": Status.FAILED, "completed_at": timezone.now()}, "generation_failed_has_error"),
+        ({"error_message": "no"}, "generation_failed_has_error"),
+        ({"width": 0}, "generation_sizes_are_positive"),
+        ({"height": -8}, "generation_sizes_are_positive"),
+        ({"steps": 0}, "generation_sizes_are_positive"),
+        ({"releases": 1}, "generation_attempts_are_counted"),
+    ],
+)
+def test_constraint__refuses_what_must_not_be(make_generation, fields, constraint):
+    with pytest.raises(IntegrityError, match=constraint), transaction.atomic():
+        make_generation(**fields)
