@@ -1,0 +1,38 @@
+# The one image of the web, the worker and the migrations; docker-compose.yml runs the three.
+
+FROM python:3.11-slim-bookworm AS builder
+RUN python -m venv /opt/venv
+ENV PATH=/opt/venv/bin:$PATH
+# Apart from the code, so that a change of code installs nothing anew.
+COPY requirements.txt /opt/
+# Wheels alone: a package without one fails here instead of asking for a compiler.
+RUN pip install --no-cache-dir --only-binary :all: -r /opt/requirements.txt
+
+FROM python:3.11-slim-bookworm
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    BIND=0.0.0.0 \
+    PORT=8000 \
+    LOCKNGEN_DATA=/var/lib/lockngen
+
+# A fixed number, so that the files of a volume keep their owner from image to image. A new volume takes over the
+# owner of the folder that it is mounted on.
+RUN groupadd --gid 10001 lockngen \
+    && useradd --uid 10001 --gid lockngen --no-create-home --shell /usr/sbin/nologin lockngen \
+    && install --directory --owner lockngen --group lockngen /var/lib/lockngen /var/lib/lockngen/images
+
+WORKDIR /app
+COPY --from=builder /opt/venv /opt/venv
+# .dockerignore says what there is to copy. It stays root's: the service can't change its own code.
+COPY . .
+# Readable to others, whatever umask the checkout was made with. The two settings exist for this line alone.
+RUN chmod -R a+rX . \
+    && SECRET_KEY=build DATABASE_URL=postgres://build@localhost/build python manage.py collectstatic --noinput
+
+# By number, so that whoever runs the image can tell that it isn't root.
+USER 10001:10001
+EXPOSE 8000
+# The image has no curl. A proxy, which Docker may put into the environment, must not be asked for our own address.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-c", "import os, urllib.request as r; r.build_opener(r.ProxyHandler({})).open(f\"http://127.0.0.1:{os.environ['PORT'] or 8000}/ht/live\", timeout=3)"]
+CMD ["gunicorn", "-c", "lockngen/gunicorn.py", "lockngen.wsgi"]

@@ -1,0 +1,103 @@
+"""The tests' database is a real PostgreSQL: that of DATABASE_URL, else the embedded one."""
+
+import os
+from contextlib import ExitStack
+from types import SimpleNamespace
+
+import django
+import pytest
+
+from lockngen import environment
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lockngen.settings")
+_database = ExitStack()
+_database.enter_context(environment.development_database())
+django.setup()
+
+from django.test import Client  # noqa: E402  needs the set-up
+from procrastinate.contrib.django.models import ProcrastinateJob  # noqa: E402
+from procrastinate.job_context import AbortReason  # noqa: E402
+
+from apikeys import tokens  # noqa: E402
+from apikeys.models import ApiKey  # noqa: E402
+from generations.models import Generation  # noqa: E402
+
+
+def pytest_unconfigure() -> None:
+    _database.close()
+
+
+@pytest.fixture(autouse=True)
+def image_folder(settings, tmp_path):
+    """Every test has a folder of images to itself."""
+    settings.MEDIA_ROOT = tmp_path / "images"
+    return settings.MEDIA_ROOT
+
+
+@pytest.fixture
+def make_key(db):
+    """A key whose token the test knows, as `key.token`."""
+
+    def make(**fields) -> ApiKey:
+        token = fields.pop("token", None) or tokens.make()
+        fields = {"name": "Test", "key_hash": tokens.digest(token), "prefix": tokens.visible(token), **fields}
+        key = ApiKey.objects.create(**fields)
+        key.token = token
+        return key
+
+    return make
+
+
+@pytest.fixture
+def key(make_key) -> ApiKey:
+    return make_key()
+
+
+@pytest.fixture
+def client_of():
+    """An HTTP client that sends a key's token."""
+
+    def make(key: ApiKey) -> Client:
+        return Client(headers={"Authorization": f"Bearer {key.token}"}, raise_request_exception=False)
+
+    return make
+
+
+@pytest.fixture
+def api(client_of, key) -> Client:
+    """An HTTP client of `key`."""
+    return client_of(key)
+
+
+@pytest.fixture
+def make_generation(key):
+    """A generation without a job, in any state."""
+
+    def make(**fields) -> Generation:
+        return Generation.objects.create(**{"api_key": key, "prompt": "a lighthouse", **fields})
+
+    return make
+
+
+@pytest.fixture
+def waiting_jobs(db):
+    """The ids of the generations that have a job waiting."""
+
+    def read() -> list[str]:
+        jobs = ProcrastinateJob.objects.filter(task_name="generations.render", status="todo")
+        return [job.args["generation_id"] for job in jobs]
+
+    return read
+
+
+@pytest.fixture
+def make_context():
+    """What the queue hands to a task; `abort=True` is a worker that has to stop."""
+
+    def make(abort: bool = False) -> SimpleNamespace:
+        reason = AbortReason.SHUTDOWN if abort else None
+        return SimpleNamespace(
+            job=SimpleNamespace(id=1), should_abort=lambda: bool(reason), abort_reason=lambda: reason
+        )
+
+    return make

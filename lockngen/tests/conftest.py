@@ -1,0 +1,134 @@
+"""Fixtures of tests that look at a whole running LockN Gen from outside."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psutil
+import psycopg
+import pytest
+
+from lockngen import embedded
+from lockngen.environment import BASE_DIR
+
+URL = "/api/v1/generations"
+
+
+class Dev:
+    """One run of `manage.py dev`."""
+
+    def __init__(self, data: Path, **variables: str):
+        self.data, self.variables, self.port = data, variables, free_port()
+        self.start()
+
+    def start(self) -> None:
+        printed = self.data.parent / "dev.out"
+        with open(printed, "w") as out, open(self.data.parent / "dev.log", "a") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "manage.py", "dev"], cwd=BASE_DIR, env=self.environment(), stdout=out, stderr=log
+            )
+        while self.process.poll() is None and printed.read_text().count("\n") < 3:
+            time.sleep(0.05)
+        self.greeting = printed.read_text().splitlines()
+        assert self.greeting[:1] == [f"Ready: http://127.0.0.1:{self.port}"], self.log()
+        self.token = self.greeting[1].split()[-1]
+
+    def manage(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
+        """Run another of manage.py's commands beside it."""
+        return subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=BASE_DIR,
+            env={**self.environment(), **variables},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def environment(self) -> dict[str, str]:
+        own = {"DEBUG": "on", "DATABASE_URL": "", "LOCKNGEN_DATA": str(self.data), "PORT": str(self.port)}
+        return {**os.environ, **own, **self.variables}
+
+    def log(self) -> str:
+        return (self.data.parent / "dev.log").read_text()
+
+    def ask(self, path: str, body: dict | None = None) -> bytes:
+        request = urllib.request.Request(
+            path if path.startswith("http") else f"http://127.0.0.1:{self.port}{path}",
+            json.dumps(body).encode() if body else None,
+            {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.read()
+
+    def create(self, **asked) -> dict:
+        return json.loads(self.ask(URL, {"prompt": "a lighthouse at dusk", **asked}))
+
+    def wait_for(self, id: str, *statuses: str, seconds: float = 20) -> dict:
+        deadline = time.monotonic() + seconds
+        while True:
+            generation = json.loads(self.ask(f"{URL}/{id}"))
+            if generation["status"] in statuses:
+                return generation
+            assert time.monotonic() < deadline, f"{generation}\n{self.log()}"
+            time.sleep(0.02)
+
+    def newest(self) -> list[dict]:
+        return json.loads(self.ask(f"{URL}?limit=100"))["items"]
+
+    def count(self, what: str) -> int:
+        with embedded.running(self.data) as address, psycopg.connect(address) as connection:
+            return connection.execute(f"SELECT count(*) FROM {what}").fetchone()[0]
+
+    def processes(self) -> list[psutil.Process]:
+        """This run's processes and those of its database."""
+        postmaster = int((self.data / "postgres/cluster/postmaster.pid").read_text().split()[0])
+        parents = [psutil.Process(self.process.pid), psutil.Process(postmaster)]
+        return parents + [child for parent in parents for child in parent.children(recursive=True)]
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def open_folder() -> Iterator[Path]:
+    """A folder that everybody may pass, as a checkout's is: as root, PostgreSQL runs as another user."""
+    with TemporaryDirectory(prefix="lockngen-test-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def make_dev(open_folder):
+    runs = []
+
+    def make(**variables: str) -> Dev:
+        folder = open_folder / str(len(runs))
+        folder.mkdir()
+        runs.append(Dev(folder / "data", **variables))
+        return runs[-1]
+
+    yield make
+    for run in runs:
+        if run.process.poll() is None:
+            run.stop()
+
+
+@pytest.fixture(scope="module")
+def dev(make_dev) -> Dev:
+    """One run for all tests that leave it as it is."""
+    return make_dev()

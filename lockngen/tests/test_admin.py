@@ -1,0 +1,187 @@
+"""The admin of both models: that it shows everything, changes little, and stays quick."""
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from apikeys.models import ApiKey
+from generations.models import Generation
+from generations.status import Status
+from lockngen import admin
+
+pytestmark = pytest.mark.django_db
+KEYS, GENERATIONS = "/admin/apikeys/apikey/", "/admin/generations/generation/"
+
+
+@pytest.fixture
+def act(admin_client):
+    """Run an action of a list on some rows, as its form does."""
+
+    def act(page: str, action: str, rows, **more):
+        data = {"action": action, "_selected_action": [str(row.pk) for row in rows], **more}
+        return admin_client.post(page, data, follow=True)
+
+    return act
+
+
+def shown(answer) -> list:
+    return list(answer.context["cl"].result_list)
+
+
+@pytest.mark.parametrize("page", ["/admin/", KEYS, GENERATIONS, GENERATIONS + "{}/change/", KEYS + "{}/change/"])
+def test_page__opens(admin_client, make_generation, page):
+    generation = make_generation()
+    generation.complete(generation.start(), "a.png")
+
+    id = generation.api_key_id if "apikey" in page else generation.id
+
+    assert admin_client.get(page.format(id)).status_code == 200
+
+
+def test_list__shows_deleted_rows_and_filters_them(admin_client, make_generation):
+    live, deleted = make_generation(), make_generation()
+    deleted.delete()
+
+    assert shown(admin_client.get(GENERATIONS)) == [deleted, live]
+    assert shown(admin_client.get(GENERATIONS, {"deleted": "yes"})) == [deleted]
+    assert shown(admin_client.get(GENERATIONS, {"deleted": "no"})) == [live]
+
+
+def test_list__asks_as_much_for_many_rows_as_for_one(admin_client, make_generation, make_key):
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            admin_client.get(GENERATIONS)
+        return len(captured)
+
+    make_generation()
+    one = queries()
+    for _ in range(10):
+        make_generation(api_key=make_key())
+
+    assert queries() == one
+
+
+@pytest.mark.parametrize("page", [KEYS, GENERATIONS])
+def test_search__finds_by_id_and_by_the_start_of_a_token(admin_client, make_generation, make_key, page):
+    generation, _ = make_generation(), make_generation(api_key=make_key())
+    wanted = generation if page == GENERATIONS else generation.api_key
+
+    assert shown(admin_client.get(page, {"q": str(wanted.id)})) == [wanted]
+    assert shown(admin_client.get(page, {"q": f" {generation.api_key.prefix} "})) == [wanted]
+    assert shown(admin_client.get(page, {"q": "nothing"})) == []
+
+
+def test_count__stops_at_the_cap(monkeypatch, make_generation):
+    monkeypatch.setattr(admin, "COUNTED_ROWS", 2)
+    for _ in range(3):
+        make_generation()
+
+    paginator = admin.CappedPaginator(Generation.all_objects.order_by("-id"), per_page=1)
+
+    assert (paginator.count, paginator.num_pages) == (2, 2)
+
+
+def test_action__on_all_rows_is_refused_where_they_are_more_than_were_counted(act, make_generation, monkeypatch):
+    monkeypatch.setattr(admin, "COUNTED_ROWS", 2)
+    rows = [make_generation() for _ in range(3)]
+
+    answer = act(GENERATIONS, "delete_selected", rows[:1], select_across="1", post="yes")
+
+    assert "2 rows at most" in answer.content.decode()
+    assert Generation.objects.count() == 3
+
+
+def test_generation__can_be_neither_added_nor_changed(admin_client, make_generation):
+    generation = make_generation()
+
+    assert admin_client.get(GENERATIONS + "add/").status_code == 403
+    assert admin_client.post(f"{GENERATIONS}{generation.id}/change/", {"prompt": "other"}).status_code == 403
+    assert Generation.objects.get().prompt == generation.prompt
+
+
+def test_generation__shows_its_image_to_who_may_look(admin_client, client, make_generation, image_folder):
+    generation = make_generation()
+    image_folder.mkdir()
+    (image_folder / "a.png").write_bytes(b"png")
+    generation.complete(generation.start(), "a.png")
+    url = reverse("admin:generations_generation_image", args=[generation.id])
+
+    assert url in admin_client.get(GENERATIONS).content.decode()
+    assert admin_client.get(url).getvalue() == b"png"
+    assert client.get(url).status_code == 302
+
+
+def test_generation__keeps_its_image_from_staff_without_the_right(client, django_user_model, make_generation):
+    generation = make_generation()
+    client.force_login(django_user_model.objects.create_user("staff", is_staff=True))
+
+    assert client.get(f"{GENERATIONS}{generation.id}/image/").status_code == 403
+
+
+def test_delete__cancels_unfinished_generations_and_restore_brings_them_back(act, make_generation):
+    rows = [make_generation(), make_generation()]
+
+    act(GENERATIONS, "delete_selected", rows, post="yes")
+    assert not Generation.objects.exists()
+    assert set(Generation.all_objects.values_list("status", flat=True)) == {Status.CANCELLED}
+
+    answer = act(GENERATIONS, "restore", rows)
+    assert Generation.objects.count() == 2
+    assert "Restored: 2." in answer.content.decode()
+
+
+def test_delete__of_keys_with_generations_is_soft_and_works(act, key, make_key, make_generation):
+    make_generation()
+
+    confirmation = act(KEYS, "delete_selected", [key])
+    act(KEYS, "delete_selected", [key, make_key()], post="yes")
+
+    assert "protected" not in confirmation.content.decode()
+    assert not ApiKey.objects.exists()
+    assert ApiKey.all_objects.count() == 2
+    assert Generation.objects.count() == 1
+
+
+def test_delete__of_one_key_with_generations_is_soft_and_works(admin_client, key, make_generation):
+    make_generation()
+
+    answer = admin_client.post(f"{KEYS}{key.id}/delete/", {"post": "yes"}, follow=True)
+
+    assert "was deleted successfully" in answer.content.decode()
+    assert ApiKey.all_objects.get().is_deleted
+
+
+def test_delete__needs_the_right_to_delete(client, django_user_model, key):
+    viewer = django_user_model.objects.create_user("viewer", is_staff=True)
+    viewer.user_permissions.add(Permission.objects.get(codename="view_apikey"))
+    client.force_login(viewer)
+
+    client.post(KEYS, {"action": "delete_selected", "_selected_action": [str(key.id)], "post": "yes"})
+    client.post(KEYS, {"action": "restore", "_selected_action": [str(key.id)]})
+
+    assert ApiKey.objects.get() == key
+
+
+def test_key__can_be_switched_off_but_keeps_its_hash(admin_client, key):
+    page = f"{KEYS}{key.id}/change/"
+    data = {"name": "Ann", "rate_limit": "5", "expires_at_0": "", "expires_at_1": "", "key_hash": "0" * 64}
+
+    answer = admin_client.post(page, data)
+
+    assert answer.status_code == 302
+    changed = ApiKey.objects.get()
+    assert (changed.name, changed.rate_limit, changed.is_active) == ("Ann", 5, False)
+    assert changed.key_hash == key.key_hash
+
+
+def test_key__shows_neither_hash_nor_token(admin_client, key):
+    for page in (KEYS, f"{KEYS}{key.id}/change/", f"{KEYS}{key.id}/history/"):
+        text = admin_client.get(page).content.decode()
+        assert key.key_hash not in text
+        assert key.token not in text
+
+
+def test_key__is_not_added_here(admin_client):
+    assert admin_client.get(KEYS + "add/").status_code == 403

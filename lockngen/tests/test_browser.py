@@ -1,0 +1,134 @@
+"""The pages as a person meets them: a real Chromium against a real, whole LockN Gen."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SCREENSHOTS = os.environ.get("SCREENSHOTS")  # a folder that gets a picture of every page
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.xdist_group("dev"),
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
+]
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+PROMPTS = ["a lighthouse at dusk", "snow on the mountains", "a neon city by the river", "dunes under a large sun"]
+
+
+@pytest.fixture
+def page(dev) -> Iterator[Page]:
+    """A page that fails its test when something on it does, or when it asks for anything elsewhere."""
+    complaints = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        page = browser.new_page(viewport={"width": 1280, "height": 860}, base_url=f"http://127.0.0.1:{dev.port}")
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: complaints.append(request.url) if foreign(request.url, dev.port) else None)
+        yield page
+        browser.close()
+    assert complaints == []
+
+
+def foreign(url: str, port: int) -> bool:
+    return not url.startswith((f"http://127.0.0.1:{port}/", "data:", "blob:"))
+
+
+def keep(page: Page, name: str) -> None:
+    if SCREENSHOTS:
+        page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png")
+
+
+@pytest.fixture(scope="module")
+def admin_user(dev) -> tuple[str, str]:
+    password = "correct horse battery"
+    variables = {"DJANGO_SUPERUSER_PASSWORD": password}
+    done = dev.manage("createsuperuser", "--noinput", "--username=ann", "--email=ann@example.org", **variables)
+    assert done.returncode == 0, done.stderr
+    return "ann", password
+
+
+@pytest.fixture
+def admin(page, admin_user) -> Page:
+    page.goto("/admin/")
+    page.get_by_label("Username").fill(admin_user[0])
+    page.get_by_label("Password").fill(admin_user[1])
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("heading", name="Administration")).to_be_visible()
+    return page
+
+
+def test_greeting__leads_to_everything(page):
+    page.goto("/")
+
+    keep(page, "greeting")
+    page.get_by_role("link", name="API").click()
+    expect(page).to_have_url("/api/v1/docs")
+
+
+def test_docs__let_a_newcomer_make_a_picture(page, dev):
+    page.goto("/api/v1/docs")
+    page.get_by_role("button", name="Authorize").click()
+    page.locator("input[type=text]").last.fill(dev.token)
+    page.get_by_role("button", name="Apply credentials").click()
+    page.get_by_role("button", name="Close").click()
+    keep(page, "docs")
+    page.locator("#operations-generations-generations_api_create .opblock-summary-control").click()
+    page.get_by_role("button", name="Try it out").click()
+    page.get_by_role("button", name="Execute").click()
+
+    expect(page.locator(".live-responses-table tbody .response-col_status").first).to_contain_text("201")
+
+
+def test_health__is_a_page_as_well(page):
+    page.goto("/ht/")
+
+    keep(page, "health")
+    expect(page.get_by_role("row", name="migrations")).to_contain_text("OK")
+
+
+def test_admin__shows_pictures_and_deletes_and_restores_them(admin, dev):
+    for number, prompt in enumerate(PROMPTS):
+        dev.wait_for(dev.create(prompt=prompt, seed=number)["id"], "completed")
+
+    admin.goto("/admin/generations/generation/")
+    admin.wait_for_function(
+        "[...document.querySelectorAll('.field-thumbnail img')].slice(0, 4).every(i => i.naturalWidth)"
+    )
+    keep(admin, "admin-generations")
+
+    admin.locator("#result_list tbody tr").first.get_by_role("checkbox").check()
+    admin.get_by_label("Action:").select_option("delete_selected")
+    admin.get_by_role("button", name="Go").click()
+    admin.get_by_role("button", name="Yes").click()
+    expect(admin.get_by_text("Successfully deleted 1 generation.")).to_be_visible()
+    assert PROMPTS[-1] not in [generation["prompt"] for generation in dev.newest()]
+
+    admin.locator("#changelist-filter").get_by_role("link", name="Yes").first.click()
+    admin.locator("#result_list tbody tr").first.get_by_role("checkbox").check()
+    admin.get_by_label("Action:").select_option("restore")
+    admin.get_by_role("button", name="Go").click()
+    expect(admin.get_by_text("Restored: 1.")).to_be_visible()
+    assert PROMPTS[-1] in [generation["prompt"] for generation in dev.newest()]
+
+
+def test_admin__shows_one_generation_without_a_way_to_change_it(admin, dev):
+    id = dev.wait_for(dev.create(prompt=PROMPTS[0])["id"], "completed")["id"]
+
+    admin.goto(f"/admin/generations/generation/{id}/change/")
+
+    admin.wait_for_function("document.querySelector('.field-picture img').naturalWidth === 512")
+    keep(admin, "admin-generation")
+    assert admin.get_by_role("button", name="Save").count() == 0
+
+
+def test_admin__shows_keys(admin):
+    admin.goto("/admin/apikeys/apikey/")
+
+    keep(admin, "admin-keys")
+    expect(admin.get_by_role("link", name="Development")).to_be_visible()

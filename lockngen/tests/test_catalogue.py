@@ -1,0 +1,156 @@
+"""What PostgreSQL says the tables are, asked of its catalogue and not of the models."""
+
+import pytest
+from django.db import connection
+
+pytestmark = pytest.mark.django_db
+
+COLUMNS = {
+    "apikeys_apikey": {
+        "id": ("uuid", True),
+        "key_hash": ("character(64)", True),
+        "prefix": ("character varying(20)", True),
+        "name": ("character varying(100)", True),
+        "rate_limit": ("integer", True),
+        "is_active": ("boolean", True),
+        "created_at": ("timestamp with time zone", True),
+        "expires_at": ("timestamp with time zone", False),
+        "last_used_at": ("timestamp with time zone", False),
+        "revoked_at": ("timestamp with time zone", False),
+        "is_deleted": ("boolean", True),
+        "deleted_at": ("timestamp with time zone", False),
+    },
+    "generations_generation": {
+        "id": ("uuid", True),
+        "api_key_id": ("uuid", True),
+        "prompt": ("character varying(2000)", True),
+        "negative_prompt": ("character varying(2000)", True),
+        "model": ("character varying(100)", True),
+        "width": ("integer", True),
+        "height": ("integer", True),
+        "steps": ("integer", True),
+        "guidance": ("double precision", True),
+        "seed": ("bigint", False),
+        "status": ("integer", True),
+        "image_path": ("character varying(500)", False),
+        "error_message": ("character varying(1000)", False),
+        "attempts": ("integer", True),
+        "releases": ("integer", True),
+        "created_at": ("timestamp with time zone", True),
+        "started_at": ("timestamp with time zone", False),
+        "completed_at": ("timestamp with time zone", False),
+        "is_deleted": ("boolean", True),
+        "deleted_at": ("timestamp with time zone", False),
+    },
+}
+CHECKS = {
+    "apikeys_apikey": {
+        "apikey_key_hash_is_sha256",
+        "apikey_rate_limit_not_negative",
+        "apikey_deletion_is_dated",
+    },
+    "generations_generation": {
+        "generation_status_is_known",
+        "generation_end_is_dated",
+        "generation_completed_has_image",
+        "generation_failed_has_error",
+        "generation_sizes_are_positive",
+        "generation_attempts_are_counted",
+        "generation_deletion_is_dated",
+    },
+}
+INDEXES = {
+    "apikeys_apikey": {
+        "apikeys_apikey_pkey": "UNIQUE btree (id)",
+        "apikey_key_hash_unique": "UNIQUE btree (key_hash)",
+        "apikey_prefix": "btree (prefix varchar_pattern_ops)",
+    },
+    "generations_generation": {
+        "generations_generation_pkey": "UNIQUE btree (id)",
+        "generation_live_by_key": "btree (api_key_id, id DESC) WHERE (NOT is_deleted)",
+        "generation_live_by_status": "btree (api_key_id, status, id DESC) WHERE (NOT is_deleted)",
+        "generation_by_status": "btree (status, id DESC)",
+        "generation_by_key": "btree (api_key_id)",
+    },
+}
+DEFAULTS = {
+    "apikeys_apikey": {
+        "rate_limit": "100",
+        "is_active": "true",
+        "created_at": "statement_timestamp()",
+        "is_deleted": "false",
+    },
+    "generations_generation": {
+        "negative_prompt": "''::character varying",
+        "model": "'default'::character varying",
+        "width": "512",
+        "height": "512",
+        "steps": "30",
+        "guidance": "7.0",
+        "status": "0",
+        "attempts": "0",
+        "releases": "0",
+        "created_at": "statement_timestamp()",
+        "is_deleted": "false",
+    },
+}
+TABLES = pytest.mark.parametrize("table", COLUMNS)
+
+
+def ask(statement: str, *parameters) -> list[tuple]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return cursor.fetchall()
+
+
+@TABLES
+def test_columns__have_the_exact_types_and_lengths(table):
+    found = ask(
+        """SELECT attname, format_type(atttypid, atttypmod), attnotnull FROM pg_attribute
+           WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped""",
+        table,
+    )
+
+    assert {name: (type_, not_null) for name, type_, not_null in found} == COLUMNS[table]
+
+
+@TABLES
+def test_defaults__are_the_database_s_own(table):
+    found = ask(
+        """SELECT attname, pg_get_expr(adbin, adrelid) FROM pg_attrdef
+           JOIN pg_attribute ON attrelid = adrelid AND attnum = adnum WHERE adrelid = %s::regclass""",
+        table,
+    )
+
+    assert dict(found) == DEFAULTS[table]
+
+
+@TABLES
+def test_checks__are_there_by_name_and_valid(table):
+    found = ask(
+        "SELECT conname FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'c' AND convalidated", table
+    )
+
+    assert {name for (name,) in found} == CHECKS[table]
+
+
+def test_foreign_key__refers_to_the_key_and_cascades_nothing():
+    found = ask(
+        """SELECT pg_get_constraintdef(oid) FROM pg_constraint
+           WHERE conrelid = 'generations_generation'::regclass AND contype = 'f'"""
+    )
+
+    assert found == [("FOREIGN KEY (api_key_id) REFERENCES apikeys_apikey(id) DEFERRABLE INITIALLY DEFERRED",)]
+
+
+@TABLES
+def test_indexes__are_the_ones_that_serve_a_query(table):
+    found = ask("SELECT indexname, indexdef FROM pg_indexes WHERE tablename = %s", table)
+
+    shape = {name: ("UNIQUE " if "UNIQUE INDEX" in text else "") + text.split(" USING ")[1] for name, text in found}
+    assert shape == INDEXES[table]
+
+
+@TABLES
+def test_table__survives_a_crash(table):
+    assert ask("SELECT relpersistence FROM pg_class WHERE oid = %s::regclass", table) == [("p",)]

@@ -1,0 +1,143 @@
+"""`manage.py dev` as a newcomer runs it: real processes, an embedded PostgreSQL of its own, HTTP from outside."""
+
+import json
+import re
+import signal
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from io import BytesIO
+
+import psutil
+import pytest
+from PIL import Image
+
+pytestmark = [pytest.mark.xdist_group("dev"), pytest.mark.timeout(180)]
+
+
+def is_alive(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def test_dev__takes_a_prompt_to_a_stored_image_that_outlives_it(make_dev):
+    dev = make_dev()
+    created = dev.create(width=640, height=320)
+    generation = dev.wait_for(created["id"], "completed")
+    processes = dev.processes()
+
+    with Image.open(BytesIO(dev.ask(generation["image_url"]))) as image:
+        assert (image.format, image.size) == ("PNG", (640, 320))
+    assert dev.stop(signal.SIGINT) == 0
+    assert [process for process in processes if is_alive(process)] == []
+
+    dev.start()
+    assert dev.newest() == [generation]
+    assert dev.ask(generation["image_url"])[:4] == b"\x89PNG"
+
+
+def test_dev__prints_a_curl_line_that_works_as_pasted(dev):
+    line = dev.greeting[2].removeprefix("Try it: ")
+
+    done = subprocess.run(line, shell=True, capture_output=True, text=True)
+
+    assert json.loads(done.stdout)["status"] == "pending", done.stderr
+
+
+def test_dev__says_in_one_line_that_it_runs_already(dev):
+    other = dev.manage("dev")
+
+    assert (other.returncode, other.stdout) == (1, "")
+    assert re.fullmatch(r"CommandError: LockN Gen already runs on .*\n", other.stderr)
+    assert dev.create()["status"] == "pending"
+
+
+def test_dev__says_in_one_line_that_the_port_is_taken(dev, open_folder):
+    other = dev.manage("dev", LOCKNGEN_DATA=str(open_folder / "new"))
+
+    assert (other.returncode, other.stdout) == (1, "")
+    assert re.fullmatch(r"CommandError: Port \d+ is taken: .*\n", other.stderr)
+    assert dev.create()["status"] == "pending"
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["migrate", "makemigrations --check", "showmigrations", "shell -c pass", "apikey create Ann", "check"],
+)
+def test_command__needs_no_configuration(dev, open_folder, command):
+    done = dev.manage(*command.split(), LOCKNGEN_DATA=str(open_folder / "fresh"))
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_dev__comes_back_with_its_data_after_everything_was_killed(make_dev):
+    dev = make_dev()
+    generation = dev.wait_for(dev.create(width=64, height=64)["id"], "completed")
+
+    for process in dev.processes():
+        process.kill()
+    dev.process.wait(10)
+    dev.start()
+
+    assert dev.newest() == [generation]
+    assert dev.wait_for(dev.create(width=64, height=64)["id"], "completed")
+
+
+def test_dev__leaves_no_process_behind_when_it_is_killed(make_dev):
+    dev = make_dev()
+    children = psutil.Process(dev.process.pid).children(recursive=True)
+
+    dev.process.kill()
+    dev.process.wait(10)
+
+    assert len(children) >= 4  # web and its two workers, the worker
+    assert psutil.wait_procs(children, timeout=20)[1] == []
+
+
+def test_dev__hands_a_render_back_when_it_stops_and_ends_it_at_the_next_start(make_dev):
+    dev = make_dev(RENDERER_URL="sketch:?seconds=60", RENDER_GRACE="0.5")
+    id = dev.create(width=64, height=64)["id"]
+    dev.wait_for(id, "processing")
+    started = time.monotonic()
+
+    assert dev.stop() == 0
+    assert time.monotonic() - started < 15
+    dev.variables = {"RENDERER_URL": "sketch:"}
+    dev.start()
+
+    assert dev.wait_for(id, "completed")["started_at"]
+
+
+def test_dev__starts_its_worker_again_when_that_dies(dev):
+    worker = next(p for p in psutil.Process(dev.process.pid).children() if "worker" in p.cmdline())
+
+    worker.kill()
+
+    assert dev.wait_for(dev.create(width=64, height=64)["id"], "completed")
+
+
+def test_idle_worker__starts_within_300_ms_and_ends_within_2_seconds(dev):
+    waits, totals = [], []
+    for _ in range(20):
+        generation = dev.wait_for(dev.create()["id"], "completed")
+        created, started, completed = (
+            datetime.fromisoformat(generation[name]) for name in ("created_at", "started_at", "completed_at")
+        )
+        waits.append((started - created).total_seconds())
+        totals.append((completed - created).total_seconds())
+
+    assert sorted(waits)[18] < 0.3, waits  # the 95th percentile of 20
+    assert sorted(totals)[18] < 2, totals
+
+
+def test_200_prompts__of_8_clients_at_once_all_become_images(dev):
+    with ThreadPoolExecutor(8) as clients:
+        created = list(clients.map(lambda number: dev.create(seed=number, width=64, height=64), range(200)))
+    for generation in created:
+        dev.wait_for(generation["id"], "completed", seconds=60)
+
+    images = {path.stem for path in (dev.data / "images").rglob("*.png")}
+    assert len({generation["id"] for generation in created} & images) == 200
+    ids = "ANY(ARRAY[" + ",".join(f"'{generation['id']}'" for generation in created) + "])"
+    assert dev.count(f"generations_generation WHERE status = 2 AND attempts = 1 AND id::text = {ids}") == 200
+    assert dev.count(f"procrastinate_jobs WHERE status = 'succeeded' AND args ->> 'generation_id' = {ids}") == 200

@@ -1,0 +1,109 @@
+import os
+import subprocess
+import sys
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from lockngen import environment as env
+
+
+@pytest.fixture
+def setting(monkeypatch):
+    return lambda value: monkeypatch.setenv("SETTING", value)
+
+
+@pytest.mark.parametrize(("value", "meaning"), [("on", True), ("TRUE", True), ("1", True), ("no", False), ("0", False)])
+def test_flag__reads_the_usual_words(setting, value, meaning):
+    setting(value)
+
+    assert env.flag("SETTING", not meaning) is meaning
+
+
+@pytest.mark.parametrize("read", [env.flag, env.integer, env.seconds, env.text])
+def test_empty__counts_as_unset(setting, read):
+    setting(" ")
+
+    assert read("SETTING", 7) == 7
+
+
+@pytest.mark.parametrize(
+    ("read", "value", "takes"),
+    [
+        (lambda: env.flag("SETTING"), "maybe", "on or off"),
+        (lambda: env.integer("SETTING", 1), "1.5", "whole number from 0 up"),
+        (lambda: env.integer("SETTING", 1, minimum=2), "1", "whole number from 2 up"),
+        (lambda: env.seconds("SETTING", 1), "nan", "seconds from 0 up"),
+        (lambda: env.seconds("SETTING", 1), "inf", "seconds from 0 up"),
+        (lambda: env.seconds("SETTING", 1), "-1", "seconds from 0 up"),
+        (lambda: env.url("SETTING"), "images.example.org", "https://"),
+        (lambda: env.url("SETTING"), "https://a b", "https://"),
+    ],
+)
+def test_bad_value__names_the_variable_and_what_it_takes(setting, read, value, takes):
+    setting(value)
+
+    with pytest.raises(ImproperlyConfigured, match=f"SETTING.*{takes}"):
+        read()
+
+
+def test_url__loses_its_trailing_slash(setting):
+    setting("https://images.example.org/")
+
+    assert env.url("SETTING") == "https://images.example.org"
+
+
+def test_items__are_separated_by_commas(setting):
+    setting("a, b,,c")
+
+    assert env.items("SETTING") == ["a", "b", "c"]
+
+
+def test_database__reads_a_url_with_a_socket_folder(setting):
+    setting("postgres://lockn:p%40ss@/lockngen?host=/tmp/socket%20folder")
+
+    parsed = env.database("SETTING")
+
+    assert (parsed["NAME"], parsed["USER"], parsed["PASSWORD"]) == ("lockngen", "lockn", "p@ss")
+    assert parsed["OPTIONS"] == {"host": "/tmp/socket folder"}
+
+
+@pytest.mark.parametrize("value", ["mysql://a:secret@b/c", "postgres://", "secret", "postgres://a:secret@b:port/c"])
+def test_database__that_is_none_is_refused_without_telling_its_password(setting, value):
+    setting(value)
+
+    with pytest.raises(ImproperlyConfigured) as caught:
+        env.database("SETTING")
+    assert "SETTING" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+COMMANDS = {
+    "manage.py": ["manage.py", "check"],
+    "gunicorn": ["-m", "gunicorn", "-c", "lockngen/gunicorn.py", "lockngen.wsgi"],
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"DEBUG": "off", "SECRET_KEY": ""}, "SECRET_KEY is not set"),
+        ({"DEBUG": "off", "DATABASE_URL": ""}, "DATABASE_URL is not set"),
+        ({"DEBUG": "perhaps"}, "DEBUG is 'perhaps'"),
+        ({"DB_POOL_MAX_SIZE": "many"}, "DB_POOL_MAX_SIZE is 'many'"),
+    ],
+)
+def test_start__ends_with_one_line_that_says_what_to_set(command, variables, said):
+    done = subprocess.run(
+        [sys.executable, *COMMANDS[command]],
+        cwd=env.BASE_DIR,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr.startswith(said)
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,113 @@
+import json
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+from django.test import Client
+
+from lockngen import health
+
+# The checks run in threads of their own, which see only what was committed.
+pytestmark = pytest.mark.django_db(transaction=True)
+NAMES = {"database", "migrations", "pool"}
+
+
+def ready(client: Client, **headers) -> tuple[int, dict]:
+    answer = client.get("/ht/?format=json", headers=headers)
+    return answer.status_code, json.loads(answer.content)
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """A pool check that fails."""
+
+    def fail(self):
+        raise health.ServiceUnavailable("all connections are taken by 10.0.0.7")
+
+    monkeypatch.setattr(health.Pool, "measure", fail)
+
+
+def test_ready__tells_everybody_names_and_ok(client):
+    assert ready(client) == (200, dict.fromkeys(NAMES, "OK"))
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/html", "text/plain"])
+def test_ready__speaks_the_format_that_is_asked_for(client, accept):
+    answer = client.get("/ht/", headers={"Accept": accept})
+
+    assert answer.status_code == 200
+    assert answer["Content-Type"].startswith(accept)
+
+
+def test_ready__tells_figures_with_debug(client, settings):
+    settings.DEBUG = True
+
+    figures = ready(client)[1]["figures"]
+
+    assert figures["database"]["server_version"].startswith("16")
+    assert 0 < figures["database"]["round_trip_ms"] < 1000
+    assert figures["migrations"] == {"missing": []}
+    assert 0 < figures["pool"]["checkout_ms"] < 1000
+    assert figures["pool"]["max"] == settings.DB_POOL_MAX_SIZE
+
+
+def test_ready__tells_figures_for_the_health_token(client, settings):
+    settings.HEALTH_TOKEN = "s3cret"
+
+    assert "figures" in ready(client, Authorization="Bearer s3cret")[1]
+    assert "figures" not in ready(client, Authorization="Bearer other")[1]
+    assert "figures" not in ready(client)[1]
+
+
+def test_ready__tells_nobody_figures_for_an_empty_token(client, settings):
+    settings.HEALTH_TOKEN = ""
+
+    assert "figures" not in ready(client, Authorization="Bearer ")[1]
+
+
+def test_ready__tells_figures_to_staff_alone(client, django_user_model):
+    user = django_user_model.objects.create_user("ann")
+    client.force_login(user)
+    assert "figures" not in ready(client)[1]
+
+    user.is_staff = True
+    user.save()
+    assert "figures" in ready(client)[1]
+
+
+def test_ready__fails_with_the_reason_for_those_who_may_see_it(client, broken, settings):
+    status, body = ready(client)
+    assert (status, body["database"]) == (500, "OK")
+    assert "10.0.0.7" not in body["pool"]
+
+    settings.DEBUG = True
+    assert "10.0.0.7" in ready(client)[1]["pool"]
+
+
+@pytest.mark.xdist_group("migrations")
+def test_ready__names_missing_migrations(client, settings):
+    settings.DEBUG = True
+    call_command("migrate", "generations", "zero", verbosity=0)
+    try:
+        status, body = ready(client)
+    finally:
+        call_command("migrate", verbosity=0)
+
+    assert status == 500
+    assert body["migrations"] == "Unavailable: missing: generations.0001_initial"
+    assert ready(client)[0] == 200
+
+
+def test_ready__gives_its_connections_back(client):
+    for _ in range(10):
+        ready(client)
+
+    stats = connection.pool.get_stats()
+    assert stats["pool_size"] - stats["pool_available"] <= 1  # this thread's own
+
+
+def test_live__answers_any_host_without_a_database(client, django_assert_num_queries):
+    with django_assert_num_queries(0):
+        answer = client.get("/ht/live", headers={"Host": "10.0.0.7:8000"})
+
+    assert (answer.status_code, answer.content) == (200, b"OK")

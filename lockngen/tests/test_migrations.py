@@ -1,0 +1,103 @@
+"""Migrations of our own apps: no drift, no danger, there and back again."""
+
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+from django.db.migrations.loader import MigrationLoader
+
+from apikeys.models import ApiKey
+from generations.models import Generation
+
+APPS = ("apikeys", "generations")
+MIGRATIONS = sorted(name for name in MigrationLoader(None).disk_migrations if name[0] in APPS)
+# What squawk warns of and we do on purpose.
+ACCEPTED = {
+    "prefer-text-field": "the lengths are part of what was asked for",
+    "ban-char-field": "key_hash always has 64 characters",
+    "prefer-bigint-over-int": "the integers are small, or asked for as integers",
+    "require-lock-timeout": "every connection has one: DB_LOCK_TIMEOUT",
+    "require-statement-timeout": "every connection has one: DB_STATEMENT_TIMEOUT",
+}
+
+
+def schema() -> list[tuple]:
+    """Every column, default, constraint and index of our tables, as the catalogue has them."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH ours AS (SELECT oid, relname FROM pg_class WHERE relname LIKE ANY(%s) AND relkind = 'r')
+            SELECT relname, 'column', attname, format_type(atttypid, atttypmod) || ' ' || attnotnull || ' '
+                || coalesce(pg_get_expr(adbin, adrelid), '')
+            FROM ours JOIN pg_attribute ON attrelid = ours.oid AND attnum > 0
+            LEFT JOIN pg_attrdef ON adrelid = ours.oid AND adnum = attnum
+            UNION SELECT relname, 'constraint', conname, pg_get_constraintdef(pg_constraint.oid)
+            FROM ours JOIN pg_constraint ON conrelid = ours.oid
+            UNION SELECT tablename, 'index', indexname, indexdef FROM ours JOIN pg_indexes ON tablename = relname
+            ORDER BY 1, 2, 3
+            """,
+            [[f"{app}\\_%" for app in APPS]],
+        )
+        return cursor.fetchall()
+
+
+def test_models__have_no_changes_without_a_migration(db):
+    call_command("makemigrations", "--check", "--dry-run", verbosity=0)
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_migrations__are_numbered_in_one_line(app):
+    names = [name for label, name in MIGRATIONS if label == app]
+
+    assert [int(name[:4]) for name in names] == list(range(1, len(names) + 1))
+
+
+@pytest.mark.parametrize(("app", "name"), MIGRATIONS)
+def test_migration__is_safe_on_a_large_table(db, app, name):
+    sql = StringIO()
+    call_command("sqlmigrate", app, name, stdout=sql)
+
+    squawk = Path(sys.executable).parent / "squawk"
+    done = subprocess.run(
+        [squawk, "--pg-version", "16", "--reporter", "gcc", "--exclude", ",".join(ACCEPTED)],
+        input=sql.getvalue(),
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.xdist_group("migrations")
+def test_migrations__go_all_the_way_back_and_forth_with_data_in_the_tables(make_generation, settings):
+    settings.DEBUG = True
+    make_generation()
+    before = schema()
+
+    call_command("migrate", "apikeys", "zero", verbosity=0)
+    emptied = schema()
+    call_command("migrate", verbosity=0)
+
+    assert len(before) > 50
+    assert emptied == []
+    assert schema() == before
+    assert [key.name for key in ApiKey.objects.all()] == ["Development"]
+    ApiKey.all_objects.all().hard_delete()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.xdist_group("migrations")
+def test_migrate__changes_nothing_the_second_time(make_generation, capsys):
+    make_generation()
+    before = schema()
+
+    call_command("migrate")
+
+    assert "No migrations to apply." in capsys.readouterr().out
+    assert schema() == before
+    assert Generation.objects.count() == 1
