@@ -2,7 +2,6 @@
 
 import ctypes
 import fcntl
-import os
 import signal
 import socket
 import subprocess
@@ -143,7 +142,8 @@ def hold_data_folder(folder: Path):
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise CommandError(f"LockN Gen already runs on {folder}: stop it, or set LOCKNGEN_DATA to another folder.") from None
+        remedy = "stop it, or set LOCKNGEN_DATA to another folder."
+        raise CommandError(f"LockN Gen already runs on {folder}: {remedy}") from None
     return lock
 
 

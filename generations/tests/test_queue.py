@@ -1,0 +1,84 @@
+"""What the periodic tasks do to the queue, in its own tables."""
+
+from types import SimpleNamespace
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.db import connection
+from procrastinate.contrib.django import app
+from procrastinate.exceptions import AlreadyEnqueued
+
+from generations import tasks
+from generations.models import Generation
+from generations.status import Status
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def queue():
+    """SQL on the queue's tables, which a test's end does not empty by itself."""
+
+    def run(statement: str, *parameters):
+        with connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else None
+
+    yield run
+    run("TRUNCATE procrastinate_jobs, procrastinate_workers, procrastinate_events CASCADE")
+
+
+@pytest.fixture
+def work():
+    """Run a periodic task."""
+
+    def work(task) -> None:
+        async_to_sync(task.func)(SimpleNamespace(app=app), timestamp=0)
+
+    return work
+
+
+def let_a_worker_take_it(queue, heartbeat_age: str) -> None:
+    ((worker,),) = queue(
+        "INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now() - %s::interval) RETURNING id", heartbeat_age
+    )
+    queue("UPDATE procrastinate_jobs SET status = 'doing', worker_id = %s", worker)
+
+
+def test_rescue_stalled__runs_the_job_of_a_dead_worker_again(key, queue, work, waiting_jobs):
+    generation = Generation.objects.submit(api_key=key, prompt="a lighthouse")
+    let_a_worker_take_it(queue, "1 minute")
+    generation.start()
+
+    work(tasks.rescue_stalled)
+
+    assert waiting_jobs() == [str(generation.id)]
+    assert (generation.start(), generation.status) == (2, Status.PROCESSING)
+
+
+def test_rescue_stalled__leaves_the_job_of_a_living_worker(key, queue, work, waiting_jobs):
+    Generation.objects.submit(api_key=key, prompt="a lighthouse")
+    let_a_worker_take_it(queue, "10 seconds")
+
+    work(tasks.rescue_stalled)
+
+    assert waiting_jobs() == []
+
+
+@pytest.mark.parametrize(("age", "left"), [("25 hours", 0), ("23 hours", 1)])
+def test_remove_finished_jobs__keeps_a_day_of_them(key, queue, work, age, left):
+    Generation.objects.submit(api_key=key, prompt="a lighthouse")
+    queue("UPDATE procrastinate_jobs SET status = 'succeeded'")
+    queue("UPDATE procrastinate_events SET at = now() - %s::interval", age)
+
+    work(tasks.remove_finished_jobs)
+
+    assert queue("SELECT count(*) FROM procrastinate_jobs") == [(left,)]
+
+
+def test_waiting_job__is_one_for_each_generation(key):
+    generation = Generation.objects.submit(api_key=key, prompt="a lighthouse")
+    job = app.configure_task("generations.render", queueing_lock=str(generation.id))
+
+    with pytest.raises(AlreadyEnqueued):
+        job.defer(generation_id=str(generation.id))
