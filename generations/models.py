@@ -77,6 +77,8 @@ class Generation(SoftDeleteModel):
             models.Index("api_key", "status", F("id").desc(), name="generation_live_by_status", condition=LIVE),
             # The admin's filter by status, deleted rows among them.
             models.Index("status", F("id").desc(), name="generation_by_status"),
+            # The admin's filter for deleted rows, which are few among many.
+            models.Index(F("id").desc(), name="generation_deleted", condition=Q(is_deleted=True)),
             # PROTECT and the foreign key itself: does any row, live or deleted, refer to this key?
             models.Index("api_key", name="generation_by_key"),
         ]

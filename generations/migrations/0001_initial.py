@@ -95,6 +95,11 @@ class Migration(migrations.Migration):
                         models.OrderBy(models.F("id"), descending=True),
                         name="generation_by_status",
                     ),
+                    models.Index(
+                        models.OrderBy(models.F("id"), descending=True),
+                        condition=models.Q(("is_deleted", True)),
+                        name="generation_deleted",
+                    ),
                     models.Index(models.F("api_key"), name="generation_by_key"),
                 ],
                 "constraints": [

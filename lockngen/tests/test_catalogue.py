@@ -70,6 +70,7 @@ INDEXES = {
         "generation_live_by_key": "btree (api_key_id, id DESC) WHERE (NOT is_deleted)",
         "generation_live_by_status": "btree (api_key_id, status, id DESC) WHERE (NOT is_deleted)",
         "generation_by_status": "btree (status, id DESC)",
+        "generation_deleted": "btree (id DESC) WHERE is_deleted",
         "generation_by_key": "btree (api_key_id)",
     },
 }
