@@ -35,6 +35,7 @@ class SoftDeleteAdmin(admin.ModelAdmin):
 
     paginator = CappedPaginator
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER  # they count every row for every filter
     actions = ("restore",)
     list_filter = (DeletedFilter,)
     ordering = ("-id",)

@@ -2,9 +2,11 @@
 
 import json
 import re
+import subprocess
 
 import pytest
 
+from apikeys.models import DEVELOPMENT_TOKEN
 from lockngen.environment import BASE_DIR
 from lockngen.urls import api
 
@@ -44,3 +46,26 @@ def test_links__lead_to_files_that_are_there(document):
     links = re.findall(r"\]\(([^)#]+)\)", path.read_text())
 
     assert [link for link in links if "://" not in link and not (path.parent / link).exists()] == []
+
+
+def test_readme__shows_the_development_key():
+    shown = set(re.findall(r"lg_test_\w+", (BASE_DIR / "README.md").read_text()))
+
+    assert shown == {DEVELOPMENT_TOKEN}
+
+
+@pytest.mark.xdist_group("dev")
+def test_readme_s_tour__works_as_pasted(dev, tmp_path):
+    (tour,) = re.findall(r"```sh\n(.*?)```", (BASE_DIR / "README.md").read_text(), re.DOTALL)
+
+    done = subprocess.run(
+        ["bash", "-ec", tour.replace(":8000/", f":{dev.port}/")], cwd=tmp_path, capture_output=True, text=True
+    )
+
+    answers = [json.loads(line) for line in done.stdout.replace("}{", "}\n{").splitlines()]
+    assert done.returncode == 0, done.stderr
+    assert answers[0]["width"] == 1024
+    assert answers[0]["id"] in [item["id"] for item in answers[1]["items"]]
+    assert answers[3]["id"] == answers[0]["id"]
+    assert answers[0]["id"] not in [item["id"] for item in dev.newest()]
+    assert (tmp_path / "picture.png").exists()
