@@ -1,5 +1,6 @@
 """Liveness (`/ht/live`: this process answers) and readiness (`/ht/`: database, migrations and pool are in order)."""
 
+import abc
 import asyncio
 import contextlib
 import hmac
@@ -60,9 +61,9 @@ class Check(HealthCheck):
             # These threads serve no request, so nobody else hands their connection back to the pool.
             connection.close()
 
+    @abc.abstractmethod
     def measure(self) -> None:
         """Fill in the figures. Raises DatabaseError or ServiceUnavailable."""
-        raise NotImplementedError
 
 
 class Database(Check):
