@@ -10,7 +10,6 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import psutil
 import psycopg
@@ -18,6 +17,7 @@ import pytest
 
 from lockngen import embedded
 from lockngen.environment import BASE_DIR
+from lockngen.tests.embedded.servers import open_folder
 
 URL = "/api/v1/generations"
 
@@ -105,19 +105,17 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def open_folder() -> Iterator[Path]:
-    """A folder that everybody may pass, as a checkout's is: as root, PostgreSQL runs as another user."""
-    with TemporaryDirectory(prefix="lockngen-test-") as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder)
+def dev_folder() -> Iterator[Path]:
+    with open_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")
-def make_dev(open_folder):
+def make_dev(dev_folder):
     runs = []
 
     def make(**variables: str) -> Dev:
-        folder = open_folder / str(len(runs))
+        folder = dev_folder / str(len(runs))
         folder.mkdir()
         runs.append(Dev(folder / "data", **variables))
         return runs[-1]

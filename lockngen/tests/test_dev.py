@@ -52,8 +52,8 @@ def test_dev__says_in_one_line_that_it_runs_already(dev):
     assert dev.create()["status"] == "pending"
 
 
-def test_dev__says_in_one_line_that_the_port_is_taken(dev, open_folder):
-    other = dev.manage("dev", LOCKNGEN_DATA=str(open_folder / "new"))
+def test_dev__says_in_one_line_that_the_port_is_taken(dev, dev_folder):
+    other = dev.manage("dev", LOCKNGEN_DATA=str(dev_folder / "new"))
 
     assert (other.returncode, other.stdout) == (1, "")
     assert re.fullmatch(r"CommandError: Port \d+ is taken: .*\n", other.stderr)
@@ -64,8 +64,8 @@ def test_dev__says_in_one_line_that_the_port_is_taken(dev, open_folder):
     "command",
     ["migrate", "makemigrations --check", "showmigrations", "shell -c pass", "apikey create Ann", "check"],
 )
-def test_command__needs_no_configuration(dev, open_folder, command):
-    done = dev.manage(*command.split(), LOCKNGEN_DATA=str(open_folder / "fresh"))
+def test_command__needs_no_configuration(dev, dev_folder, command):
+    done = dev.manage(*command.split(), LOCKNGEN_DATA=str(dev_folder / "fresh"))
 
     assert done.returncode == 0, done.stderr
 
