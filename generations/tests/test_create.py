@@ -1,0 +1,132 @@
+import json
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from generations.models import Generation
+from generations.schemas import LARGEST_SEED
+from generations.tests.calls import URL, assert_problem, post
+
+FIELDS = {
+    "id", "status", "prompt", "negative_prompt", "model", "width", "height", "steps", "guidance", "seed",
+    "image_url", "error", "created_at", "started_at", "completed_at",
+}  # fmt: skip
+REFUSED = {
+    "no prompt": ({}, "prompt"),
+    "empty prompt": ({"prompt": ""}, "prompt"),
+    "blank prompt": ({"prompt": " \n"}, "prompt"),
+    "long prompt": ({"prompt": "x" * 2001}, "prompt"),
+    "NUL in prompt": ({"prompt": "a\x00b"}, "prompt"),
+    "half a character in prompt": ({"prompt": "\ud800"}, "prompt"),
+    "number as prompt": ({"prompt": 1}, "prompt"),
+    "null as prompt": ({"prompt": None}, "prompt"),
+    "long negative prompt": ({"prompt": "x", "negative_prompt": "x" * 2001}, "negative_prompt"),
+    "empty model": ({"prompt": "x", "model": ""}, "model"),
+    "long model": ({"prompt": "x", "model": "x" * 101}, "model"),
+    "width as text": ({"prompt": "x", "width": "512"}, "width"),
+    "width as float": ({"prompt": "x", "width": 512.0}, "width"),
+    "width as truth": ({"prompt": "x", "width": True}, "width"),
+    "null as width": ({"prompt": "x", "width": None}, "width"),
+    "small width": ({"prompt": "x", "width": 56}, "width"),
+    "large height": ({"prompt": "x", "height": 2056}, "height"),
+    "odd height": ({"prompt": "x", "height": 513}, "height"),
+    "no steps": ({"prompt": "x", "steps": 0}, "steps"),
+    "many steps": ({"prompt": "x", "steps": 151}, "steps"),
+    "endless steps": ({"prompt": "x", "steps": 10**400}, "steps"),
+    "guidance as text": ({"prompt": "x", "guidance": "7"}, "guidance"),
+    "guidance as truth": ({"prompt": "x", "guidance": True}, "guidance"),
+    "large guidance": ({"prompt": "x", "guidance": 30.1}, "guidance"),
+    "no guidance": ({"prompt": "x", "guidance": float("nan")}, "guidance"),
+    "negative seed": ({"prompt": "x", "seed": -1}, "seed"),
+    "large seed": ({"prompt": "x", "seed": 2**53}, "seed"),
+    "unknown field": ({"prompt": "x", "promt": "y"}, "promt"),
+    "status": ({"prompt": "x", "status": 2}, "status"),
+    "owner": ({"prompt": "x", "api_key": "y"}, "api_key"),
+    "list": ([], "body"),
+    "text": ('"x"', "body"),
+    "null": ("null", "body"),
+    "nothing": ("", "body"),
+}
+
+
+def test_create__stores_what_was_asked_for(api, key, waiting_jobs):
+    asked = {"prompt": "a lighthouse", "negative_prompt": "fog", "model": "sdxl", "width": 640, "height": 64}
+    asked |= {"steps": 150, "guidance": 3, "seed": LARGEST_SEED}
+
+    answer = post(api, asked)
+
+    assert answer.status_code == 201
+    generation = Generation.objects.get()
+    assert answer["Location"] == f"http://testserver{URL}/{generation.id}"
+    assert answer.json().keys() == FIELDS
+    assert answer.json() == {**answer.json(), **asked, "status": "pending", "id": str(generation.id)}
+    assert {name: getattr(generation, name) for name in asked} == asked
+    assert generation.api_key == key
+    assert waiting_jobs() == [str(generation.id)]
+
+
+def test_create__fills_in_defaults(api):
+    answer = post(api, {"prompt": "a lighthouse"}).json()
+
+    expected = {"negative_prompt": "", "model": "default", "width": 512, "height": 512, "steps": 30, "guidance": 7.0}
+    assert answer == {**answer, **expected, "seed": None, "image_url": None, "error": None, "completed_at": None}
+
+
+def test_create__links_to_the_public_address(api, settings):
+    settings.PUBLIC_URL = "https://images.example.org"
+
+    answer = post(api, {"prompt": "a lighthouse"})
+
+    assert answer["Location"].startswith("https://images.example.org/api/v1/generations/")
+
+
+@pytest.mark.parametrize("prompt", ["x", "x" * 2000, "ü" * 2000, "😀" * 2000, '\'; DROP TABLE "x"; -- {}%s'])
+def test_create__takes_any_prompt_up_to_2000_characters(api, prompt):
+    assert post(api, {"prompt": prompt}).json()["prompt"] == prompt
+    assert Generation.objects.get().prompt == prompt
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_create__names_the_field_that_is_wrong(api, case, waiting_jobs):
+    body, field = REFUSED[case]
+
+    answer = post(api, body)
+
+    assert_problem(answer, 422, field)
+    assert field in [error["field"] for error in answer.json()["errors"]]
+    assert not Generation.all_objects.exists()
+    assert waiting_jobs() == []
+
+
+@pytest.mark.parametrize("body", ["{", "prompt=x", b"\xff", "[" * 100_000, '{"seed": ' + "9" * 5000 + "}"])
+def test_create__refuses_what_is_not_json(api, debug, body):
+    assert_problem(post(api, body), 400, "JSON")
+    assert not Generation.all_objects.exists()
+
+
+def test_create__refuses_a_body_over_one_mebibyte(api, debug):
+    assert_problem(post(api, {"prompt": "x" * 2**20}), 413, "1048576")
+
+
+def test_create__refuses_a_body_in_chunks(api, debug):
+    assert_problem(post(api, {"prompt": "x"}, headers={"Transfer-Encoding": "chunked"}), 411, "Content-Length")
+
+
+def test_create__refuses_a_length_that_is_no_number(api, debug):
+    assert_problem(post(api, {"prompt": "x"}, CONTENT_LENGTH="many"), 400, "Content-Length")
+
+
+@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from([*sorted(FIELDS), "x"]), inner),
+        max_leaves=8,
+    )
+)
+def test_create__answers_any_json_with_201_or_422(api, body):
+    answer = post(api, json.dumps(body))
+
+    assert answer.status_code in (201, 422), answer.content

@@ -1,0 +1,103 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from generations import cursors
+from generations.status import Status
+from generations.tests.calls import URL, assert_problem
+
+
+@pytest.fixture
+def make_page(make_generation):
+    """Generations, newest first."""
+    return lambda count, **fields: [make_generation(**fields) for _ in range(count)][::-1]
+
+
+def ids(answer) -> list[str]:
+    return [item["id"] for item in answer.json()["items"]]
+
+
+def test_list__walks_all_pages_newest_first(api, make_page):
+    expected = [str(generation.id) for generation in make_page(5)]
+
+    found, cursor, sizes = [], "", []
+    while cursor is not None:
+        answer = api.get(URL, {"limit": 2, "cursor": cursor} if cursor else {"limit": 2})
+        found += ids(answer)
+        sizes.append(len(ids(answer)))
+        cursor = answer.json()["next_cursor"]
+
+    assert found == expected
+    assert sizes == [2, 2, 1]
+
+
+def test_list__has_no_next_page_after_one_that_is_just_full(api, make_page):
+    make_page(2)
+
+    assert api.get(URL, {"limit": 2}).json()["next_cursor"] is None
+
+
+def test_list__shows_twenty_by_default(api, make_page):
+    make_page(21)
+
+    assert len(ids(api.get(URL))) == 20
+
+
+def test_list__filters_by_status(api, make_page, make_generation):
+    make_page(1)
+    processing = make_generation(status=Status.PROCESSING)
+
+    assert ids(api.get(URL, {"status": "processing"})) == [str(processing.id)]
+    assert ids(api.get(URL, {"status": "failed"})) == []
+
+
+def test_list__hides_deleted_ones_and_those_of_others(api, make_page, make_key, client_of):
+    first, second = make_page(2)
+    first.delete()
+
+    assert ids(api.get(URL)) == [str(second.id)]
+    assert ids(client_of(make_key()).get(URL)) == []
+
+
+def test_list__goes_on_where_the_cursor_s_row_was_deleted(api, make_page):
+    _, middle, oldest = make_page(3)
+    cursor = api.get(URL, {"limit": 2}).json()["next_cursor"]
+    middle.delete()
+
+    assert ids(api.get(URL, {"cursor": cursor})) == [str(oldest.id)]
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ({"status": "done"}, "status"),
+        ({"status": "2"}, "status"),
+        ({"status": ""}, "status"),
+        ({"limit": "0"}, "limit"),
+        ({"limit": "101"}, "limit"),
+        ({"limit": "1.0"}, "limit"),
+        ({"limit": "-1"}, "limit"),
+        ({"limit": "١"}, "limit"),
+        ({"limit": "x"}, "limit"),
+        ({"cursor": "garbage"}, "cursor"),
+        ({"cursor": ""}, "cursor"),
+        ({"cursor": "é\x00"}, "cursor"),
+        ({"cursor": "A" * 23}, "cursor"),
+    ],
+)
+def test_list__names_the_parameter_that_is_wrong(api, query, field):
+    assert_problem(api.get(URL, query), 422, field)
+
+
+@given(st.uuids())
+def test_cursor__comes_back_as_the_id_it_was(id):
+    assert cursors.decode(cursors.encode(id)) == id
+
+
+@given(st.text() | st.text(alphabet="ABCabc012-_=", min_size=20, max_size=24))
+def test_cursor__is_refused_unless_it_was_handed_out(text):
+    try:
+        id = cursors.decode(text)
+    except ValueError:
+        return
+    assert cursors.encode(id) == text
