@@ -92,12 +92,9 @@ def waiting_jobs(db):
 
 @pytest.fixture
 def make_context():
-    """What the queue hands to a task; `abort=True` is a worker that has to stop."""
+    """What the queue hands to a task; `abort=SHUTDOWN` is a worker that has to stop."""
 
-    def make(abort: bool = False) -> SimpleNamespace:
-        reason = AbortReason.SHUTDOWN if abort else None
-        return SimpleNamespace(
-            job=SimpleNamespace(id=1), should_abort=lambda: bool(reason), abort_reason=lambda: reason
-        )
+    def make(abort: AbortReason | None = None) -> SimpleNamespace:
+        return SimpleNamespace(job=SimpleNamespace(id=1), should_abort=lambda: bool(abort), abort_reason=lambda: abort)
 
     return make

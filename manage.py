@@ -8,14 +8,16 @@ import sys
 import psycopg
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
+from django.db import OperationalError
 
 from lockngen import environment
 
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lockngen.settings")
-    # SIGTERM ends Python at once; as an exception it lets the embedded server be stopped.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # These end Python at once; as an exception they let the embedded server be stopped.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     with environment.development_database() as address:
         from lockngen import settings  # noqa: F401  says what is missing in one line, before Django's traceback
 
@@ -35,3 +37,5 @@ if __name__ == "__main__":
         main()
     except ImproperlyConfigured as error:
         sys.exit(str(error))
+    except OperationalError as error:
+        sys.exit(f"The database can't be used: {' '.join(str(error).split())}")

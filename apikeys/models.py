@@ -98,4 +98,6 @@ class ApiKey(SoftDeleteModel):
     def touch(self) -> None:
         """Note that the key was used, at most once a minute."""
         if self.last_used_at is None or timezone.now() - self.last_used_at > LAST_USED_PRECISION:
-            type(self).all_objects.filter(pk=self.pk).update(last_used_at=Now())
+            # Of many requests at that moment one writes.
+            stale = Q(last_used_at__isnull=True) | Q(last_used_at__lt=Now() - LAST_USED_PRECISION)
+            type(self).all_objects.filter(stale, pk=self.pk).update(last_used_at=Now())

@@ -4,10 +4,14 @@ from django.shortcuts import get_object_or_404
 from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.text import Truncator
+from procrastinate.contrib.django.models import ProcrastinateJob
 
 from generations import images
 from generations.models import Generation
 from lockngen.admin import SoftDeleteAdmin
+
+# Its actions end jobs behind their generations' backs.
+admin.site.unregister(ProcrastinateJob)
 
 
 @admin.register(Generation)

@@ -22,10 +22,6 @@ def store(generation: Generation, image: bytes) -> str:
     return default_storage.save(path, ContentFile(image))
 
 
-def discard(path: str) -> None:
-    default_storage.delete(path)
-
-
 def response(request: HttpRequest, generation: Generation) -> HttpResponse:
     """The image with its type, length and ETag, or 304. Raises Http404 where there is no image."""
     if generation.image_path is None:

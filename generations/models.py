@@ -124,6 +124,10 @@ class Generation(SoftDeleteModel):
         """Whether an attempt is still the one that counts."""
         return self._held(attempt).exists()
 
+    def hold(self, attempt: int) -> bool:
+        """The same, and it stays so until the end of the transaction: nobody else changes the row meanwhile."""
+        return self._held(attempt).select_for_update().values_list("pk").first() is not None
+
     @property
     def is_unfinished(self) -> bool:
         return self.status in UNFINISHED

@@ -1,16 +1,21 @@
-"""The vocabulary of Generation: which rows, and the two changes that concern many of them."""
+"""The vocabulary of Generation: which rows, how one comes to be, and the changes that concern many of them."""
 
+from contextlib import suppress
+from datetime import timedelta
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Case, F, When
-from django.db.models.functions import Coalesce, Now
+from django.db.models import Case, Exists, F, OuterRef, TextField, When
+from django.db.models.functions import Cast, Coalesce, Now
 from procrastinate.contrib.django import app as queue
+from procrastinate.contrib.django.models import ProcrastinateJob
+from procrastinate.exceptions import AlreadyEnqueued
 
 from generations.status import UNFINISHED, Status
 from lockngen.softdelete import SoftDeleteQuerySet
 
 RENDER_TASK = "generations.render"
+STRANDED_AFTER = timedelta(minutes=1)  # a generation that young is still on its way
 
 
 class GenerationQuerySet(SoftDeleteQuerySet):
@@ -27,15 +32,34 @@ class GenerationQuerySet(SoftDeleteQuerySet):
     def older_than(self, id: UUID):
         return self.filter(id__lt=id)
 
+    def stranded(self):
+        """Unfinished ones that no job will ever finish, such as those whose job was ended by hand."""
+        lock = Cast(OuterRef("pk"), TextField())
+        jobs = ProcrastinateJob.objects.filter(queueing_lock=lock, status__in=("todo", "doing"))
+        return self.unfinished().filter(~Exists(jobs), created_at__lt=Now() - STRANDED_AFTER)
+
     def submit(self, **fields):
         """Store a pending generation together with its job: both are there afterwards, or neither is."""
         with transaction.atomic(using=self.db):
             generation = self.create(**fields)
-            # The task is named, not imported: it imports the models.
-            # The lock lets a generation have one waiting job and no more.
-            job = queue.configure_task(RENDER_TASK, queue="render", queueing_lock=str(generation.id))
-            job.defer(generation_id=str(generation.id))
+            self._enqueue(generation.id)
         return generation
+
+    def requeue(self) -> list[UUID]:
+        """Give each a job and return their ids. One that has a waiting job keeps that."""
+        ids = list(self.values_list("pk", flat=True))
+        for id in ids:
+            with suppress(AlreadyEnqueued):
+                self._enqueue(id)
+        return ids
+
+    requeue.queryset_only = True
+
+    def _enqueue(self, id: UUID) -> None:
+        # The task is named, not imported: it imports the models.
+        # The lock lets a generation have one waiting job and no more.
+        job = queue.configure_task(RENDER_TASK, queue="render", queueing_lock=str(id))
+        job.defer(generation_id=str(id))
 
     def delete(self) -> tuple[int, dict[str, int]]:
         """Hide the live rows. What isn't finished is cancelled in the same statement."""

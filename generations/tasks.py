@@ -6,10 +6,11 @@ import time
 from functools import cache
 
 from django.conf import settings
-from django.db import connection
+from django.db import DatabaseError, connection, transaction
 from procrastinate import BaseRetryStrategy, JobContext, RetryDecision
 from procrastinate.contrib.django import app
-from procrastinate.exceptions import JobAborted
+from procrastinate.exceptions import ConnectorException, JobAborted
+from procrastinate.job_context import AbortReason
 from procrastinate.jobs import Job
 
 from generations import images, renderers
@@ -22,7 +23,11 @@ logger = logging.getLogger(__name__)
 
 LONGEST_WAIT = 60.0  # seconds between two tries
 FINISHED_JOBS_KEPT = 24  # hours
-GAVE_UP = f"Rendering was tried {settings.RENDER_MAX_ATTEMPTS} times without success."
+HELD_CHECKED = 1.0  # seconds between two looks at whether a render is still wanted
+
+
+class Superseded(Exception):
+    """Nobody waits for this attempt any more: it was overtaken, cancelled or deleted."""
 
 
 class RenderRetry(BaseRetryStrategy):
@@ -42,29 +47,41 @@ def render(context: JobContext, generation_id: str) -> None:
     if attempt is None:
         logger.info("Generation %s: nothing to render.", generation_id)
     elif generation.tries > settings.RENDER_MAX_ATTEMPTS:  # the worker died in the last one
-        generation.fail(attempt, GAVE_UP)
+        _give_up(generation, attempt)
     else:
         _attempt(generation, attempt, context)
 
 
 def _attempt(generation: Generation, attempt: int, context: JobContext) -> None:
     try:
-        image = _paint(generation, _watch(context))
+        image = _paint(generation, _watch(generation, attempt, context))
         _deliver(generation, attempt, image)
+    except Superseded:
+        logger.info("Generation %s: attempt %d is not wanted any more.", generation.id, attempt)
     except RenderError as error:
         logger.warning("Generation %s failed: %s", generation.id, error)
         generation.fail(attempt, str(error))
     except JobAborted:
-        logger.info("Generation %s is handed back: the worker stops.", generation.id)
-        generation.release(attempt, costs_a_try=False)
-        raise
+        _hand_back(generation, attempt, context)
     except Exception:
         logger.exception("Generation %s: attempt %d broke off.", generation.id, attempt)
         if generation.tries >= settings.RENDER_MAX_ATTEMPTS:
-            generation.fail(attempt, GAVE_UP)
-            return
-        generation.release(attempt, costs_a_try=True)
-        raise
+            _give_up(generation, attempt)
+        elif generation.release(attempt, costs_a_try=True):
+            raise
+
+
+def _hand_back(generation: Generation, attempt: int, context: JobContext) -> None:
+    if context.abort_reason() != AbortReason.SHUTDOWN:  # somebody ended the job itself
+        generation.cancel()
+    # Where this attempt was overtaken, the job is the other's: raising would start it a third time.
+    elif generation.release(attempt, costs_a_try=False):
+        logger.info("Generation %s is handed back: the worker stops.", generation.id)
+        raise JobAborted
+
+
+def _give_up(generation: Generation, attempt: int) -> None:
+    generation.fail(attempt, f"Rendering was tried {settings.RENDER_MAX_ATTEMPTS} times without success.")
 
 
 def _paint(generation: Generation, progress: Progress) -> bytes:
@@ -87,27 +104,41 @@ def _paint(generation: Generation, progress: Progress) -> bytes:
 
 
 def _deliver(generation: Generation, attempt: int, image: bytes) -> None:
-    # Looked at before the file is written: a worker that was overtaken must not touch the other's image.
-    if not generation.is_held(attempt):
-        logger.info("Generation %s: attempt %d was overtaken.", generation.id, attempt)
-        return
-    path = images.store(generation, image)
-    if not generation.complete(attempt, path) and generation.status == Generation.Status.CANCELLED:
-        images.discard(path)
+    # The row is locked while the file is written, which is quick: an attempt that was overtaken can't replace the
+    # other's image, and what is cancelled at this moment leaves no file behind.
+    with transaction.atomic():
+        if not generation.hold(attempt):
+            raise Superseded
+        generation.complete(attempt, images.store(generation, image))
 
 
-def _watch(context: JobContext) -> Progress:
-    """Ends a render when the worker has to stop, or when it takes longer than RENDER_TIMEOUT."""
+def _watch(generation: Generation, attempt: int, context: JobContext) -> Progress:
+    """Ends a render when the worker stops, nobody wants it any more, or it takes longer than RENDER_TIMEOUT."""
     deadline = time.monotonic() + settings.RENDER_TIMEOUT
+    looked_at = time.monotonic()
 
     def progress(percent: int) -> None:
+        nonlocal looked_at
         logger.debug("Job %s: %d%%", context.job.id, percent)
         if context.should_abort():
             raise JobAborted
         if time.monotonic() > deadline:
             raise RenderError(f"Rendering took longer than {settings.RENDER_TIMEOUT:g} seconds.")
+        if time.monotonic() - looked_at > HELD_CHECKED:
+            looked_at = time.monotonic()
+            if not _is_wanted(generation, attempt):
+                raise Superseded
 
     return progress
+
+
+def _is_wanted(generation: Generation, attempt: int) -> bool:
+    try:
+        return generation.is_held(attempt)
+    except DatabaseError:
+        return True  # no reason to throw a render away: the database may be back before it ends
+    finally:
+        connection.close()
 
 
 @cache
@@ -122,7 +153,18 @@ async def rescue_stalled(context: JobContext, timestamp: int) -> None:
     jobs = context.app.job_manager
     for job in await jobs.get_stalled_jobs():
         logger.warning("Job %s is run again: its worker died.", job.id)
-        await jobs.retry_job(job)
+        try:
+            await jobs.retry_job(job)
+        except ConnectorException:  # it ended meanwhile, which is no reason to leave the others
+            logger.exception("Job %s can't be run again.", job.id)
+
+
+@app.periodic(cron="* * * * *")
+@app.task(name="generations.requeue_stranded", queue="maintenance", queueing_lock="requeue_stranded")
+def requeue_stranded(timestamp: int) -> None:
+    """Give a new job to what no job will finish: every unfinished generation has a live one."""
+    for id in Generation.objects.all().stranded().requeue():
+        logger.warning("Generation %s had no job; it has one now.", id)
 
 
 @app.periodic(cron="17 * * * *")

@@ -1,7 +1,13 @@
-"""Combinations of settings that can't work, told at start-up and by `manage.py check`."""
+"""Combinations of settings that can't work, told by `manage.py check` and before the web starts."""
+
+import os
 
 from django.conf import settings
+from django.contrib.staticfiles.storage import ManifestFilesMixin, staticfiles_storage
 from django.core import checks
+
+# The queue runs tasks in asyncio's default executor, which has as many threads as this and no more.
+MOST_RENDERS_AT_ONCE = min(32, (os.cpu_count() or 1) + 4)
 
 
 @checks.register
@@ -14,5 +20,32 @@ def pool_sizes_fit(app_configs, **kwargs) -> list[checks.CheckMessage]:
             f"DB_POOL_MAX_SIZE ({settings.DB_POOL_MAX_SIZE}).",
             hint="Lower the one or raise the other.",
             id="lockngen.E001",
+        )
+    ]
+
+
+@checks.register
+def worker_concurrency_has_threads(app_configs, **kwargs) -> list[checks.CheckMessage]:
+    if settings.WORKER_CONCURRENCY <= MOST_RENDERS_AT_ONCE:
+        return []
+    return [
+        checks.Error(
+            f"WORKER_CONCURRENCY is {settings.WORKER_CONCURRENCY}, and one worker on this machine "
+            f"runs {MOST_RENDERS_AT_ONCE} renders at once at most.",
+            hint="Lower it and start more workers.",
+            id="lockngen.E002",
+        )
+    ]
+
+
+@checks.register
+def static_files_are_collected(app_configs, **kwargs) -> list[checks.CheckMessage]:
+    if not isinstance(staticfiles_storage, ManifestFilesMixin) or staticfiles_storage.hashed_files:
+        return []
+    return [
+        checks.Warning(
+            f"There are no static files in {settings.STATIC_ROOT}: the pages that need them will not open.",
+            hint="Run manage.py collectstatic.",
+            id="lockngen.W001",
         )
     ]

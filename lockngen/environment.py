@@ -33,12 +33,14 @@ def flag(name: str, default: bool = False) -> bool:
     return _parse(name, default, _flag, "on or off")
 
 
-def integer(name: str, default: int, minimum: int = 0) -> int:
-    return _parse(name, default, _at_least(int, minimum), f"a whole number from {minimum} up")
+def integer(name: str, default: int, minimum: int = 0, maximum: int = 2**31 - 1) -> int:
+    limits = f"from {minimum} " + (f"to {maximum}" if maximum < 2**31 - 1 else "up")
+    return _parse(name, default, _between(int, minimum, maximum), f"a whole number {limits}")
 
 
 def seconds(name: str, default: float, minimum: float = 0) -> float:
-    return _parse(name, default, _at_least(float, minimum), f"a number of seconds from {minimum:g} up")
+    # PostgreSQL's timeouts are 32-bit numbers of milliseconds.
+    return _parse(name, default, _between(float, minimum, 2_000_000), f"a number of seconds from {minimum:g} up")
 
 
 def items(name: str, default: str = "") -> list[str]:
@@ -74,6 +76,20 @@ def database(name: str = "DATABASE_URL") -> dict[str, Any]:
     if parsed.get("ENGINE") != "django.db.backends.postgresql" or not parsed.get("NAME"):
         raise ImproperlyConfigured(f"{name} can't be read: it takes postgres://user:password@host:5432/name.")
     return parsed
+
+
+def host() -> str:
+    """BIND: the address to listen at, an IPv6 one in brackets as in a URL."""
+    address = text("BIND", "127.0.0.1")
+    return f"[{address}]" if ":" in address and not address.startswith("[") else address
+
+
+def port() -> int:
+    return integer("PORT", 8000, minimum=1, maximum=65535)
+
+
+def listen_address() -> str:
+    return f"{host()}:{port()}"
 
 
 def data_folder() -> Path:
@@ -113,11 +129,11 @@ def _flag(value: str) -> bool:
     return value.lower() in TRUE
 
 
-def _at_least(number: Callable[[str], Any], minimum: float) -> Callable[[str], Any]:
+def _between(number: Callable[[str], Any], minimum: float, maximum: float) -> Callable[[str], Any]:
     def parse(value: str) -> Any:
         parsed = number(value)
         # Written so that NaN, which compares false with everything, is refused.
-        if not minimum <= parsed < float("inf"):
+        if not minimum <= parsed <= maximum:
             raise ValueError(value)
         return parsed
 

@@ -1,6 +1,7 @@
 """gunicorn's settings: `gunicorn -c lockngen/gunicorn.py lockngen.wsgi`. Times are seconds."""
 
 import os
+import subprocess
 import sys
 
 from django.core.exceptions import ImproperlyConfigured
@@ -9,7 +10,7 @@ try:
     from lockngen import environment as env
     from lockngen import settings  # noqa: F401  says what is missing in one line, before a worker's traceback
 
-    bind = f"{env.text('BIND', '127.0.0.1')}:{env.integer('PORT', 8000, minimum=1)}"
+    bind = env.listen_address()
     workers = env.integer("WEB_WORKERS", 2, minimum=1)
     threads = env.integer("WEB_THREADS", 4, minimum=1)
     forwarded_allow_ips = ",".join(env.items("TRUSTED_PROXIES", "127.0.0.1,::1"))
@@ -26,3 +27,14 @@ max_requests_jitter = 5_000
 control_socket_disable = True
 # A heartbeat must not wait for a disk.
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108  memory, not a shared folder
+
+
+def on_starting(server) -> None:
+    """Refuse to start with settings that can't work.
+
+    In a process of its own, so that nothing is loaded before the fork.
+    """
+    command = [sys.executable, env.BASE_DIR / "manage.py", "check", "--fail-level", "WARNING"]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL)
+    if done.returncode:
+        sys.exit(done.returncode)

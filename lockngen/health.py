@@ -101,7 +101,10 @@ class ReadinessView(HealthCheckView):
 
     async def get(self, request: HttpRequest, *args, **kwargs) -> HttpResponse:
         self.disclose = await _may_see_figures(request)
-        return await super().get(request, *args, **kwargs)
+        try:
+            return await super().get(request, *args, **kwargs)
+        except ValueError:  # an Accept that it can't read, such as the "*; q=.2" that Java sends
+            return self.render_to_response_json(500 if any(result.error for result in self.results) else 200)
 
     def get_checks(self):
         for check in (Database, Migrations, Pool):

@@ -10,12 +10,14 @@ from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from ninja import NinjaAPI, Schema
 from ninja.errors import AuthenticationError, HttpError, ValidationError
+from ninja.parser import Parser
 from procrastinate.exceptions import ConnectorException
 
 logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER = 2  # seconds; about how long a restart of the database takes
+MOST_ERRORS, LONGEST_FIELD = 20, 100  # what a 422 names, and characters of each name
 DETAILS = {
     400: "The request can't be read.",
     401: "A valid API key is needed: send it as 'Authorization: Bearer <token>'.",
@@ -90,8 +92,8 @@ class ProblemAPI(NinjaAPI):
 class ApiProblemsMiddleware:
     """Gives whatever goes wrong under /api/ the one error shape, with DEBUG on and off.
 
-    Django and gunicorn answer unknown addresses, wrong methods, bad hosts and oversized bodies in shapes of their own,
-    some of them before any view is found.
+    Django answers unknown addresses, wrong methods and bad hosts in shapes of its own, before any view is found. What
+    isn't HTTP at all never gets here: gunicorn refuses it.
     """
 
     def __init__(self, get_response):
@@ -100,11 +102,37 @@ class ApiProblemsMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if not (request.path + "/").startswith("/api/"):
             return self.get_response(request)
-        answer = _refusal(request) or self.get_response(request)
+        is_head = request.method == "HEAD"
+        if is_head:  # whatever answers GET answers HEAD (RFC 9110, 9.1)
+            request.method = "GET"
+        answer = self._in_shape(_refusal(request) or self.get_response(request))
+        return _without_body(answer) if is_head else answer
+
+    def _in_shape(self, answer: HttpResponse) -> HttpResponse:
         if answer.status_code < 400 or answer["Content-Type"] == CONTENT_TYPE:
             return answer
         allow = {"Allow": answer["Allow"]} if answer.has_header("Allow") else None
-        return response(answer.status_code, headers=allow)
+        shaped = response(answer.status_code, headers=allow)
+        shaped._has_been_logged = getattr(answer, "_has_been_logged", False)
+        return shaped
+
+
+class WholeBodyParser(Parser):
+    """Refuses a body that broke off: what is left of it may be valid JSON by chance."""
+
+    def parse_body(self, request: HttpRequest):
+        if len(request.body) != int(request.META["CONTENT_LENGTH"]):
+            raise ValueError("The body is shorter than its Content-Length.")
+        return super().parse_body(request)
+
+
+def _without_body(answer: HttpResponse) -> HttpResponse:
+    """The same headers, Content-Length among them. An open file is closed with the answer."""
+    if answer.streaming:
+        answer.streaming_content = ()
+    else:
+        answer.content = b""
+    return answer
 
 
 def _refusal(request: HttpRequest) -> HttpResponse | None:
@@ -131,8 +159,10 @@ def _http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
 
 
 def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
+    # A few of them say enough: a body may hold a wrong field in every ten bytes.
     errors = [
-        {"field": _field(item["loc"]), "detail": item["msg"].removeprefix("Value error, ")} for item in error.errors
+        {"field": _field(item["loc"])[:LONGEST_FIELD], "detail": item["msg"].removeprefix("Value error, ")}
+        for item in error.errors[:MOST_ERRORS]
     ]
     detail = "; ".join(f"{item['field']}: {item['detail']}" for item in errors)
     return response(422, detail, errors=errors)
@@ -144,10 +174,10 @@ def _field(location: tuple) -> str:
 
 
 def _database_away(request: HttpRequest, error: Exception) -> HttpResponse:
-    logger.warning("%s %s: the database can't be reached: %s", request.method, request.path, error)
+    logger.warning("%s %r: the database can't be reached: %s", request.method, request.path, error)
     return unavailable()
 
 
 def _unexpected(request: HttpRequest, error: Exception) -> HttpResponse:
-    logger.error("%s %s failed", request.method, request.path, exc_info=error)
+    logger.error("%s %r failed", request.method, request.path, exc_info=error)
     return response(500)

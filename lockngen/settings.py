@@ -17,10 +17,10 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PUBLIC_URL.startswith("https://")
 SECURE_HSTS_SECONDS = 31_536_000 if PUBLIC_URL.startswith("https://") else 0
 
 INSTALLED_APPS = [
+    "procrastinate.contrib.django",
     "lockngen",
     "apikeys",
     "generations",
-    "procrastinate.contrib.django",
     "ninja",  # serves the documentation page's assets from here, not from a CDN
     "health_check",
     "whitenoise.runserver_nostatic",
@@ -48,6 +48,7 @@ MIDDLEWARE = [
 ROOT_URLCONF = "lockngen.urls"
 WSGI_APPLICATION = "lockngen.wsgi.application"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024  # bytes; the API answers 413 beyond it
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_100  # as many rows as an action of the admin takes, and its own fields
 
 TEMPLATES = [
     {
@@ -73,13 +74,16 @@ DB_LOCK_TIMEOUT = env.seconds("DB_LOCK_TIMEOUT", 10)
 DB_IDLE_IN_TRANSACTION_TIMEOUT = env.seconds("DB_IDLE_IN_TRANSACTION_TIMEOUT", 60)
 
 _database = env.database()
+_url_options = _database.get("OPTIONS", {})  # what stands behind the ? of DATABASE_URL wins
 DATABASES = {
     "default": {
         **_database,
         "CONN_MAX_AGE": 0,  # connections belong to the pool, not to threads
         "CONN_HEALTH_CHECKS": True,  # the pool checks a connection when it hands it out
         "OPTIONS": {
-            **_database.get("OPTIONS", {}),
+            "connect_timeout": DB_CONNECT_TIMEOUT,
+            "application_name": "lockngen",
+            **_url_options,
             "pool": {
                 "min_size": DB_POOL_MIN_SIZE,
                 "max_size": DB_POOL_MAX_SIZE,
@@ -87,12 +91,11 @@ DATABASES = {
                 # After this long without a server the pool stops backing off and starts anew at the next request.
                 "reconnect_timeout": 3,
             },
-            "connect_timeout": DB_CONNECT_TIMEOUT,
-            "application_name": "lockngen",
             "options": (
                 f"-c statement_timeout={DB_STATEMENT_TIMEOUT * 1000:.0f}"
                 f" -c lock_timeout={DB_LOCK_TIMEOUT * 1000:.0f}"
                 f" -c idle_in_transaction_session_timeout={DB_IDLE_IN_TRANSACTION_TIMEOUT * 1000:.0f}"
+                f" {_url_options.get('options', '')}"
             ),
         },
     }
@@ -104,8 +107,9 @@ RENDERER_URL = env.text("RENDERER_URL", "sketch:")
 RENDER_MAX_ATTEMPTS = env.integer("RENDER_MAX_ATTEMPTS", 3, minimum=1)
 RENDER_TIMEOUT = env.seconds("RENDER_TIMEOUT", 600, minimum=1)
 RENDER_GRACE = env.seconds("RENDER_GRACE", 8)
+WORKER_CONCURRENCY = env.integer("WORKER_CONCURRENCY", 2, minimum=1)
 PROCRASTINATE_WORKER_DEFAULTS = {
-    "concurrency": env.integer("WORKER_CONCURRENCY", 2, minimum=1),
+    "concurrency": WORKER_CONCURRENCY,
     "shutdown_graceful_timeout": RENDER_GRACE,
 }
 

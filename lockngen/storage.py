@@ -20,6 +20,7 @@ class DurableFileSystemStorage(FileSystemStorage):
 
     def _save(self, name: str, content) -> str:
         path = Path(self.path(name))
+        new_folders = [folder for folder in path.parents if not folder.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, partial = tempfile.mkstemp(prefix=".partial-", dir=path.parent)
         try:
@@ -27,17 +28,19 @@ class DurableFileSystemStorage(FileSystemStorage):
                 for chunk in content.chunks():
                     file.write(chunk)
                 file.flush()
+                os.fchmod(file.fileno(), self.file_permissions_mode or 0o644)
                 os.fsync(file.fileno())
             os.replace(partial, path)
         except BaseException:
             os.unlink(partial)
             raise
-        _sync_folder(path.parent)
+        for folder in (path.parent, *(folder.parent for folder in new_folders)):
+            _sync_folder(folder)
         return name
 
 
 def _sync_folder(folder: Path) -> None:
-    """A rename is durable only once its folder is (fsync(2))."""
+    """A name is durable only once the folder that holds it is (fsync(2))."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

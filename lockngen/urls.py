@@ -1,11 +1,15 @@
 from django.contrib import admin
+from django.http import Http404
 from django.urls import path
+from django.views.decorators.common import no_append_slash
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_safe
 from django.views.generic import RedirectView, TemplateView
 from ninja.openapi.docs import Swagger
 
 from lockngen import __version__
 from lockngen.health import ReadinessView
-from lockngen.problems import ProblemAPI
+from lockngen.problems import ProblemAPI, WholeBodyParser
 
 api = ProblemAPI(
     title="LockN Gen",
@@ -13,6 +17,9 @@ api = ProblemAPI(
     description="Image generation with a memory: what is accepted is stored, and what is stored gets rendered.",
     # Swagger's validator would send the address of this service to a third party.
     docs=Swagger(settings={"validatorUrl": None, "persistAuthorization": True}),
+    # Nothing under /api/ looks at cookies, so a form that somebody else made can do no harm there.
+    docs_decorator=lambda view: csrf_exempt(require_safe(view)),
+    parser=WholeBodyParser(),
 )
 api.add_router("/generations", "generations.api.router")
 api.add_router("/key", "apikeys.api.router")
@@ -21,9 +28,15 @@ admin.site.site_header = admin.site.site_title = "LockN Gen"
 admin.site.index_title = "Administration"
 admin.site.enable_nav_sidebar = False  # the lists need its width
 
+
+def nothing_here(request):
+    raise Http404
+
+
 urlpatterns = [
     path("", TemplateView.as_view(template_name="lockngen/index.html", extra_context={"version": __version__})),
     path("favicon.ico", RedirectView.as_view(url="/static/lockngen/icon.svg")),
+    path("api/v1/", no_append_slash(nothing_here)),
     path("api/v1/", api.urls),
     path("ht/", ReadinessView.as_view(), name="ht"),
     path("admin/", admin.site.urls),

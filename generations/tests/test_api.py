@@ -86,7 +86,9 @@ def test_delete__hides_it(api, make_generation):
     assert Generation.all_objects.get().status == Status.CANCELLED
 
 
-@pytest.mark.parametrize("path", ["/api", "/api/", "/api/v1/", "/api/v1/nothing", "/api/v2/generations", URL + "/"])
+@pytest.mark.parametrize(
+    "path", ["/api", "/api/", "/api/v1", "/api/v1/", "/api/v1/nothing", "/api/v2/generations", URL + "/"]
+)
 def test_unknown_address__is_a_problem(api, debug, path):
     assert_problem(api.get(path), 404)
     assert_problem(api.post(path), 404)
@@ -97,6 +99,30 @@ def test_wrong_method__is_a_problem_that_names_the_right_ones(api, debug):
 
     assert_problem(answer, 405)
     assert set(answer["Allow"].split(", ")) == {"GET", "POST"}
+
+
+def test_docs__take_no_post(api, debug):
+    assert_problem(Client(enforce_csrf_checks=True).post("/api/v1/docs"), 405)
+
+
+def test_head__answers_as_get_does_without_the_body(api, make_generation, debug):
+    url = f"{URL}/{make_generation().id}"
+
+    head, get = api.head(url), api.get(url)
+
+    assert (head.status_code, head.content) == (200, b"")
+    assert head["Content-Length"] == str(len(get.content))
+    assert api.head(f"{URL}/nothing").status_code == 404
+
+
+def test_log__is_not_to_be_forged_by_an_address(api, monkeypatch, caplog):
+    monkeypatch.setattr("generations.api.get_object_or_404", lambda *_, **__: 1 / 0)
+
+    api.get(f"{URL}/{UNKNOWN}%0A2026-01-01 INFO root: forged")
+    api.get(f"{URL}/{UNKNOWN}")
+
+    assert "ZeroDivisionError" in caplog.text
+    assert "\n2026-01-01 INFO root: forged" not in caplog.text
 
 
 def test_bad_host__is_a_problem(api, debug):

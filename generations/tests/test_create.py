@@ -114,6 +114,14 @@ def test_create__refuses_a_body_in_chunks(api, debug):
     assert_problem(post(api, {"prompt": "x"}, headers={"Transfer-Encoding": "chunked"}), 411, "Content-Length")
 
 
+def test_create__names_some_of_very_many_wrong_fields(api):
+    answer = post(api, {"x" * 1000 + str(number): 0 for number in range(500)})
+
+    assert_problem(answer, 422)
+    assert len(answer.json()["errors"]) == 20
+    assert len(answer.content) < 10_000
+
+
 def test_create__refuses_a_length_that_is_no_number(api, debug):
     assert_problem(post(api, {"prompt": "x"}, CONTENT_LENGTH="many"), 400, "Content-Length")
 

@@ -58,6 +58,15 @@ def test_image__comes_with_type_length_etag_and_caching(api, make_completed):
     assert "Authorization" in answer["Vary"]
 
 
+def test_image__tells_its_length_without_being_sent(api, make_completed):
+    generation = make_completed(png())
+
+    answer = api.head(URL.format(generation.id))
+
+    assert (answer.status_code, answer.getvalue()) == (200, b"")
+    assert answer["Content-Length"] == str(len(png()))
+
+
 @pytest.mark.parametrize("sent", ['"{id}"', 'W/"{id}"', '"other", "{id}"', "*"])
 def test_image__is_not_sent_again_to_who_has_it(api, make_completed, sent):
     generation = make_completed(png())

@@ -33,7 +33,10 @@ def work():
     """Run a periodic task."""
 
     def work(task) -> None:
-        async_to_sync(task.func)(SimpleNamespace(app=app), timestamp=0)
+        if task.pass_context:
+            async_to_sync(task.func)(SimpleNamespace(app=app), timestamp=0)
+        else:
+            task.func(timestamp=0)
 
     return work
 
@@ -61,6 +64,36 @@ def test_rescue_stalled__leaves_the_job_of_a_living_worker(key, queue, work, wai
     let_a_worker_take_it(queue, "10 seconds")
 
     work(tasks.rescue_stalled)
+
+    assert waiting_jobs() == []
+
+
+@pytest.mark.parametrize("end", ["succeeded", "cancelled", "aborted"])
+def test_requeue_stranded__gives_a_job_to_what_lost_its_own(key, queue, work, waiting_jobs, end):
+    lost, other = (Generation.objects.submit(api_key=key, prompt="a lighthouse") for _ in range(2))
+    finished = Generation.objects.submit(api_key=key, prompt="a lighthouse")
+    finished.cancel()
+    queue(
+        "UPDATE procrastinate_jobs SET status = %s::procrastinate_job_status WHERE queueing_lock <> %s",
+        end,
+        str(other.id),
+    )
+    queue("UPDATE generations_generation SET created_at = now() - interval '2 minutes'")
+
+    work(tasks.requeue_stranded)
+    work(tasks.requeue_stranded)
+
+    assert sorted(waiting_jobs()) == sorted([str(lost.id), str(other.id)])
+
+
+def test_requeue_stranded__leaves_what_is_young_or_being_rendered(key, queue, work, waiting_jobs):
+    Generation.objects.submit(api_key=key, prompt="being rendered")
+    queue("UPDATE procrastinate_jobs SET status = 'doing'")
+    queue("UPDATE generations_generation SET created_at = now() - interval '2 minutes'")
+    Generation.objects.submit(api_key=key, prompt="young")
+    queue("DELETE FROM procrastinate_jobs WHERE status = 'todo'")
+
+    work(tasks.requeue_stranded)
 
     assert waiting_jobs() == []
 

@@ -1,12 +1,16 @@
+import threading
 from io import BytesIO
 from types import SimpleNamespace
 
 import pytest
 from django.core.files.storage import default_storage
+from django.db import connection
 from PIL import Image
 from procrastinate.exceptions import JobAborted
+from procrastinate.job_context import AbortReason
 
 from generations import tasks
+from generations.models import Generation
 from generations.renderers import RenderError
 from generations.status import Status
 
@@ -28,7 +32,7 @@ def render_with(monkeypatch):
 def run(make_context):
     """Run the task for a generation, as a worker would, and read the outcome back."""
 
-    def run(generation, abort: bool = False) -> None:
+    def run(generation, abort: AbortReason | None = None) -> None:
         try:
             tasks.render(make_context(abort), str(generation.id))
         finally:
@@ -101,7 +105,7 @@ def test_render__is_handed_back_by_a_worker_that_stops(make_generation, run):
     generation = make_generation()
 
     with pytest.raises(JobAborted):
-        run(generation, abort=True)
+        run(generation, abort=AbortReason.SHUTDOWN)
 
     assert (generation.status, generation.tries) == (Status.PENDING, 0)
 
@@ -131,20 +135,65 @@ def test_render__drops_the_image_of_what_was_cancelled_meanwhile(make_generation
     assert not [path for path in image_folder.rglob("*") if path.is_file()]
 
 
-def test_render__drops_the_file_when_cancelled_while_it_is_stored(make_generation, run, image_folder, monkeypatch):
+def test_render__that_is_being_stored_wins_over_a_cancel_at_that_moment(make_generation, run, monkeypatch):
     generation = make_generation(width=64, height=64)
-    store = tasks.images.store
+    store, said = tasks.images.store, []
 
-    def store_and_cancel(stored, image):
-        path = store(stored, image)
-        generation.cancel()
-        return path
+    def cancel():
+        said.append(Generation.objects.get(pk=generation.pk).cancel())
+        connection.close()
 
-    monkeypatch.setattr(tasks.images, "store", store_and_cancel)
+    def store_while_somebody_cancels(stored, image):
+        client.start()
+        client.join(0.3)  # it waits for the row
+        return store(stored, image)
+
+    client = threading.Thread(target=cancel)
+    monkeypatch.setattr(tasks.images, "store", store_while_somebody_cancels)
+    run(generation)
+    client.join()
+
+    assert said == [False]
+    assert generation.status == Status.COMPLETED
+
+
+@pytest.mark.parametrize("end", ["cancel", "delete", "start"])
+def test_render__stops_once_nobody_wants_it(make_generation, run, render_with, monkeypatch, end):
+    monkeypatch.setattr(tasks, "HELD_CHECKED", 0)
+    generation = make_generation()
+
+    def render(request, progress):
+        progress(1)
+        getattr(Generation.objects.get(pk=generation.pk), end)()
+        progress(2)
+        pytest.fail("It went on.")
+
+    render_with(render)
     run(generation)
 
+    assert generation.status == (Status.PROCESSING if end == "start" else Status.CANCELLED)
+
+
+@pytest.mark.parametrize("error", [JobAborted, ZeroDivisionError])
+def test_render__that_was_overtaken_leaves_the_job_to_the_other(make_generation, run, render_with, error):
+    generation = make_generation()
+
+    def render(request, progress):
+        generation.start()  # another worker, which believes this one dead
+        raise error
+
+    render_with(render)
+    run(generation, abort=AbortReason.SHUTDOWN)  # raises nothing, so the queue starts nothing
+
+    assert (generation.status, generation.attempts) == (Status.PROCESSING, 2)
+
+
+def test_render__whose_job_was_aborted_by_hand_is_cancelled(make_generation, run):
+    generation = make_generation()
+
+    run(generation, abort=AbortReason.USER_REQUEST)
+
     assert generation.status == Status.CANCELLED
-    assert not [path for path in image_folder.rglob("*") if path.is_file()]
 
 
 def test_render__leaves_the_image_alone_once_it_was_overtaken(make_generation, run, render_with):

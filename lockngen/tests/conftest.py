@@ -20,6 +20,7 @@ from lockngen.environment import BASE_DIR
 from lockngen.tests.embedded.servers import open_folder
 
 URL = "/api/v1/generations"
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Dev:
@@ -54,7 +55,9 @@ class Dev:
 
     def environment(self) -> dict[str, str]:
         own = {"DEBUG": "on", "DATABASE_URL": "", "LOCKNGEN_DATA": str(self.data), "PORT": str(self.port)}
-        return {**os.environ, **own, **self.variables}
+        # A proxy that isn't there: nobody may ask it for this machine's own addresses.
+        proxy = {"http_proxy": "http://127.0.0.1:9", "no_proxy": ""}
+        return {**os.environ, **own, **proxy, **self.variables}
 
     def log(self) -> str:
         return (self.data.parent / "dev.log").read_text()
@@ -65,7 +68,7 @@ class Dev:
             json.dumps(body).encode() if body else None,
             {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with OPENER.open(request, timeout=30) as answer:
             return answer.read()
 
     def create(self, **asked) -> dict:

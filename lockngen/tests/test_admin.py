@@ -153,6 +153,18 @@ def test_delete__of_one_key_with_generations_is_soft_and_works(admin_client, key
     assert ApiKey.all_objects.get().is_deleted
 
 
+def test_delete__takes_more_rows_than_a_form_has_fields_by_default(act, key):
+    rows = Generation.objects.bulk_create(Generation(api_key=key, prompt="a lighthouse") for _ in range(1100))
+
+    act(GENERATIONS, "delete_selected", rows, post="yes")
+
+    assert not Generation.objects.exists()
+
+
+def test_queue__is_not_changed_behind_the_generations_backs(admin_client):
+    assert admin_client.get("/admin/procrastinate/procrastinatejob/").status_code == 404
+
+
 def test_delete__needs_the_right_to_delete(client, django_user_model, key):
     viewer = django_user_model.objects.create_user("viewer", is_staff=True)
     viewer.user_permissions.add(Permission.objects.get(codename="view_apikey"))

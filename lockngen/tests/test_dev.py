@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import socket
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,14 +14,14 @@ import psutil
 import pytest
 from PIL import Image
 
+from lockngen.tests.conftest import URL
+from lockngen.tests.embedded.servers import end, is_alive
+
 pytestmark = [pytest.mark.xdist_group("dev"), pytest.mark.timeout(180)]
 
 
-def is_alive(process: psutil.Process) -> bool:
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-
-
-def test_dev__takes_a_prompt_to_a_stored_image_that_outlives_it(make_dev):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_dev__takes_a_prompt_to_a_stored_image_that_outlives_it(make_dev, number):
     dev = make_dev()
     created = dev.create(width=640, height=320)
     generation = dev.wait_for(created["id"], "completed")
@@ -28,7 +29,7 @@ def test_dev__takes_a_prompt_to_a_stored_image_that_outlives_it(make_dev):
 
     with Image.open(BytesIO(dev.ask(generation["image_url"]))) as image:
         assert (image.format, image.size) == ("PNG", (640, 320))
-    assert dev.stop(signal.SIGINT) == 0
+    assert dev.stop(number) == 0
     assert [process for process in processes if is_alive(process)] == []
 
     dev.start()
@@ -42,6 +43,19 @@ def test_dev__prints_a_curl_line_that_works_as_pasted(dev):
     done = subprocess.run(line, shell=True, capture_output=True, text=True)
 
     assert json.loads(done.stdout)["status"] == "pending", done.stderr
+
+
+def test_body__that_broke_off_stores_nothing(dev):
+    before = dev.newest()
+    head = f"POST {URL} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {dev.token}\r\nContent-Length: 100\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", dev.port), timeout=10) as client:
+        client.sendall(head.encode() + b'{"prompt": "x"}')
+        client.shutdown(socket.SHUT_WR)
+        answer = client.recv(4096).decode()
+
+    assert answer.startswith("HTTP/1.1 400")
+    assert "application/problem+json" in answer
+    assert dev.newest() == before
 
 
 def test_dev__says_in_one_line_that_it_runs_already(dev):
@@ -74,8 +88,7 @@ def test_dev__comes_back_with_its_data_after_everything_was_killed(make_dev):
     dev = make_dev()
     generation = dev.wait_for(dev.create(width=64, height=64)["id"], "completed")
 
-    for process in dev.processes():
-        process.kill()
+    end(dev.processes())
     dev.process.wait(10)
     dev.start()
 

@@ -17,7 +17,7 @@ SOURCES = ["lockngen/settings.py", "lockngen/gunicorn.py", "lockngen/management/
 def variables() -> set[str]:
     found = {match[1] for source in SOURCES for match in READS.finditer((BASE_DIR / source).read_text())}
     return found | set(
-        re.findall(r'(?:text|database)\("([A-Z_]+)"', (BASE_DIR / "lockngen/environment.py").read_text())
+        re.findall(r'(?:text|database|integer)\("([A-Z_]+)"', (BASE_DIR / "lockngen/environment.py").read_text())
     )
 
 

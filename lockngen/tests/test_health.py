@@ -39,6 +39,15 @@ def test_ready__speaks_the_format_that_is_asked_for(client, accept):
     assert answer["Content-Type"].startswith(accept)
 
 
+@pytest.mark.parametrize("accept", ["text/html, image/gif, *; q=.2, */*; q=.2", "garbage"])
+def test_ready__answers_an_accept_header_that_nobody_understands(client, settings, accept):
+    settings.DEBUG = True
+
+    answer = client.get("/ht/", headers={"Accept": accept})
+
+    assert (answer.status_code, json.loads(answer.content)["database"]) == (200, "OK")
+
+
 def test_ready__tells_figures_with_debug(client, settings):
     settings.DEBUG = True
 

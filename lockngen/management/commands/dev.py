@@ -7,8 +7,8 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException
 from io import StringIO
 from pathlib import Path
 
@@ -16,11 +16,12 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
-from django.utils import timezone
+from django.db.models import Max
 from procrastinate.contrib.django.models import ProcrastinateWorker
 
 from lockngen import environment as env
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 READY_TIMEOUT = 60  # seconds for the web and the worker to answer
 RESTART_PAUSE = 1  # seconds before a process that ended by itself is started again
 STOP_TIMEOUT = settings.RENDER_GRACE + 10  # seconds for a process to end by itself before it is killed
@@ -33,11 +34,13 @@ class Command(BaseCommand):
 
     def handle(self, **options) -> None:
         self.children: dict[str, subprocess.Popen] = {}
-        self.port = env.integer("PORT", 8000, minimum=1)
+        # What listens on every address answers on this machine's own.
+        self.host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(env.host(), env.host())  # noqa: S104
+        self.port = env.port()
         lock = hold_data_folder(env.data_folder())
-        refuse_taken_port(self.port)
-        signal.signal(signal.SIGINT, stop)
-        signal.signal(signal.SIGTERM, stop)
+        refuse_taken_port(self.host, self.port)
+        for number in SIGNALS:
+            signal.signal(number, stop)
         try:
             self.run()
         except Stopped:
@@ -50,10 +53,10 @@ class Command(BaseCommand):
         self.stderr.write("Migrating …")
         call_command("migrate", verbosity=0, interactive=False)
         token = self.development_token()
-        started_at = timezone.now()
+        last_worker = ProcrastinateWorker.objects.aggregate(id=Max("id"))["id"] or 0
         for name in self.programs():
             self.start(name)
-        self.wait_until_ready(started_at)
+        self.wait_until_ready(last_worker)
         self.greet(token)
         self.supervise()
 
@@ -74,9 +77,9 @@ class Command(BaseCommand):
             self.programs()[name], cwd=settings.BASE_DIR, start_new_session=True, preexec_fn=die_with_parent
         )
 
-    def wait_until_ready(self, started_at) -> None:
+    def wait_until_ready(self, last_worker: int) -> None:
         deadline = time.monotonic() + READY_TIMEOUT
-        while not (self.web_answers() and worker_is_registered(started_at)):
+        while not (self.web_answers() and ProcrastinateWorker.objects.filter(id__gt=last_worker).exists()):
             for name, child in self.children.items():
                 if child.poll() is not None:
                     raise CommandError(f"The {name} ended with code {child.returncode}: the lines above say why.")
@@ -86,21 +89,27 @@ class Command(BaseCommand):
         connection.close()
 
     def web_answers(self) -> bool:
+        # Not by a library that would ask a proxy of the environment for this machine's own address.
+        client = HTTPConnection(self.host, self.port, timeout=5)
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/ht/", timeout=5) as answer:
-                return answer.status == 200
-        except (OSError, urllib.error.URLError):
+            client.request("GET", "/ht/live")
+            return client.getresponse().status == 200
+        except (OSError, HTTPException):
             return False
+        finally:
+            client.close()
 
     def greet(self, token: str | None) -> None:
-        address = f"http://127.0.0.1:{self.port}"
+        address = f"http://{self.host}:{self.port}"
         self.stdout.write(f"Ready: {address}")
-        if token:
+        if token is None:
+            self.stdout.write("The development key needs DEBUG=on. Make one: manage.py apikey create NAME")
+        else:
             self.stdout.write(f"Development key: {token}")
-        self.stdout.write(
-            f"Try it: curl {address}/api/v1/generations -H 'Authorization: Bearer {token or '$TOKEN'}'"
-            """ -H 'Content-Type: application/json' -d '{"prompt": "a lighthouse at dusk"}'"""
-        )
+            self.stdout.write(
+                f"Try it: curl {address}/api/v1/generations -H 'Authorization: Bearer {token}'"
+                """ -H 'Content-Type: application/json' -d '{"prompt": "a lighthouse at dusk"}'"""
+            )
         self.stdout.flush()
 
     def supervise(self) -> None:
@@ -114,8 +123,8 @@ class Command(BaseCommand):
 
     def end_children(self) -> None:
         # A second Ctrl-C must not interrupt the end.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
         for child in self.children.values():
             child.terminate()
         deadline = time.monotonic() + STOP_TIMEOUT
@@ -128,7 +137,7 @@ class Command(BaseCommand):
 
 
 class Stopped(Exception):
-    """Ctrl-C or SIGTERM."""
+    """Ctrl-C, SIGTERM, or the terminal was closed."""
 
 
 def stop(*_) -> None:
@@ -137,8 +146,11 @@ def stop(*_) -> None:
 
 def hold_data_folder(folder: Path):
     """An open lock on the data folder, so that two of us never share it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = open(folder / "dev.lock", "w")  # noqa: SIM115  held until the end
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / "dev.lock", "w")  # noqa: SIM115  held until the end
+    except OSError as error:
+        raise CommandError(f"LOCKNGEN_DATA can't be used: {error}") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -147,15 +159,10 @@ def hold_data_folder(folder: Path):
     return lock
 
 
-def refuse_taken_port(port: int) -> None:
+def refuse_taken_port(host: str, port: int) -> None:
     # Web processes share their port (SO_REUSEPORT), so binding it would not tell.
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", port)) == 0:
-            raise CommandError(f"Port {port} is taken: stop what listens there, or set PORT to another one.")
-
-
-def worker_is_registered(started_at) -> bool:
-    return ProcrastinateWorker.objects.filter(last_heartbeat__gte=started_at).exists()
+    with suppress(OSError), socket.create_connection((host.strip("[]"), port), timeout=5):
+        raise CommandError(f"Port {port} is taken: stop what listens there, or set PORT to another one.")
 
 
 def die_with_parent() -> None:

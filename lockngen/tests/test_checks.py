@@ -1,0 +1,41 @@
+import pytest
+
+from lockngen import checks
+
+
+@pytest.mark.parametrize(
+    ("check", "fine", "wrong", "id"),
+    [
+        (checks.pool_sizes_fit, {"DB_POOL_MIN_SIZE": 4}, {"DB_POOL_MIN_SIZE": 5}, "lockngen.E001"),
+        (
+            checks.worker_concurrency_has_threads,
+            {"WORKER_CONCURRENCY": checks.MOST_RENDERS_AT_ONCE},
+            {"WORKER_CONCURRENCY": checks.MOST_RENDERS_AT_ONCE + 1},
+            "lockngen.E002",
+        ),
+    ],
+)
+def test_check__tells_what_is_wrong_and_how_to_mend_it(settings, check, fine, wrong, id):
+    settings.DB_POOL_MAX_SIZE = 4
+    for name, value in fine.items():
+        setattr(settings, name, value)
+    assert check(None) == []
+
+    for name, value in wrong.items():
+        setattr(settings, name, value)
+    (message,) = check(None)
+
+    assert (message.id, bool(message.hint)) == (id, True)
+
+
+def test_static_files__are_missed_where_pages_need_them(settings, tmp_path):
+    assert checks.static_files_are_collected(None) == []  # a development checkout serves them from where they are
+
+    settings.STATIC_ROOT = tmp_path
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+    }
+    (message,) = checks.static_files_are_collected(None)
+
+    assert (message.id, "collectstatic" in message.hint) == ("lockngen.W001", True)
