@@ -17,7 +17,11 @@ class KeyOut(Schema):
     remaining: int | None = Field(None, description="Requests left at the moment, null where none are counted.")
 
 
-@router.get("", summary="Show your key", response={200: KeyOut, 401: ProblemDocument, 503: ProblemDocument})
+@router.get(
+    "",
+    summary="Show your key",
+    response={200: KeyOut, 401: ProblemDocument, 500: ProblemDocument, 503: ProblemDocument},
+)
 def show(request: HttpRequest):
     """The key that the token stands for."""
     return request.auth

@@ -19,8 +19,8 @@ router = Router(auth=BearerToken(), tags=["generations"])
 
 
 def refused(*codes: int) -> dict[int, type[ProblemDocument]]:
-    """The problems a call can answer with, for the documentation. Every call can answer 401 and 503."""
-    return dict.fromkeys(sorted({401, 503, *codes}), ProblemDocument)
+    """The problems a call can answer with, for the documentation; some every call can."""
+    return dict.fromkeys(sorted({401, 500, 503, *codes}), ProblemDocument)
 
 
 @router.post("", summary="Create a generation", response={201: GenerationOut, **refused(400, 411, 413, 422)})
@@ -52,7 +52,7 @@ def show(request: HttpRequest, id: str):
 @router.get(
     "/{id}/image",
     summary="Fetch the image",
-    openapi_extra={"responses": {200: {"content": {"image/png": {}}}}},
+    openapi_extra={"responses": {200: {"content": {"image/png": {}}}, 304: {"description": "Not Modified"}}},
     response=refused(404),
 )
 def image(request: HttpRequest, id: str):

@@ -9,11 +9,11 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictI
 
 from generations import cursors
 from generations.models import DEFAULT_MODEL, MODEL_LENGTH, PROMPT_LENGTH, Generation
+from generations.renderers.base import LARGEST_SEED
 from generations.status import Status
 from lockngen import links
 
-StatusName = Literal["pending", "processing", "completed", "failed", "cancelled"]
-LARGEST_SEED = 2**53 - 1  # the largest whole number that JavaScript holds exactly
+StatusName = Literal[tuple(status.name.lower() for status in Status)]
 
 
 def _without_nul(text: str) -> str:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
+LARGEST_SEED = 2**53 - 1  # the largest whole number that JavaScript holds exactly
+
 Progress = Callable[[int], None]
 """Called with the percentage done, 0 to 100. It raises where the render has to stop: let that pass."""
 

@@ -9,13 +9,12 @@ from urllib.parse import parse_qsl
 
 from PIL import Image, PngImagePlugin
 
-from generations.renderers.base import Progress, RenderError, RenderRequest
+from generations.renderers.base import LARGEST_SEED, Progress, RenderError, RenderRequest
 from generations.renderers.painting.caption import Caption, storable
 from generations.renderers.painting.landscape import Landscape
 
 LONGEST_SECONDS = 3600
 PAUSE_SECONDS = 0.05
-LARGEST_SEED = 2**53 - 1
 
 SMALLEST_SIZED = 240
 """Pixels. A narrower picture does without its size in the caption."""

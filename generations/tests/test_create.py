@@ -6,7 +6,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from generations.models import Generation
-from generations.schemas import LARGEST_SEED
+from generations.renderers.base import LARGEST_SEED
 from generations.tests.calls import URL, assert_problem, post
 
 FIELDS = {
