@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 LONGEST_WAIT = 60.0  # seconds between two tries
 FINISHED_JOBS_KEPT = 24  # hours
+URGENT = 100  # what keeps the queue in order does not wait behind the renders in it
 HELD_CHECKED = 1.0  # seconds between two looks at whether a render is still wanted
 
 
@@ -147,7 +148,13 @@ def _renderer(url: str) -> Renderer:
 
 
 @app.periodic(cron="* * * * *")
-@app.task(name="generations.rescue_stalled", queue="maintenance", queueing_lock="rescue_stalled", pass_context=True)
+@app.task(
+    name="generations.rescue_stalled",
+    queue="maintenance",
+    queueing_lock="rescue_stalled",
+    priority=URGENT,
+    pass_context=True,
+)
 async def rescue_stalled(context: JobContext, timestamp: int) -> None:
     """Give the jobs of workers that died back to the queue, which does nothing about them by itself."""
     jobs = context.app.job_manager
@@ -160,7 +167,7 @@ async def rescue_stalled(context: JobContext, timestamp: int) -> None:
 
 
 @app.periodic(cron="* * * * *")
-@app.task(name="generations.requeue_stranded", queue="maintenance", queueing_lock="requeue_stranded")
+@app.task(name="generations.requeue_stranded", queue="maintenance", queueing_lock="requeue_stranded", priority=URGENT)
 def requeue_stranded(timestamp: int) -> None:
     """Give a new job to what no job will finish: every unfinished generation has a live one."""
     for id in Generation.objects.all().stranded().requeue():
@@ -168,7 +175,13 @@ def requeue_stranded(timestamp: int) -> None:
 
 
 @app.periodic(cron="17 * * * *")
-@app.task(name="generations.remove_finished_jobs", queue="maintenance", queueing_lock="remove", pass_context=True)
+@app.task(
+    name="generations.remove_finished_jobs",
+    queue="maintenance",
+    queueing_lock="remove",
+    priority=URGENT,
+    pass_context=True,
+)
 async def remove_finished_jobs(context: JobContext, timestamp: int) -> None:
     """Keep the queue's tables small. The history is in the generations."""
     await context.app.job_manager.delete_old_jobs(
