@@ -39,6 +39,19 @@ def worker_concurrency_has_threads(app_configs, **kwargs) -> list[checks.CheckMe
 
 
 @checks.register
+def migrations_are_not_automatic_in_production(app_configs, **kwargs) -> list[checks.CheckMessage]:
+    if settings.DEBUG or not settings.AUTO_MIGRATE:
+        return []
+    return [
+        checks.Error(
+            "AUTO_MIGRATE is on and DEBUG is off: in production, somebody decides when the schema changes.",
+            hint="Set AUTO_MIGRATE=off and run manage.py migrate before a new release starts.",
+            id="lockngen.E003",
+        )
+    ]
+
+
+@checks.register
 def static_files_are_collected(app_configs, **kwargs) -> list[checks.CheckMessage]:
     if not isinstance(staticfiles_storage, ManifestFilesMixin) or staticfiles_storage.hashed_files:
         return []

@@ -8,7 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 try:
     from lockngen import environment as env
-    from lockngen import settings  # noqa: F401  says what is missing in one line, before a worker's traceback
+    from lockngen import settings  # says what is missing in one line, before a worker's traceback
 
     bind = env.listen_address()
     workers = env.integer("WEB_WORKERS", 2, minimum=1)
@@ -30,11 +30,14 @@ worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108
 
 
 def on_starting(server) -> None:
-    """Refuse to start with settings that can't work.
+    """Refuse to start with settings that can't work; in development, migrate."""
+    manage("check", "--fail-level", "WARNING")
+    if settings.AUTO_MIGRATE:
+        manage("migrate", "--noinput", "--verbosity", "0")
 
-    In a process of its own, so that nothing is loaded before the fork.
-    """
-    command = [sys.executable, env.BASE_DIR / "manage.py", "check", "--fail-level", "WARNING"]
-    done = subprocess.run(command, stdout=subprocess.DEVNULL)
+
+def manage(*arguments: str) -> None:
+    # In a process of its own, so that nothing is loaded and no connection is open before the fork.
+    done = subprocess.run([sys.executable, env.BASE_DIR / "manage.py", *arguments], stdout=subprocess.DEVNULL)
     if done.returncode:
         sys.exit(done.returncode)

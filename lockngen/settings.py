@@ -100,6 +100,7 @@ DATABASES = {
         },
     }
 }
+AUTO_MIGRATE = env.flag("AUTO_MIGRATE", DEBUG)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Rendering

@@ -8,6 +8,12 @@ from lockngen import checks
     [
         (checks.pool_sizes_fit, {"DB_POOL_MIN_SIZE": 4}, {"DB_POOL_MIN_SIZE": 5}, "lockngen.E001"),
         (
+            checks.migrations_are_not_automatic_in_production,
+            {"AUTO_MIGRATE": False},
+            {"AUTO_MIGRATE": True},
+            "lockngen.E003",
+        ),
+        (
             checks.worker_concurrency_has_threads,
             {"WORKER_CONCURRENCY": checks.MOST_RENDERS_AT_ONCE},
             {"WORKER_CONCURRENCY": checks.MOST_RENDERS_AT_ONCE + 1},

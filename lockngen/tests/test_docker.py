@@ -99,11 +99,11 @@ def test_secret_key__is_demanded():
 
 
 def test_debug__is_off_whatever_dot_env_says():
-    started = services(DEBUG="on", DATABASE_URL="postgres://elsewhere/db", PORT="9000")
+    started = services(DEBUG="on", AUTO_MIGRATE="on", DATABASE_URL="postgres://elsewhere/db", PORT="9000")
 
     for name in ("migrate", "web", "worker"):
         environment = started[name]["environment"]
-        assert environment["DEBUG"] == "off"
+        assert (environment["DEBUG"], environment["AUTO_MIGRATE"]) == ("off", "off")
         assert urlsplit(environment["DATABASE_URL"]).hostname == "postgres"
         assert "PORT" not in environment
 

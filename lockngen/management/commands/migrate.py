@@ -1,0 +1,103 @@
+"""Django's migrate, safe to run from several machines at once.
+
+The lock is taken in the session that migrates. A migrator that is killed leaves its statement running in the server
+until that ends, and only then is the session's lock free: no two ever change the schema at the same time.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from django.apps import apps
+from django.core.management.base import CommandError, CommandParser
+from django.core.management.commands import migrate
+from django.db import DatabaseError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+LOCK = 0x6C6F636B6E67656E  # "lockngen", as the 64-bit number that an advisory lock is named by
+POLL_PAUSE = 0.2  # seconds
+LONGEST_WAIT = 600.0  # seconds
+
+
+class Command(migrate.Command):
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--wait",
+            type=float,
+            default=LONGEST_WAIT,
+            metavar="SECONDS",
+            help=f"how long to wait for another migrate on this database ({LONGEST_WAIT:g})",
+        )
+
+    def handle(self, *args, wait: float, **options) -> None:
+        if options["plan"] or options["check_unapplied"]:
+            super().handle(*args, **options)
+            return
+        connection = connections[options["database"]]
+        with self.locked(connection, wait), without_statement_timeout(connection):
+            self.drop_invalid_indexes(connection)
+            super().handle(*args, **options)
+
+    @contextmanager
+    def locked(self, connection: BaseDatabaseWrapper, wait: float) -> Iterator[None]:
+        # Polled for: who waits inside the server holds a snapshot, for which CREATE INDEX CONCURRENTLY waits in turn.
+        give_up_at = time.monotonic() + wait
+        told = False
+        while not ask(connection, "SELECT pg_try_advisory_lock(%s)", LOCK)[0][0]:
+            if not told:
+                self.stderr.write(f"Another migrate is at work ({holder(connection)}); waiting for it to end.")
+                told = True
+            if time.monotonic() > give_up_at:
+                raise CommandError(f"The other migrate ({holder(connection)}) has not ended after {wait:g} seconds.")
+            time.sleep(POLL_PAUSE)
+        try:
+            yield
+        finally:
+            with suppress(DatabaseError):  # a lost connection has lost its lock as well
+                ask(connection, "SELECT pg_advisory_unlock(%s)", LOCK)
+
+    def drop_invalid_indexes(self, connection: BaseDatabaseWrapper) -> None:
+        """What a CREATE INDEX CONCURRENTLY leaves that was killed; its migration will make the index again."""
+        tables = sorted({model._meta.db_table for model in apps.get_models()})
+        rows = ask(
+            connection,
+            """SELECT index.relname FROM pg_index JOIN pg_class index ON index.oid = indexrelid
+               JOIN pg_class "table" ON "table".oid = indrelid
+               WHERE NOT indisvalid AND "table".relname = ANY(%s) AND pg_table_is_visible(indrelid)""",
+            tables,
+        )
+        for (name,) in rows:
+            self.stderr.write(f"Dropping the invalid index {name}, which a killed migration left.")
+            ask(connection, f"DROP INDEX CONCURRENTLY IF EXISTS {connection.ops.quote_name(name)}")
+
+
+@contextmanager
+def without_statement_timeout(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Building an index may take long. Waiting for a lock may not, as others wait behind it: DB_LOCK_TIMEOUT holds."""
+    ask(connection, "SET statement_timeout = 0")
+    try:
+        yield
+    finally:
+        with suppress(DatabaseError):
+            ask(connection, "RESET statement_timeout")
+
+
+def holder(connection: BaseDatabaseWrapper) -> str:
+    """Who has the lock, for a person who waits for it."""
+    rows = ask(
+        connection,
+        """SELECT pid, coalesce(host(client_addr), 'this machine'), to_char(backend_start, 'HH24:MI:SS')
+           FROM pg_locks JOIN pg_stat_activity USING (pid)
+           WHERE locktype = 'advisory' AND granted AND pg_locks.database = (
+               SELECT oid FROM pg_database WHERE datname = current_database()
+           ) AND (classid::bigint << 32) + objid::bigint = %s""",
+        LOCK,
+    )
+    return "from {1}, connected at {2}, server process {0}".format(*rows[0]) if rows else "it is just ending"
+
+
+def ask(connection: BaseDatabaseWrapper, statement: str, *parameters) -> list[tuple]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters or None)
+        return cursor.fetchall() if cursor.description else []

@@ -1,0 +1,133 @@
+"""`manage.py migrate` from several processes at once, and after one of them was killed."""
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+from urllib.parse import quote
+
+import psycopg
+import pytest
+from django.conf import settings
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+from generations.models import Generation
+from lockngen.environment import BASE_DIR
+from lockngen.management.commands.migrate import LOCK
+
+
+def address(name: str) -> str:
+    """The URL of a database on the tests' server."""
+    server = settings.DATABASES["default"]
+    host = server["OPTIONS"].get("host") or server["HOST"]
+    return (
+        f"postgres://{server['USER']}:{quote(server['PASSWORD'])}@:{server['PORT'] or 5432}/{name}"
+        f"?host={quote(host, safe='')}"
+    )
+
+
+@pytest.fixture
+def empty_database():
+    name = f"test_migrate_{secrets.token_hex(4)}"
+    with psycopg.connect(address("postgres"), autocommit=True) as server:
+        server.execute(f"CREATE DATABASE {name}")
+        yield address(name)
+        server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def other():
+    """A second connection to the tests' own database."""
+    with psycopg.connect(address(connection.settings_dict["NAME"]), autocommit=True) as other:
+        yield other
+
+
+def start(database: str, *arguments: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "manage.py", "migrate", *arguments],
+        cwd=BASE_DIR,
+        env={**os.environ, "DEBUG": "on", "DATABASE_URL": database},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_until(condition) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_six_at_once__one_applies_and_the_others_wait(empty_database):
+    migrators = [start(empty_database) for _ in range(6)]
+    outcomes = [(*migrator.communicate(timeout=60), migrator.returncode) for migrator in migrators]
+
+    assert [code for _, _, code in outcomes] == [0] * 6, outcomes
+    assert sum("Applying generations.0001_initial... OK" in printed for printed, _, _ in outcomes) == 1
+    assert sum("No migrations to apply." in printed for printed, _, _ in outcomes) == 5
+    assert any("Another migrate is at work" in said for _, said, _ in outcomes)
+
+
+def test_killed_migrator__keeps_the_lock_until_its_statement_ends(empty_database):
+    start(empty_database, "apikeys", "0001").communicate(timeout=60)
+    with psycopg.connect(empty_database) as blocker, psycopg.connect(empty_database, autocommit=True) as watcher:
+        blocker.execute("LOCK TABLE apikeys_apikey")
+        killed = start(empty_database)
+        blocked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        wait_until(lambda: watcher.execute(blocked).fetchone()[0] == 1)
+        killed.kill()
+        killed.communicate()
+
+        follower = start(empty_database)
+        time.sleep(1.5)
+        assert follower.poll() is None  # the dead one's statement still runs in the server
+        blocker.rollback()
+        printed, said = follower.communicate(timeout=60)
+
+    assert follower.returncode == 0, said
+    assert "Another migrate is at work" in said
+    assert "Applying apikeys.0002_seed_development_key... OK" in printed
+
+
+@pytest.mark.django_db(transaction=True)
+def test_wait__ends_with_the_name_of_who_has_the_lock(other, capsys):
+    other.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+
+    with pytest.raises(CommandError, match=f"server process {other.info.backend_pid}.*has not ended after 0.3 seconds"):
+        call_command("migrate", "--wait", "0.3")
+
+    assert capsys.readouterr().err.count("Another migrate is at work") == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_plan__waits_for_nobody(other):
+    other.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+
+    call_command("migrate", "--plan", verbosity=0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_migrate__gives_lock_and_timeout_back(other):
+    call_command("migrate", verbosity=0)
+
+    assert other.execute("SELECT pg_try_advisory_lock(%s)", [LOCK]).fetchone() == (True,)
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW statement_timeout")
+        assert cursor.fetchone() == (f"{settings.DB_STATEMENT_TIMEOUT:g}s",)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_invalid_index__is_reported_and_dropped(other, make_generation, capsys):
+    make_generation(), make_generation()
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        other.execute("CREATE UNIQUE INDEX CONCURRENTLY broken ON generations_generation (prompt)")
+
+    call_command("migrate", verbosity=0)
+
+    assert "Dropping the invalid index broken" in capsys.readouterr().err
+    assert other.execute("SELECT to_regclass('broken')").fetchone() == (None,)
+    assert Generation.objects.count() == 2
