@@ -1,0 +1,81 @@
+import json
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import psycopg
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import connection
+
+SAMPLES = 20
+SETTINGS = (
+    "max_connections",
+    "statement_timeout",
+    "lock_timeout",
+    "idle_in_transaction_session_timeout",
+    "server_encoding",
+    "TimeZone",
+    "fsync",
+    "synchronous_commit",
+)
+
+
+class Command(BaseCommand):
+    help = "Tell what the database is, which of its settings hold for us, and how long connecting takes."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="for machines; times are milliseconds")
+
+    def handle(self, **options) -> None:
+        facts = gather()
+        self.stdout.write(json.dumps(facts, indent=2) if options["json"] else as_text(facts))
+
+
+def gather() -> dict[str, dict[str, Any]]:
+    stats = connection_pool_stats()
+    return {
+        "server": {"version": show("server_version"), "database": connection.settings_dict["NAME"]},
+        "settings": {name: show(name) for name in SETTINGS},
+        "pool": {name: stats[name] for name in ("pool_min", "pool_max", "pool_size", "pool_available")},
+        "cold connect (ms)": timed(connect_anew),
+        "checkout from the pool (ms)": timed(check_out),
+    }
+
+
+def show(name: str) -> str:
+    """A setting as it is in force in a connection of ours, which may not be what was asked for."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting(%s)", [name])
+        return cursor.fetchone()[0]
+
+
+def connection_pool_stats() -> dict[str, int]:
+    connection.ensure_connection()
+    return connection.pool.get_stats()
+
+
+def connect_anew() -> None:
+    psycopg.connect(**connection.get_connection_params()).close()
+
+
+def check_out() -> None:
+    connection.close()  # back to the pool
+    connection.ensure_connection()
+
+
+def timed(action: Callable[[], None]) -> dict[str, float]:
+    """The median and the worst of SAMPLES runs, in milliseconds."""
+    durations = []
+    for _ in range(SAMPLES):
+        started = time.perf_counter()
+        action()
+        durations.append((time.perf_counter() - started) * 1000)
+    return {"median": round(median(durations), 2), "worst": round(max(durations), 2)}
+
+
+def as_text(facts: dict[str, dict[str, Any]]) -> str:
+    return "\n".join(
+        f"{title}\n" + "\n".join(f"  {name:<36} {value}" for name, value in values.items())
+        for title, values in facts.items()
+    )
