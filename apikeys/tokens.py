@@ -1,4 +1,6 @@
-"""The format of a token: `lg_live_` or `lg_test_`, 43 base62 characters (256 random bits), 6 of a CRC32.
+"""The format of a token: a kind (`lg_live_`, `lg_test_`), a secret and a checksum, both in base62.
+
+The secret is 43 characters that hold 256 random bits, the checksum 6 that hold a CRC32 of all before it.
 
 The checksum lets a typo, or a scanner that finds a leaked token, be told without a database. The underscores make
 a double click select the whole token. Standard library only.

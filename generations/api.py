@@ -62,7 +62,7 @@ def image(request: HttpRequest, id: str):
 
 @router.post("/{id}/cancel", summary="Cancel a generation", response={200: GenerationOut, **refused(404, 409)})
 def cancel(request: HttpRequest, id: str):
-    """Cancel a generation that isn't finished. The same answer again if it is cancelled already."""
+    """Cancel a generation that isn't finished. To cancel it twice does no harm."""
     generation = _own(request, id)
     if not generation.cancel() and generation.status != Status.CANCELLED:
         raise Problem(409, f"The generation is {generation.get_status_display().lower()} and can't be cancelled.")

@@ -86,14 +86,14 @@ class Generation(SoftDeleteModel):
     def __str__(self) -> str:
         return f"{self.id} ({self.get_status_display().lower()})"
 
-    # Transitions. Each is one guarded UPDATE that says whether it won; nothing leaves a finished state.
+    # Transitions: each tells whether it was the one that changed the row. A finished state is final.
 
     def start(self) -> int | None:
         """Begin an attempt and return its number, or None where there is nothing left to do.
 
-        The number is the fencing token: `complete`, `fail` and `release` name it, so a worker that was paused and
-        overtaken changes nothing. An attempt that is under way is taken over: the queue runs a job a second time only
-        when its worker is believed dead.
+        The number is a fencing token. Whoever ends the attempt has to name it, and is turned away once a later attempt
+        has begun. An attempt that is under way is taken over: the queue runs a job a second time only when its worker
+        is believed dead.
         """
         # The ORM's update doesn't return columns, and reading the number afterwards could find a later attempt's.
         statement = f"""

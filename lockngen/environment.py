@@ -1,4 +1,4 @@
-"""The one reader of `.env` and the environment: what the environment says wins, an empty value counts as unset.
+"""Reads `.env` and the environment, which wins, for everything else here. An empty value counts as unset.
 
 Every reader raises ImproperlyConfigured with one line that names the variable and what it takes.
 """

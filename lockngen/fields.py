@@ -1,4 +1,4 @@
-"""Column types that PostgreSQL has and Django's fields lack."""
+"""PostgreSQL's column types for which Django has no field."""
 
 from django.db import models
 

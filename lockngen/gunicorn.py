@@ -18,7 +18,7 @@ except ImproperlyConfigured as error:
     sys.exit(str(error))
 
 worker_class = "gthread"
-reuse_port = True  # behind one shared socket all keep-alive connections can end up with a single worker
+reuse_port = True  # one socket for all can leave every keep-alive connection with the same worker
 timeout = 30
 graceful_timeout = 30
 keepalive = 75  # longer than common load balancers keep an idle connection, so that they end it, not we

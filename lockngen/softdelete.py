@@ -1,7 +1,7 @@
 """Soft delete: a deleted row is hidden, not gone, until somebody says `hard_delete`.
 
-`objects` sees live rows and `all_objects` sees all of them. Reverse relations and `get_object_or_404` go through
-`objects`, so they hide deleted rows as well; a forward foreign key still reaches its deleted parent.
+`objects` sees live rows and `all_objects` sees all of them. What Django reaches by the default manager, which is
+`objects`, hides deleted rows as well: `get_object_or_404`, reverse relations. A forward key still finds its parent.
 
 What is unique is unique among all rows (a deleted secret must not come to life again) unless the constraint says
 `condition=LIVE`; then a deleted row frees its value, and `restore` raises IntegrityError where it has been taken since.

@@ -1,4 +1,4 @@
-"""Imports run one way: lockngen <- apikeys <- generations. Only settings and urls know all of them, by name."""
+"""Which package may import which. Only settings and urls know all of them, by name."""
 
 import ast
 from pathlib import Path
