@@ -6,7 +6,7 @@ Every reader raises ImproperlyConfigured with one line that names the variable a
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +20,9 @@ FALSE = {"0", "off", "false", "no"}
 T = TypeVar("T")
 
 try:
-    environ.Env.read_env(BASE_DIR / ".env")
+    # Opened here: read_env() takes a file that it can't open for one that isn't there.
+    with suppress(FileNotFoundError), open(BASE_DIR / ".env", encoding="utf-8") as file:
+        environ.Env.read_env(file)
 except OSError as error:
     raise SystemExit(f"{error.filename} can't be read: {error.strerror}. Change its owner or remove it.") from None
 

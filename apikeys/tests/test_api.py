@@ -18,8 +18,21 @@ def test_key__shows_what_the_client_may_know(make_key, client_of):
     assert answer.json() == {"name": "Ann", "prefix": key.prefix, "limit": 7, "remaining": None}
 
 
-def test_key__takes_the_scheme_in_any_case(key):
-    assert ask(f"bearer {key.token}").status_code == 200
+def test_key__notes_that_it_was_used(key):
+    ask(f"Bearer {key.token}")
+
+    key.refresh_from_db()
+    assert key.last_used_at
+
+
+@pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER  "])
+def test_key__takes_the_scheme_in_any_case(key, scheme):
+    assert ask(f"{scheme}{key.token}").status_code == 200
+
+
+@pytest.mark.parametrize("scheme", ["", "Basic ", "Token "])
+def test_key__takes_no_other_scheme(key, scheme):
+    assert ask(f"{scheme}{key.token}").status_code == 401
 
 
 def test_key__gives_one_answer_to_every_bad_key(make_key):

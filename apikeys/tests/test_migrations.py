@@ -36,6 +36,16 @@ def test_seed__makes_the_row_that_ensure_development_makes(settings, migrate):
     assert ApiKey.objects.authenticate(DEVELOPMENT_TOKEN)
 
 
+def test_seed__makes_a_deleted_key_usable_again(settings, migrate):
+    settings.DEBUG = True
+    migrate("apikeys", "0001")
+    ApiKey.objects.ensure_development().delete()
+
+    migrate()
+
+    assert ApiKey.objects.authenticate(DEVELOPMENT_TOKEN)
+
+
 def test_seed__does_nothing_without_debug(migrate):
     migrate("apikeys", "0001")
     migrate()
@@ -43,13 +53,23 @@ def test_seed__does_nothing_without_debug(migrate):
     assert rows() == []
 
 
-def test_going_back__removes_an_unreferenced_key(settings, migrate):
-    settings.DEBUG = True
+@pytest.mark.parametrize("debug", [True, False])
+def test_going_back__removes_an_unreferenced_key(settings, migrate, debug):
+    settings.DEBUG = debug
     ApiKey.objects.ensure_development()
 
     migrate("apikeys", "0001")
 
     assert rows() == []
+
+
+def test_going_back__leaves_every_other_key(settings, migrate, key):
+    settings.DEBUG = True
+    ApiKey.objects.ensure_development()
+
+    migrate("apikeys", "0001")
+
+    assert [row["name"] for row in rows()] == [key.name]
 
 
 def test_going_back__leaves_a_key_that_something_refers_to(settings, migrate):

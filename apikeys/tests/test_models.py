@@ -43,6 +43,12 @@ def test_authenticate__refuses_an_unusable_key(make_key, state):
     assert ApiKey.objects.authenticate(key.token) is None
 
 
+def test_usable__leaves_out_deleted_keys_whatever_the_manager(key):
+    key.delete()
+
+    assert not ApiKey.all_objects.usable().exists()
+
+
 def test_authenticate__refuses_an_unknown_token(key):
     assert ApiKey.objects.authenticate(tokens.make()) is None
 
@@ -72,6 +78,26 @@ def test_touch__writes_once_a_minute(key, django_assert_num_queries):
         key.touch()
 
 
+def test_touch__writes_once_where_many_requests_come_at_once(make_key):
+    key = make_key(last_used_at=timezone.now() - timedelta(seconds=61))
+    same = ApiKey.objects.get()
+    key.touch()
+    written = ApiKey.objects.get().last_used_at
+
+    same.touch()
+
+    assert ApiKey.objects.get().last_used_at == written
+
+
+def test_touch__leaves_other_keys_alone(make_key):
+    other = make_key()
+
+    make_key().touch()
+
+    other.refresh_from_db()
+    assert other.last_used_at is None
+
+
 def test_touch__writes_again_after_a_minute(make_key):
     key = make_key(last_used_at=timezone.now() - timedelta(seconds=61))
 
@@ -81,9 +107,11 @@ def test_touch__writes_again_after_a_minute(make_key):
     assert timezone.now() - key.last_used_at < timedelta(seconds=10)
 
 
-def test_ensure_development__makes_a_deleted_key_usable_again(db, settings):
+@pytest.mark.parametrize("state", UNUSABLE)
+def test_ensure_development__makes_the_key_usable_again(db, settings, state):
     settings.DEBUG = True
-    ApiKey.objects.ensure_development().delete()
+    ApiKey.objects.ensure_development()
+    ApiKey.objects.update(**UNUSABLE[state])
 
     key = ApiKey.objects.ensure_development()
 
@@ -112,6 +140,15 @@ def test_delete__hides_a_key_with_generations(key, make_generation):
     generation.refresh_from_db()
     assert generation.api_key == key  # a forward key still reaches its deleted parent
     assert not ApiKey.objects.exists()
+
+
+def test_delete__of_a_deleted_key_counts_and_dates_nothing(key):
+    key.delete()
+    deleted_at = key.deleted_at
+
+    assert ApiKey.all_objects.all().delete() == (0, {})
+
+    assert ApiKey.all_objects.get().deleted_at == deleted_at
 
 
 def test_hard_delete__is_refused_while_generations_refer_to_the_key(key, make_generation):

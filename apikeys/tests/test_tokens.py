@@ -22,6 +22,13 @@ def test_make__never_repeats():
     assert len({tokens.make() for _ in range(1000)}) == 1000
 
 
+def test_make__fills_every_place_of_the_secret():
+    made = [tokens.make() for _ in range(200)]
+
+    start = len(tokens.LIVE)
+    assert all(len({token[place] for token in made}) > 20 for place in range(start, start + tokens.SECRET_LENGTH))
+
+
 def test_sign__is_a_crc32_in_base62():
     # The CRC32 of these bytes is 635237136, which is 42:61:24:12:16 to the base of 62.
     assert tokens.sign("lg_test_" + "0" * 43)[-6:] == "0gzOCG"
@@ -40,9 +47,13 @@ def test_is_valid__refuses_any_other_text(text):
     assert not tokens.is_valid(text)
 
 
-@pytest.mark.parametrize("extra", ["\n", " ", "x"])
+@pytest.mark.parametrize("extra", ["\n", " ", "x", "é"])
 def test_is_valid__refuses_what_is_appended(extra):
     assert not tokens.is_valid(tokens.make() + extra)
+
+
+def test_is_valid__refuses_a_longer_one_with_its_own_checksum():
+    assert not tokens.is_valid(tokens.sign(tokens.make()))
 
 
 def test_digest__is_sha256_in_hex():

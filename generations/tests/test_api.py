@@ -1,4 +1,5 @@
 import uuid
+from unittest.mock import Mock
 
 import psycopg
 import pytest
@@ -24,10 +25,37 @@ def test_show__tells_how_it_ended(api, make_generation):
     assert answer["created_at"] <= answer["started_at"] <= answer["completed_at"]
 
 
+def test_show__links_to_the_image(api, make_generation):
+    generation = make_generation()
+    generation.complete(generation.start(), "a.png")
+
+    answer = api.get(f"{URL}/{generation.id}").json()
+
+    assert answer["image_url"] == f"http://testserver{URL}/{generation.id}/image"
+
+
+def test_show__takes_an_id_in_upper_case(api, make_generation):
+    generation = make_generation()
+
+    assert api.get(f"{URL}/{str(generation.id).upper()}").json()["id"] == str(generation.id)
+
+
 @pytest.mark.parametrize("id", [UNKNOWN, "1", "x" * 300, "%00", f"{{{UNKNOWN}}}", f"urn:uuid:{UNKNOWN}"])
 def test_unknown_id__is_a_404_for_every_call(api, debug, id):
     for answer in calls(api, id).values():
         assert_problem(answer, 404)
+
+
+@pytest.mark.parametrize("form", ["{{{id}}}", "urn:uuid:{id}", "{id.hex}"])
+def test_id__in_another_form_is_a_404_for_every_call(api, make_generation, debug, form):
+    generation = make_generation()
+
+    for answer in calls(api, form.format(id=generation.id)).values():
+        assert_problem(answer, 404)
+
+
+def test_long_id__is_not_repeated_in_full(api):
+    assert len(api.get(f"{URL}/{'x' * 300}").content) < 300
 
 
 def test_stranger_s_id__is_a_404_for_every_call_and_changes_nothing(make_generation, make_key, client_of, debug):
@@ -115,18 +143,28 @@ def test_head__answers_as_get_does_without_the_body(api, make_generation, debug)
     assert api.head(f"{URL}/nothing").status_code == 404
 
 
-def test_log__is_not_to_be_forged_by_an_address(api, monkeypatch, caplog):
-    monkeypatch.setattr("generations.api.get_object_or_404", lambda *_, **__: 1 / 0)
+@pytest.mark.parametrize("error", [ZeroDivisionError("broken"), OperationalError("broken")])
+def test_log__is_not_to_be_forged_by_an_address(api, monkeypatch, caplog, error):
+    monkeypatch.setattr("generations.api._own", Mock(side_effect=error))
 
     api.get(f"{URL}/{UNKNOWN}%0A2026-01-01 INFO root: forged")
-    api.get(f"{URL}/{UNKNOWN}")
 
-    assert "ZeroDivisionError" in caplog.text
+    assert "broken" in caplog.text
     assert "\n2026-01-01 INFO root: forged" not in caplog.text
 
 
+@pytest.mark.parametrize(("method", "path"), [("get", "/api/v1/nothing"), ("post", "/api/v1/docs")])
+def test_log__names_a_refused_call_once(api, caplog, method, path):
+    getattr(api, method)(path)
+
+    assert len([record for record in caplog.records if path in record.getMessage()]) == 1
+
+
 def test_bad_host__is_a_problem(api, debug):
-    assert_problem(api.get(URL, headers={"Host": "evil.example.org"}), 400, "ALLOWED_HOSTS")
+    answer = api.get(URL, headers={"Host": "evil.example.org"})
+
+    assert_problem(answer, 400, "ALLOWED_HOSTS")
+    assert answer["Content-Length"] == str(len(answer.content))
 
 
 def test_unexpected_error__tells_the_client_nothing(api, debug, monkeypatch, caplog):
@@ -135,7 +173,7 @@ def test_unexpected_error__tells_the_client_nothing(api, debug, monkeypatch, cap
     answer = api.get(URL)
 
     assert_problem(answer, 500)
-    assert "Zero" not in answer.content.decode()
+    assert "zero" not in answer.content.decode()
     assert "ZeroDivisionError" in caplog.text
 
 
@@ -166,6 +204,7 @@ def test_database_away__is_a_503_that_says_when_to_try_again(api, debug, monkeyp
 
     assert_problem(answer, status)
     assert answer.has_header("Retry-After") == (status == 503)
+    assert "connection" not in answer.json()["detail"]
 
 
 def test_openapi__documents_every_call(client):

@@ -19,6 +19,8 @@ REFUSED = {
     "blank prompt": ({"prompt": " \n"}, "prompt"),
     "long prompt": ({"prompt": "x" * 2001}, "prompt"),
     "NUL in prompt": ({"prompt": "a\x00b"}, "prompt"),
+    "NUL in negative prompt": ({"prompt": "x", "negative_prompt": "a\x00b"}, "negative_prompt"),
+    "NUL in model": ({"prompt": "x", "model": "a\x00b"}, "model"),
     "half a character in prompt": ({"prompt": "\ud800"}, "prompt"),
     "number as prompt": ({"prompt": 1}, "prompt"),
     "null as prompt": ({"prompt": None}, "prompt"),
@@ -108,6 +110,14 @@ def test_create__refuses_what_is_not_json(api, debug, body):
 
 def test_create__refuses_a_body_over_one_mebibyte(api, debug):
     assert_problem(post(api, {"prompt": "x" * 2**20}), 413, "1048576")
+
+
+def test_create__reads_a_body_of_just_one_mebibyte(api):
+    body = json.dumps({"prompt": ""})
+
+    answer = post(api, body.replace('""', '"' + "x" * (2**20 - len(body)) + '"'))
+
+    assert_problem(answer, 422, "prompt")
 
 
 def test_create__refuses_a_body_in_chunks(api, debug):

@@ -86,11 +86,14 @@ def test_image__is_sent_to_who_has_another(api, make_completed):
     assert (answer.status_code, answer.getvalue()) == (200, png())
 
 
-@pytest.mark.parametrize(("end", "said"), [("pending", "yet"), ("failed", "no image"), ("cancelled", "no image")])
+@pytest.mark.parametrize(
+    ("end", "said"), [("pending", "yet"), ("processing", "yet"), ("failed", "no image"), ("cancelled", "no image")]
+)
 def test_image__is_a_404_until_there_is_one(api, make_generation, end, said):
     generation = make_generation()
     {
         "pending": lambda: None,
+        "processing": generation.start,
         "failed": lambda: generation.fail(generation.start(), "no"),
         "cancelled": generation.cancel,
     }[end]()
@@ -108,4 +111,10 @@ def test_image__that_vanished_is_a_404_and_logged(api, make_completed, caplog):
     answer = api.get(URL.format(generation.id))
 
     assert answer.status_code == 404
-    assert str(generation.id) in caplog.text
+    assert f"The image of generation {generation.id} is missing" in caplog.text
+
+
+def test_image__is_a_404_to_who_claims_to_have_it_already(api, make_generation):
+    answer = api.get(URL.format(make_generation().id), headers={"If-None-Match": "*"})
+
+    assert answer.status_code == 404

@@ -1,4 +1,7 @@
+from datetime import timedelta
+
 import pytest
+from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,6 +52,22 @@ def test_list__filters_by_status(api, make_page, make_generation):
 
     assert ids(api.get(URL, {"status": "processing"})) == [str(processing.id)]
     assert ids(api.get(URL, {"status": "failed"})) == []
+
+
+def test_list__goes_on_within_a_status(api, make_page):
+    oldest = make_page(3, status=Status.PROCESSING)[-1]
+    make_page(1)
+
+    cursor = api.get(URL, {"status": "processing", "limit": 2}).json()["next_cursor"]
+
+    assert ids(api.get(URL, {"status": "processing", "cursor": cursor})) == [str(oldest.id)]
+
+
+def test_list__follows_the_ids_whatever_the_clock_said(api, make_generation):
+    first = make_generation(created_at=timezone.now() + timedelta(hours=1))
+    second = make_generation()
+
+    assert ids(api.get(URL)) == [str(second.id), str(first.id)]
 
 
 def test_list__hides_deleted_ones_and_those_of_others(api, make_page, make_key, client_of):

@@ -72,7 +72,7 @@ def test_submit__leaves_neither_when_rolled_back(key, waiting_jobs):
 def test_submit__stores_no_row_without_its_job(key, waiting_jobs, monkeypatch):
     monkeypatch.setattr("generations.querysets.RENDER_TASK", None)  # a job without a task's name is refused
 
-    with pytest.raises(ConnectorException, match="Database error"), transaction.atomic():
+    with pytest.raises(ConnectorException, match="Database error"):
         Generation.objects.submit(api_key=key, prompt="a lighthouse")
 
     assert not Generation.all_objects.exists()
@@ -86,13 +86,22 @@ def test_start__hands_out_growing_attempt_numbers(make_processing):
     assert generation.started_at >= generation.created_at
 
 
+def test_start__dates_the_attempt_that_counts(make_processing):
+    generation = make_processing()
+    first = generation.started_at
+
+    generation.start()
+
+    assert generation.started_at > first
+
+
 def test_complete__ends_it_with_an_image(make_processing):
     generation = make_processing()
 
     assert generation.complete(1, "generations/a.png")
 
     assert (generation.status, generation.image_path) == (Status.COMPLETED, "generations/a.png")
-    assert generation.completed_at >= generation.started_at
+    assert generation.completed_at > generation.started_at
 
 
 def test_fail__ends_it_with_a_message_that_fits(make_processing):

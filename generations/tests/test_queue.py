@@ -6,7 +6,8 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.db import connection
 from procrastinate.contrib.django import app
-from procrastinate.exceptions import AlreadyEnqueued
+from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
+from procrastinate.manager import JobManager
 
 from generations import tasks
 from generations.models import Generation
@@ -98,10 +99,11 @@ def test_requeue_stranded__leaves_what_is_young_or_being_rendered(key, queue, wo
     assert waiting_jobs() == []
 
 
+@pytest.mark.parametrize("end", ["succeeded", "failed", "cancelled", "aborted"])
 @pytest.mark.parametrize(("age", "left"), [("25 hours", 0), ("23 hours", 1)])
-def test_remove_finished_jobs__keeps_a_day_of_them(key, queue, work, age, left):
+def test_remove_finished_jobs__keeps_a_day_of_them(key, queue, work, end, age, left):
     Generation.objects.submit(api_key=key, prompt="a lighthouse")
-    queue("UPDATE procrastinate_jobs SET status = 'succeeded'")
+    queue("UPDATE procrastinate_jobs SET status = %s::procrastinate_job_status", end)
     queue("UPDATE procrastinate_events SET at = now() - %s::interval", age)
 
     work(tasks.remove_finished_jobs)
@@ -115,3 +117,68 @@ def test_waiting_job__is_one_for_each_generation(key):
 
     with pytest.raises(AlreadyEnqueued):
         job.defer(generation_id=str(generation.id))
+
+
+def test_rescue_stalled__goes_on_after_a_job_that_ended_meanwhile(key, queue, work, waiting_jobs, monkeypatch, caplog):
+    for _ in range(2):
+        Generation.objects.submit(api_key=key, prompt="a lighthouse")
+    let_a_worker_take_it(queue, "1 minute")
+    retry_job, ended = JobManager.retry_job, []
+
+    async def refuse_the_first(self, job):
+        if not ended:
+            ended.append(job)
+            raise ConnectorException
+        await retry_job(self, job)
+
+    monkeypatch.setattr(JobManager, "retry_job", refuse_the_first)
+
+    work(tasks.rescue_stalled)
+
+    assert len(waiting_jobs()) == 1
+    assert f"Job {ended[0].id} can't be run again." in caplog.text
+
+
+def test_requeue_stranded__says_nothing_about_what_waits(key, queue, work, caplog):
+    Generation.objects.submit(api_key=key, prompt="waiting")
+    queue("UPDATE generations_generation SET created_at = now() - interval '2 minutes'")
+
+    work(tasks.requeue_stranded)
+
+    assert "had no job" not in caplog.text
+
+
+def test_requeue__lets_a_waiting_job_be(key, waiting_jobs):
+    generation = Generation.objects.submit(api_key=key, prompt="a lighthouse")
+
+    assert Generation.objects.all().requeue() == [generation.id]
+
+    assert waiting_jobs() == [str(generation.id)]
+
+
+def test_requeue__is_not_offered_by_a_manager():
+    assert not hasattr(Generation.objects, "requeue")
+
+
+def test_periodic_tasks__run_every_minute_or_hour():
+    registered = app.periodic_registry.periodic_tasks.values()
+
+    assert {periodic.task.name: periodic.cron for periodic in registered} == {
+        "generations.rescue_stalled": "* * * * *",
+        "generations.requeue_stranded": "* * * * *",
+        "generations.remove_finished_jobs": "17 * * * *",
+    }
+
+
+@pytest.mark.parametrize("task", [tasks.rescue_stalled, tasks.requeue_stranded, tasks.remove_finished_jobs])
+def test_periodic_task__waits_once_and_ahead_of_the_renders(key, queue, task):
+    Generation.objects.submit(api_key=key, prompt="a lighthouse")
+
+    task.defer(timestamp=0)
+    with pytest.raises(AlreadyEnqueued):
+        task.defer(timestamp=60)
+
+    assert queue("SELECT task_name FROM procrastinate_jobs ORDER BY priority DESC, id") == [
+        (task.name,),
+        ("generations.render",),
+    ]

@@ -1,13 +1,16 @@
 import threading
+import time
 from io import BytesIO
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from django.core.files.storage import default_storage
-from django.db import connection
+from django.db import OperationalError, connection
 from PIL import Image
 from procrastinate.exceptions import JobAborted
 from procrastinate.job_context import AbortReason
+from procrastinate.utils import utcnow
 
 from generations import tasks
 from generations.models import Generation
@@ -223,12 +226,81 @@ def test_render__has_nothing_to_do_for_what_is_finished_or_gone(make_generation,
 
 def test_retry__waits_longer_each_time_but_no_longer_than_a_minute():
     def wait(attempts: int, error: Exception) -> float:
-        decision = tasks.RenderRetry().get_retry_decision(exception=error, job=SimpleNamespace(attempts=attempts))
-        from procrastinate.utils import utcnow
-
-        return (decision.retry_at - utcnow()).total_seconds()
+        retry = tasks.render.get_retry_exception(error, SimpleNamespace(attempts=attempts))
+        return (retry.retry_decision.retry_at - utcnow()).total_seconds()
 
     assert 0.4 <= wait(0, ValueError()) <= 1
     assert 3.9 <= wait(3, ValueError()) <= 8
     assert 29 <= wait(50, ValueError()) <= 60
     assert wait(3, JobAborted()) <= 0
+
+
+def test_render__is_done_in_the_last_try_as_well(make_generation, run, render_with, settings):
+    settings.RENDER_MAX_ATTEMPTS = 1
+    render_with(lambda request, progress: b"png")
+    generation = make_generation()
+
+    run(generation)
+
+    assert generation.status == Status.COMPLETED
+
+
+def test_render__that_was_handed_back_has_all_its_tries(make_generation, run, render_with, settings):
+    settings.RENDER_MAX_ATTEMPTS = 2
+    render_with(lambda request, progress: 1 / 0)
+    generation = make_generation()
+    for _ in range(2):
+        generation.release(generation.start(), costs_a_try=False)
+
+    with pytest.raises(ZeroDivisionError):
+        run(generation)
+
+    assert (generation.status, generation.tries) == (Status.PENDING, 1)
+
+
+def test_render__holds_no_connection_while_it_paints(make_generation, run, render_with, monkeypatch):
+    monkeypatch.setattr(tasks, "HELD_CHECKED", 0)
+    held = []
+
+    def render(request, progress):
+        held.append(connection.connection)
+        progress(1)
+        held.append(connection.connection)
+        return b"png"
+
+    render_with(render)
+    run(make_generation())
+
+    assert held == [None, None]
+
+
+def test_render__looks_once_in_a_while_whether_it_is_wanted(make_generation, run, render_with, monkeypatch):
+    looks = []
+    monkeypatch.setattr(tasks, "_is_wanted", lambda generation, attempt: looks.append(attempt) or True)
+    monkeypatch.setattr(tasks, "HELD_CHECKED", 0.5)
+
+    def render(request, progress):
+        time.sleep(0.6)
+        for percent in range(100):
+            progress(percent)
+        return b"png"
+
+    render_with(render)
+    run(make_generation())
+
+    assert looks == [1]
+
+
+def test_render__goes_on_while_the_database_is_away(make_generation, run, render_with, monkeypatch):
+    monkeypatch.setattr(tasks, "HELD_CHECKED", 0)
+    monkeypatch.setattr(Generation, "is_held", Mock(side_effect=OperationalError("the connection is lost")))
+    generation = make_generation()
+
+    def render(request, progress):
+        progress(1)
+        return b"png"
+
+    render_with(render)
+    run(generation)
+
+    assert generation.status == Status.COMPLETED

@@ -1,10 +1,13 @@
 """The admin of both models: that it shows everything, changes little, and stays quick."""
 
+from datetime import timedelta
+
 import pytest
 from django.contrib.auth.models import Permission
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
 from apikeys.models import ApiKey
 from generations.models import Generation
@@ -83,6 +86,27 @@ def test_count__stops_at_the_cap(monkeypatch, make_generation):
     assert (paginator.count, paginator.num_pages) == (2, 2)
 
 
+@pytest.mark.parametrize("query", [{}, {"deleted": "yes"}, {"_facets": "True"}])
+def test_list__counts_no_further_than_the_cap(admin_client, make_generation, query):
+    make_generation()
+
+    with CaptureQueriesContext(connection) as captured:
+        admin_client.get(GENERATIONS, query)
+
+    counts = [asked["sql"] for asked in captured if "COUNT(" in asked["sql"]]
+    assert counts
+    assert [sql for sql in counts if f"LIMIT {admin.COUNTED_ROWS}" not in sql] == []
+
+
+def test_action__on_all_rows_takes_as_many_as_were_counted(act, make_generation, monkeypatch):
+    monkeypatch.setattr(admin, "COUNTED_ROWS", 2)
+    rows = [make_generation() for _ in range(2)]
+
+    act(GENERATIONS, "delete_selected", rows[:1], select_across="1", post="yes")
+
+    assert not Generation.objects.exists()
+
+
 def test_action__on_all_rows_is_refused_where_they_are_more_than_were_counted(act, make_generation, monkeypatch):
     monkeypatch.setattr(admin, "COUNTED_ROWS", 2)
     rows = [make_generation() for _ in range(3)]
@@ -111,6 +135,24 @@ def test_generation__shows_its_image_to_who_may_look(admin_client, client, make_
     assert url in admin_client.get(GENERATIONS).content.decode()
     assert admin_client.get(url).getvalue() == b"png"
     assert client.get(url).status_code == 302
+
+
+def test_generation__shows_its_image_although_it_is_deleted(admin_client, make_generation, image_folder):
+    generation = make_generation()
+    image_folder.mkdir()
+    (image_folder / "a.png").write_bytes(b"png")
+    generation.complete(generation.start(), "a.png")
+    generation.delete()
+
+    assert admin_client.get(f"{GENERATIONS}{generation.id}/image/").getvalue() == b"png"
+
+
+def test_generation__shows_how_long_the_last_attempt_took(admin_client, make_generation):
+    now = timezone.now()
+    times = {"created_at": now - timedelta(hours=1), "started_at": now - timedelta(seconds=3.5), "completed_at": now}
+    make_generation(status=Status.CANCELLED, **times)
+
+    assert '<td class="field-duration">3.5</td>' in admin_client.get(GENERATIONS).content.decode()
 
 
 def test_generation__keeps_its_image_from_staff_without_the_right(client, django_user_model, make_generation):
@@ -165,13 +207,15 @@ def test_queue__is_not_changed_behind_the_generations_backs(admin_client):
     assert admin_client.get("/admin/procrastinate/procrastinatejob/").status_code == 404
 
 
-def test_delete__needs_the_right_to_delete(client, django_user_model, key):
+def test_delete__needs_the_right_to_delete(client, django_user_model, key, make_key):
+    deleted = make_key()
+    deleted.delete()
     viewer = django_user_model.objects.create_user("viewer", is_staff=True)
     viewer.user_permissions.add(Permission.objects.get(codename="view_apikey"))
     client.force_login(viewer)
 
     client.post(KEYS, {"action": "delete_selected", "_selected_action": [str(key.id)], "post": "yes"})
-    client.post(KEYS, {"action": "restore", "_selected_action": [str(key.id)]})
+    client.post(KEYS, {"action": "restore", "_selected_action": [str(deleted.id)]})
 
     assert ApiKey.objects.get() == key
 

@@ -1,5 +1,7 @@
 import pytest
+from django.core.checks.registry import registry
 
+from generations.checks import renderer_is_known
 from lockngen import checks
 
 
@@ -45,3 +47,23 @@ def test_static_files__are_missed_where_pages_need_them(settings, tmp_path):
     (message,) = checks.static_files_are_collected(None)
 
     assert (message.id, "collectstatic" in message.hint) == ("lockngen.W001", True)
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        checks.pool_sizes_fit,
+        checks.worker_concurrency_has_threads,
+        checks.migrations_are_not_automatic_in_production,
+        checks.static_files_are_collected,
+        renderer_is_known,
+    ],
+)
+def test_check__is_one_that_manage_py_check_runs(check):
+    assert check in registry.get_checks()
+
+
+def test_automatic_migrations__are_fine_in_development(settings):
+    settings.DEBUG = settings.AUTO_MIGRATE = True
+
+    assert checks.migrations_are_not_automatic_in_production(None) == []

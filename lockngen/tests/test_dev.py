@@ -1,10 +1,12 @@
 """`manage.py dev` as a newcomer runs it: real processes, an embedded PostgreSQL of its own, HTTP from outside."""
 
 import json
+import os
 import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -14,7 +16,8 @@ import psutil
 import pytest
 from PIL import Image
 
-from lockngen.tests.conftest import URL
+from lockngen.management.commands import dev as command
+from lockngen.tests.conftest import URL, free_port
 from lockngen.tests.embedded.servers import end, is_alive
 
 pytestmark = [pytest.mark.xdist_group("dev"), pytest.mark.timeout(180)]
@@ -46,7 +49,7 @@ def test_dev__prints_a_curl_line_that_works_as_pasted(dev):
 
 
 def test_body__that_broke_off_stores_nothing(dev):
-    before = dev.newest()
+    before = [generation["id"] for generation in dev.newest()]
     head = f"POST {URL} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {dev.token}\r\nContent-Length: 100\r\n\r\n"
     with socket.create_connection(("127.0.0.1", dev.port), timeout=10) as client:
         client.sendall(head.encode() + b'{"prompt": "x"}')
@@ -55,7 +58,7 @@ def test_body__that_broke_off_stores_nothing(dev):
 
     assert answer.startswith("HTTP/1.1 400")
     assert "application/problem+json" in answer
-    assert dev.newest() == before
+    assert [generation["id"] for generation in dev.newest()] == before
 
 
 def test_dev__says_in_one_line_that_it_runs_already(dev):
@@ -154,3 +157,62 @@ def test_200_prompts__of_8_clients_at_once_all_become_images(dev):
     ids = "ANY(ARRAY[" + ",".join(f"'{generation['id']}'" for generation in created) + "])"
     assert dev.count(f"generations_generation WHERE status = 2 AND attempts = 1 AND id::text = {ids}") == 200
     assert dev.count(f"procrastinate_jobs WHERE status = 'succeeded' AND args ->> 'generation_id' = {ids}") == 200
+
+
+@pytest.fixture
+def signals():
+    """The command changes what signals do, which is put back."""
+    before = {number: signal.getsignal(number) for number in command.SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_dev__kills_what_does_not_end_and_is_not_interrupted_itself(signals, monkeypatch):
+    monkeypatch.setattr(command, "STOP_TIMEOUT", 0.3)
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+    child = subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE)
+    child.stdout.readline()
+    run = command.Command()
+    run.children = {"web": child}
+
+    run.end_children()
+
+    assert child.returncode == -signal.SIGKILL
+    assert {signal.getsignal(number) for number in command.SIGNALS} == {signal.SIG_IGN}
+    child.stdout.close()
+
+
+@pytest.mark.parametrize(("bind", "host"), [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("::1", "[::1]")])
+def test_dev__asks_and_names_an_address_that_answers(signals, monkeypatch, tmp_path, bind, host):
+    for name, value in {"BIND": bind, "PORT": str(free_port()), "LOCKNGEN_DATA": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(command.Command, "run", lambda self: None)
+    run = command.Command()
+
+    run.handle()
+
+    assert run.host == host
+
+
+def test_dev__knows_no_key_without_debug(db):
+    assert command.Command().development_token() is None
+
+
+def test_dev__keeps_ctrl_c_from_its_children(dev):
+    children = psutil.Process(dev.process.pid).children()
+
+    assert len(children) == 2
+    assert [os.getsid(child.pid) for child in children] == [child.pid for child in children]
+
+
+def test_dev__says_which_of_its_programs_does_not_start(monkeypatch):
+    ended = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
+    ended.wait()
+    run = command.Command()
+    run.children = {"worker": ended}
+    monkeypatch.setattr(run, "web_answers", lambda: False, raising=False)
+    monkeypatch.setattr(command, "READY_TIMEOUT", 1)
+
+    with pytest.raises(command.CommandError, match="The worker ended with code 3"):
+        run.wait_until_ready(0)

@@ -1,10 +1,13 @@
 import os
+import shutil
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
+from lockngen import embedded
 from lockngen import environment as env
 
 
@@ -33,11 +36,15 @@ def test_empty__counts_as_unset(setting, read):
         (lambda: env.flag("SETTING"), "maybe", "on or off"),
         (lambda: env.integer("SETTING", 1), "1.5", "whole number from 0 up"),
         (lambda: env.integer("SETTING", 1, minimum=2), "1", "whole number from 2 up"),
+        (lambda: env.integer("SETTING", 1, maximum=9), "10", "whole number from 0 to 9"),
+        (lambda: env.integer("SETTING", 1), str(2**31), "whole number from 0 up"),
+        (lambda: env.seconds("SETTING", 1), "2000001", "seconds from 0 up"),
         (lambda: env.seconds("SETTING", 1), "nan", "seconds from 0 up"),
         (lambda: env.seconds("SETTING", 1), "inf", "seconds from 0 up"),
         (lambda: env.seconds("SETTING", 1), "-1", "seconds from 0 up"),
         (lambda: env.url("SETTING"), "images.example.org", "https://"),
         (lambda: env.url("SETTING"), "https://a b", "https://"),
+        (lambda: env.url("SETTING"), "https://a/b?c", "https://"),
     ],
 )
 def test_bad_value__names_the_variable_and_what_it_takes(setting, read, value, takes):
@@ -51,6 +58,33 @@ def test_url__loses_its_trailing_slash(setting):
     setting("https://images.example.org/")
 
     assert env.url("SETTING") == "https://images.example.org"
+
+
+@pytest.mark.parametrize(
+    ("bind", "host"), [("", "127.0.0.1"), ("0.0.0.0", "0.0.0.0"), ("::1", "[::1]"), ("[::]", "[::]")]
+)
+def test_listen_address__has_an_ipv6_one_in_brackets(monkeypatch, bind, host):
+    monkeypatch.setenv("BIND", bind)
+    monkeypatch.setenv("PORT", "8001")
+
+    assert env.listen_address() == f"{host}:8001"
+
+
+@pytest.mark.parametrize("value", ["0", "65536"])
+def test_port__is_one_that_can_be_listened_at(monkeypatch, value):
+    monkeypatch.setenv("PORT", value)
+
+    with pytest.raises(ImproperlyConfigured, match=r"PORT.*from 1 to 65535"):
+        env.port()
+
+
+def test_development_database__that_fails_is_told_in_one_line(monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "")
+    monkeypatch.setenv("DEBUG", "on")
+    monkeypatch.setattr(embedded, "running", Mock(side_effect=embedded.EmbeddedError("The password is gone.")))
+
+    with pytest.raises(ImproperlyConfigured, match="password is gone"), env.development_database():
+        pass
 
 
 def test_items__are_separated_by_commas(setting):
@@ -76,6 +110,19 @@ def test_database__that_is_none_is_refused_without_telling_its_password(setting,
         env.database("SETTING")
     assert "SETTING" in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_env_file__that_cannot_be_read_is_told_in_one_line(tmp_path):
+    (tmp_path / "lockngen").mkdir()
+    shutil.copy(env.BASE_DIR / "lockngen/environment.py", tmp_path / "lockngen")
+    (tmp_path / ".env").mkdir()
+
+    done = subprocess.run(
+        [sys.executable, "-c", "import lockngen.environment"], cwd=tmp_path, capture_output=True, text=True
+    )
+
+    assert done.returncode == 1
+    assert done.stderr == f"{tmp_path}/.env can't be read: Is a directory. Change its owner or remove it.\n"
 
 
 COMMANDS = {

@@ -1,9 +1,14 @@
 import json
+import threading
+import time
+from datetime import timedelta
+from unittest.mock import Mock
 
 import pytest
 from django.core.management import call_command
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client
+from django.utils.functional import SimpleLazyObject
 
 from lockngen import health
 
@@ -93,6 +98,67 @@ def test_ready__fails_with_the_reason_for_those_who_may_see_it(client, broken, s
     assert "10.0.0.7" in ready(client)[1]["pool"]
 
 
+@pytest.mark.parametrize("debug", [True, False])
+def test_ready__fails_while_the_database_is_away(client, monkeypatch, settings, debug):
+    settings.DEBUG = debug
+    monkeypatch.setattr(health.Database, "measure", Mock(side_effect=OperationalError("no route to 10.0.0.7")))
+
+    status, body = ready(client)
+
+    assert (status, body["migrations"]) == (500, "OK")
+    assert ("10.0.0.7" in body["database"]) == debug
+
+
+def test_ready__fails_for_an_accept_header_that_nobody_understands_as_well(client, broken):
+    assert client.get("/ht/", headers={"Accept": "garbage"}).status_code == 500
+
+
+@pytest.fixture
+def hang():
+    """What never comes back while a test lasts."""
+    over = threading.Event()
+    yield lambda *_: over.wait(20)
+    over.set()
+
+
+def test_ready__waits_a_moment_only_to_hear_who_is_logged_in(client, admin_user, monkeypatch, hang):
+    client.force_login(admin_user)
+    monkeypatch.setattr(health, "STAFF_TIMEOUT", 0.1)
+    monkeypatch.setattr(health, "_is_staff", hang)
+    started = time.monotonic()
+
+    status, body = ready(client)
+
+    assert (status, "figures" in body) == (200, False)
+    assert time.monotonic() - started < 10
+
+
+def test_ready__answers_where_nobody_can_say_who_is_logged_in(client, admin_user, monkeypatch):
+    client.force_login(admin_user)
+    monkeypatch.setattr(health, "_is_staff", Mock(side_effect=OperationalError("the connection is lost")))
+
+    status, body = ready(client)
+
+    assert (status, "figures" in body) == (200, False)
+
+
+def test_ready__gives_up_on_a_check_that_takes_long(client, monkeypatch, hang):
+    monkeypatch.setattr(health.Check, "timeout", timedelta(seconds=-0.9))  # the library adds a second
+    monkeypatch.setattr(health.Database, "measure", hang)
+    started = time.monotonic()
+
+    assert ready(client)[0] == 500
+
+    assert time.monotonic() - started < 10
+
+
+def test_ready__fails_where_the_pool_has_no_connection(client, monkeypatch):
+    full = Mock(side_effect=OperationalError("no connection after 5 s"))
+    monkeypatch.setattr("django.db.backends.base.base.BaseDatabaseWrapper.ensure_connection", full)
+
+    assert "Unavailable" in ready(client)[1]["pool"]
+
+
 @pytest.mark.xdist_group("migrations")
 def test_ready__names_missing_migrations(client, settings):
     settings.DEBUG = True
@@ -105,6 +171,21 @@ def test_ready__names_missing_migrations(client, settings):
     assert status == 500
     assert body["migrations"] == "Unavailable: missing: generations.0001_initial"
     assert ready(client)[0] == 200
+
+
+def test_ready__answers_within_six_seconds():
+    added_by_the_library = 1
+
+    assert health.STAFF_TIMEOUT + health.Check.timeout.total_seconds() + added_by_the_library <= 6
+
+
+def test_is_staff__gives_its_connection_back(admin_user, rf):
+    request = rf.get("/ht/")
+    request.user = SimpleLazyObject(type(admin_user).objects.get)
+
+    assert health._is_staff(request)
+
+    assert connection.connection is None
 
 
 def test_ready__gives_its_connections_back(client):
@@ -120,3 +201,5 @@ def test_live__answers_any_host_without_a_database(client, django_assert_num_que
         answer = client.get("/ht/live", headers={"Host": "10.0.0.7:8000"})
 
     assert (answer.status_code, answer.content) == (200, b"OK")
+    assert answer["Cache-Control"] == "no-store"
+    assert client.get("/ht/live/").content == b"OK"

@@ -11,11 +11,13 @@ import psycopg
 import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
+from django.core.management.commands import migrate as django_migrate
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from generations.models import Generation
 from lockngen.environment import BASE_DIR
-from lockngen.management.commands.migrate import LOCK
+from lockngen.management.commands.migrate import LOCK, holder
 
 
 def address(name: str) -> str:
@@ -77,19 +79,21 @@ def test_killed_migrator__keeps_the_lock_until_its_statement_ends(empty_database
     with psycopg.connect(empty_database) as blocker, psycopg.connect(empty_database, autocommit=True) as watcher:
         blocker.execute("LOCK TABLE apikeys_apikey")
         killed = start(empty_database)
-        blocked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        blocked = (
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
         wait_until(lambda: watcher.execute(blocked).fetchone()[0] == 1)
         killed.kill()
         killed.communicate()
 
         follower = start(empty_database)
-        time.sleep(1.5)
+        assert "Another migrate is at work" in follower.stderr.readline()
+        time.sleep(0.5)
         assert follower.poll() is None  # the dead one's statement still runs in the server
         blocker.rollback()
         printed, said = follower.communicate(timeout=60)
 
     assert follower.returncode == 0, said
-    assert "Another migrate is at work" in said
     assert "Applying apikeys.0002_seed_development_key... OK" in printed
 
 
@@ -104,10 +108,50 @@ def test_wait__ends_with_the_name_of_who_has_the_lock(other, capsys):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_plan__waits_for_nobody(other):
+def test_wait__is_not_for_a_migrate_of_another_database():
+    with psycopg.connect(address("postgres"), autocommit=True) as stranger:
+        stranger.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+
+        assert holder(connection) == "it is just ending"
+        call_command("migrate", "--wait", "0", verbosity=0)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("option", ["--plan", "--check"])
+def test_look__waits_for_nobody(other, option):
     other.execute("SELECT pg_advisory_lock(%s)", [LOCK])
 
-    call_command("migrate", "--plan", verbosity=0)
+    call_command("migrate", option, "--wait", "0", verbosity=0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_migrate__may_take_long_but_not_wait_long_for_a_lock(monkeypatch):
+    shown = []
+
+    def show(self, *args, **options):
+        with connection.cursor() as cursor:
+            for name in ("statement_timeout", "lock_timeout"):
+                shown.extend(cursor.execute(f"SHOW {name}").fetchone())
+
+    monkeypatch.setattr(django_migrate.Command, "handle", show)
+
+    call_command("migrate")
+
+    assert shown == ["0", f"{settings.DB_LOCK_TIMEOUT:g}s"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_migrate__tells_its_own_error_where_the_connection_was_lost(monkeypatch):
+    def lose_the_connection(self, *args, **options):
+        connection.connection.close()
+        raise CommandError("The migration broke off.")
+
+    monkeypatch.setattr(django_migrate.Command, "handle", lose_the_connection)
+
+    with pytest.raises(CommandError, match="broke off"):
+        call_command("migrate")
+
+    connection.close()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -126,8 +170,36 @@ def test_invalid_index__is_reported_and_dropped(other, make_generation, capsys):
     with pytest.raises(psycopg.errors.UniqueViolation):
         other.execute("CREATE UNIQUE INDEX CONCURRENTLY broken ON generations_generation (prompt)")
 
-    call_command("migrate", verbosity=0)
+    with CaptureQueriesContext(connection) as captured:
+        call_command("migrate", verbosity=0)
 
+    assert 'DROP INDEX CONCURRENTLY IF EXISTS "broken"' in [asked["sql"] for asked in captured]
     assert "Dropping the invalid index broken" in capsys.readouterr().err
     assert other.execute("SELECT to_regclass('broken')").fetchone() == (None,)
     assert Generation.objects.count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_invalid_index__is_left_to_the_migrate_that_may_be_making_it(other, make_generation):
+    make_generation(), make_generation()
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        other.execute("CREATE UNIQUE INDEX CONCURRENTLY broken ON generations_generation (prompt)")
+    other.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+
+    with pytest.raises(CommandError, match="has not ended"):
+        call_command("migrate", "--wait", "0")
+
+    assert other.execute("SELECT to_regclass('broken')").fetchone() == ("broken",)
+    other.execute("DROP INDEX broken")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_invalid_index__of_a_table_that_is_not_ours_stays(other):
+    other.execute("CREATE TABLE stranger AS SELECT 7 AS value FROM generate_series(1, 2)")
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        other.execute("CREATE UNIQUE INDEX CONCURRENTLY broken ON stranger (value)")
+
+    call_command("migrate", verbosity=0)
+
+    assert other.execute("SELECT to_regclass('broken')").fetchone() == ("broken",)
+    other.execute("DROP TABLE stranger")

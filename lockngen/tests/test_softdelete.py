@@ -59,9 +59,18 @@ def test_delete__of_a_queryset_counts_as_django_does(make_generation):
     assert Generation.objects.count() == 1
 
 
-def test_delete__is_not_offered_by_a_manager():
-    with pytest.raises(AttributeError):
-        Generation.objects.delete()
+@pytest.mark.parametrize("name", ["delete", "restore", "hard_delete"])
+@pytest.mark.parametrize("model", [Generation, Note])
+def test_changes__are_not_offered_by_a_manager(model, name):
+    assert hasattr(model.objects.all(), name)
+    assert not hasattr(model.objects, name)
+    assert not hasattr(model.all_objects, name)
+
+
+@pytest.mark.parametrize("name", ["delete", "restore", "hard_delete"])
+@pytest.mark.parametrize("thing", [Generation, Generation.objects.all(), Note, Note.objects.all()])
+def test_changes__are_not_made_by_a_template(thing, name):
+    assert getattr(thing, name).alters_data
 
 
 def test_restore__brings_an_instance_back(make_generation):
