@@ -77,7 +77,7 @@ def database(name: str = "DATABASE_URL") -> dict[str, Any]:
     # The value holds a password, so the message doesn't repeat it.
     if parsed.get("ENGINE") != "django.db.backends.postgresql" or not parsed.get("NAME"):
         raise ImproperlyConfigured(f"{name} can't be read: it takes postgres://user:password@host:5432/name.")
-    return parsed
+    return {**parsed, "ENGINE": "lockngen.postgresql"}
 
 
 def host() -> str:

@@ -1,0 +1,91 @@
+"""The pool after the server has ended its connections."""
+
+import time
+from contextlib import ExitStack
+
+import psycopg
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from apikeys.models import ApiKey
+from lockngen.postgresql.base import is_ended
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def other():
+    with psycopg.connect(**connection.get_connection_params(), autocommit=True) as other:
+        yield other
+
+
+@pytest.fixture
+def full_pool(settings):
+    """The pool with as many idle connections as it may have."""
+    connection.close()
+    with ExitStack() as taken:
+        for _ in range(settings.DB_POOL_MAX_SIZE):
+            taken.enter_context(connection.pool.connection())
+    return connection.pool
+
+
+def end_all(other: psycopg.Connection) -> int:
+    ended = other.execute(
+        "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    return ended.fetchone()[0]
+
+
+def test_pool__hands_out_none_of_the_connections_that_were_ended(full_pool, other, settings):
+    for _ in range(5):
+        assert end_all(other) >= 1
+        started = time.monotonic()
+
+        assert ApiKey.objects.count() == 0
+
+        assert time.monotonic() - started < 1
+        connection.close()
+
+
+def test_pool__is_as_large_as_before_afterwards(full_pool, other, settings):
+    assert end_all(other) >= settings.DB_POOL_MAX_SIZE
+
+    ApiKey.objects.count()
+    connection.close()
+
+    deadline = time.monotonic() + 5
+    while full_pool.get_stats()["pool_available"] < settings.DB_POOL_MAX_SIZE:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_checkout__asks_the_server_nothing(full_pool, other):
+    def statements() -> int:
+        return other.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'lockngen' AND query_start > now()"
+        ).fetchone()[0]
+
+    with CaptureQueriesContext(connection) as captured:
+        connection.ensure_connection()
+
+    assert (len(captured), statements()) == (0, 0)
+
+
+def test_ended__is_no_connection_that_has_something_else_to_read(other):
+    with psycopg.connect(**connection.get_connection_params(), autocommit=True) as listener:
+        listener.execute("LISTEN news")
+        other.execute("NOTIFY news, 'fine'")
+        time.sleep(0.1)
+
+        assert not is_ended(listener)
+        assert listener.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_ended__is_a_connection_that_the_server_closed(other):
+    idle = psycopg.connect(**connection.get_connection_params(), autocommit=True)
+    other.execute("SELECT pg_terminate_backend(%s, 5000)", [idle.info.backend_pid])
+
+    assert is_ended(idle)
+    assert idle.closed
