@@ -4,6 +4,7 @@ from django.http import HttpRequest
 from ninja.security.base import AuthBase
 
 from apikeys.models import ApiKey
+from lockngen import retry
 
 
 class BearerToken(AuthBase):
@@ -20,7 +21,12 @@ class BearerToken(AuthBase):
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             return None
-        key = ApiKey.objects.authenticate(token.strip())
-        if key:
-            key.touch()
-        return key
+        return _used_key(token.strip())
+
+
+@retry.idempotent
+def _used_key(token: str) -> ApiKey | None:
+    key = ApiKey.objects.authenticate(token)
+    if key:
+        key.touch()
+    return key

@@ -12,7 +12,7 @@ from generations import cursors, images
 from generations.models import Generation
 from generations.schemas import GenerationIn, GenerationOut, GenerationPage, ListQuery
 from generations.status import Status
-from lockngen import links
+from lockngen import links, retry
 from lockngen.problems import Problem, ProblemDocument
 
 router = Router(auth=BearerToken(), tags=["generations"])
@@ -32,6 +32,7 @@ def create(request: HttpRequest, response: HttpResponse, body: GenerationIn):
 
 
 @router.get("", summary="List generations", response={200: GenerationPage, **refused(422)})
+@retry.idempotent
 def list_(request: HttpRequest, query: Query[ListQuery]):
     """Your generations, newest first."""
     generations = Generation.objects.owned_by(request.auth).newest_first()
@@ -45,6 +46,7 @@ def list_(request: HttpRequest, query: Query[ListQuery]):
 
 
 @router.get("/{id}", summary="Show a generation", response={200: GenerationOut, **refused(404)})
+@retry.idempotent
 def show(request: HttpRequest, id: str):
     return _own(request, id)
 
@@ -55,12 +57,14 @@ def show(request: HttpRequest, id: str):
     openapi_extra={"responses": {200: {"content": {"image/png": {}}}, 304: {"description": "Not Modified"}}},
     response=refused(404),
 )
+@retry.idempotent
 def image(request: HttpRequest, id: str):
     """The image's bytes. 404 until there is one; 304 where `If-None-Match` names the ETag."""
     return images.response(request, _own(request, id))
 
 
 @router.post("/{id}/cancel", summary="Cancel a generation", response={200: GenerationOut, **refused(404, 409)})
+@retry.idempotent
 def cancel(request: HttpRequest, id: str):
     """Cancel a generation that isn't finished. To cancel it twice does no harm."""
     generation = _own(request, id)
@@ -72,7 +76,9 @@ def cancel(request: HttpRequest, id: str):
 @router.delete("/{id}", summary="Delete a generation", response={204: None, **refused(404)})
 def delete(request: HttpRequest, id: str):
     """Hide a generation. One that isn't finished is cancelled."""
-    _own(request, id).delete()
+    # Not the whole view: the second time the row would be hidden from it.
+    generation = retry.idempotent(_own)(request, id)
+    retry.idempotent(generation.delete)()
     return Reply(204, None)
 
 

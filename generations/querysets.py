@@ -4,14 +4,15 @@ from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID
 
-from django.db import transaction
 from django.db.models import Case, Exists, F, OuterRef, TextField, When
 from django.db.models.functions import Cast, Coalesce, Now
 from procrastinate.contrib.django import app as queue
 from procrastinate.contrib.django.models import ProcrastinateJob
 from procrastinate.exceptions import AlreadyEnqueued
+from uuid_utils.compat import uuid7
 
 from generations.status import UNFINISHED, Status
+from lockngen import retry
 from lockngen.softdelete import SoftDeleteQuerySet
 
 RENDER_TASK = "generations.render"
@@ -40,9 +41,13 @@ class GenerationQuerySet(SoftDeleteQuerySet):
 
     def submit(self, **fields):
         """Store a pending generation together with its job: both are there afterwards, or neither is."""
-        with transaction.atomic(using=self.db):
-            generation = self.create(**fields)
-            self._enqueue(generation.id)
+        # Its id is chosen before the first try, so that a later one can tell whether that was committed.
+        return self._submit(**{"id": uuid7(), **fields})
+
+    @retry.unit_of_work(find=lambda self, id, **fields: self.model.all_objects.filter(pk=id).first())
+    def _submit(self, **fields):
+        generation = self.create(**fields)
+        self._enqueue(generation.id)
         return generation
 
     def requeue(self) -> list[UUID]:

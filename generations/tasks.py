@@ -6,7 +6,7 @@ import time
 from functools import cache
 
 from django.conf import settings
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, connection
 from procrastinate import BaseRetryStrategy, JobContext, RetryDecision
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import ConnectorException, JobAborted
@@ -18,6 +18,8 @@ from generations.models import Generation
 from generations.querysets import RENDER_TASK
 from generations.renderers import Renderer, RenderError, RenderRequest
 from generations.renderers.base import Progress
+from generations.status import Status
+from lockngen import retry
 
 logger = logging.getLogger(__name__)
 
@@ -43,14 +45,20 @@ class RenderRetry(BaseRetryStrategy):
 @app.task(name=RENDER_TASK, queue="render", pass_context=True, retry=RenderRetry())
 def render(context: JobContext, generation_id: str) -> None:
     """One attempt at a generation. Raises where the queue has to run it again."""
-    generation = Generation.all_objects.filter(pk=generation_id).first()
-    attempt = generation.start() if generation else None
+    generation, attempt = _begin(generation_id)
     if attempt is None:
         logger.info("Generation %s: nothing to render.", generation_id)
     elif generation.tries > settings.RENDER_MAX_ATTEMPTS:  # the worker died in the last one
         _give_up(generation, attempt)
     else:
         _attempt(generation, attempt, context)
+
+
+# Without a look at what a lost COMMIT did: a number must not be believed one's own that may be a later attempt's.
+@retry.unit_of_work()
+def _begin(generation_id: str) -> tuple[Generation | None, int | None]:
+    generation = Generation.all_objects.filter(pk=generation_id).first()
+    return generation, generation.start() if generation else None
 
 
 def _attempt(generation: Generation, attempt: int, context: JobContext) -> None:
@@ -61,28 +69,44 @@ def _attempt(generation: Generation, attempt: int, context: JobContext) -> None:
         logger.info("Generation %s: attempt %d is not wanted any more.", generation.id, attempt)
     except RenderError as error:
         logger.warning("Generation %s failed: %s", generation.id, error)
-        generation.fail(attempt, str(error))
+        retry.idempotent(generation.fail)(attempt, str(error))
     except JobAborted:
         _hand_back(generation, attempt, context)
-    except Exception:
+    except Exception as error:
+        costs_a_try = retry.outage(error) is None  # an outage of the database says nothing about the prompt
         logger.exception("Generation %s: attempt %d broke off.", generation.id, attempt)
-        if generation.tries >= settings.RENDER_MAX_ATTEMPTS:
+        if costs_a_try and generation.tries >= settings.RENDER_MAX_ATTEMPTS:
             _give_up(generation, attempt)
-        elif generation.release(attempt, costs_a_try=True):
+        elif _release(generation, attempt, costs_a_try=costs_a_try):
             raise
 
 
 def _hand_back(generation: Generation, attempt: int, context: JobContext) -> None:
     if context.abort_reason() != AbortReason.SHUTDOWN:  # somebody ended the job itself
-        generation.cancel()
+        retry.idempotent(generation.cancel)()
     # Where this attempt was overtaken, the job is the other's: raising would start it a third time.
-    elif generation.release(attempt, costs_a_try=False):
+    elif _release(generation, attempt, costs_a_try=False):
         logger.info("Generation %s is handed back: the worker stops.", generation.id)
         raise JobAborted
 
 
+def _was_released(generation: Generation, attempt: int, **_) -> bool | None:
+    return _has(generation, attempt, Status.PENDING)
+
+
+@retry.unit_of_work(find=_was_released)
+def _release(generation: Generation, attempt: int, *, costs_a_try: bool) -> bool:
+    return generation.release(attempt, costs_a_try)
+
+
+@retry.idempotent
 def _give_up(generation: Generation, attempt: int) -> None:
     generation.fail(attempt, f"Rendering was tried {settings.RENDER_MAX_ATTEMPTS} times without success.")
+
+
+def _has(generation: Generation, attempt: int, status: Status) -> bool | None:
+    """True where this attempt has brought the generation to this state, else None."""
+    return Generation.all_objects.filter(pk=generation.pk, status=status, attempts=attempt).exists() or None
 
 
 def _paint(generation: Generation, progress: Progress) -> bytes:
@@ -104,13 +128,17 @@ def _paint(generation: Generation, progress: Progress) -> bytes:
     )
 
 
+def _was_delivered(generation: Generation, attempt: int, image: bytes) -> bool | None:
+    return _has(generation, attempt, Status.COMPLETED)
+
+
+@retry.unit_of_work(find=_was_delivered)
 def _deliver(generation: Generation, attempt: int, image: bytes) -> None:
     # The row is locked while the file is written, which is quick: an attempt that was overtaken can't replace the
     # other's image, and what is cancelled at this moment leaves no file behind.
-    with transaction.atomic():
-        if not generation.hold(attempt):
-            raise Superseded
-        generation.complete(attempt, images.store(generation, image))
+    if not generation.hold(attempt):
+        raise Superseded
+    generation.complete(attempt, images.store(generation, image))
 
 
 def _watch(generation: Generation, attempt: int, context: JobContext) -> Progress:

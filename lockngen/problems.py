@@ -3,15 +3,14 @@
 import logging
 from http import HTTPStatus
 
-import psycopg
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
-from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from ninja import NinjaAPI, Schema
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 from ninja.parser import Parser
-from procrastinate.exceptions import ConnectorException
+
+from lockngen import retry
 
 logger = logging.getLogger(__name__)
 
@@ -72,10 +71,8 @@ class ProblemAPI(NinjaAPI):
         self.add_exception_handler(ValidationError, _invalid)
         self.add_exception_handler(Http404, lambda request, error: response(404, str(error)))
         self.add_exception_handler(Exception, _unexpected)
-        for error in (OperationalError, InterfaceError, psycopg.OperationalError):
-            self.add_exception_handler(error, _database_away)
-        # The queue wraps what the database said.
-        self.add_exception_handler(ConnectorException, self._unwrapped)
+        for error in retry.ERRORS:
+            self.add_exception_handler(error, _database_error)
 
     def get_openapi_schema(self, **options):
         schema = super().get_openapi_schema(**options)
@@ -84,9 +81,6 @@ class ProblemAPI(NinjaAPI):
             if int(status) >= 400 and "application/json" in answer.get("content", {}):
                 answer["content"] = {CONTENT_TYPE: answer["content"]["application/json"]}
         return schema
-
-    def _unwrapped(self, request: HttpRequest, error: Exception) -> HttpResponse:
-        return self.on_exception(request, error.__cause__) if error.__cause__ else _unexpected(request, error)
 
 
 class ApiProblemsMiddleware:
@@ -173,8 +167,10 @@ def _field(location: tuple) -> str:
     return ".".join(str(part) for part in location[2:]) or ".".join(str(part) for part in location[1:]) or "body"
 
 
-def _database_away(request: HttpRequest, error: Exception) -> HttpResponse:
-    logger.warning("%s %r: the database can't be reached: %s", request.method, request.path, error)
+def _database_error(request: HttpRequest, error: Exception) -> HttpResponse:
+    if retry.outage(error) is None:
+        return _unexpected(request, error)
+    logger.warning("%s %r: the database failed: %s", request.method, request.path, retry.one_line(error))
     return unavailable()
 
 

@@ -72,6 +72,10 @@ DB_CONNECT_TIMEOUT = env.integer("DB_CONNECT_TIMEOUT", 5, minimum=2)
 DB_STATEMENT_TIMEOUT = env.seconds("DB_STATEMENT_TIMEOUT", 30)
 DB_LOCK_TIMEOUT = env.seconds("DB_LOCK_TIMEOUT", 10)
 DB_IDLE_IN_TRANSACTION_TIMEOUT = env.seconds("DB_IDLE_IN_TRANSACTION_TIMEOUT", 60)
+DB_RETRY_ATTEMPTS = env.integer("DB_RETRY_ATTEMPTS", 5, minimum=1)
+DB_RETRY_BACKOFF = env.seconds("DB_RETRY_BACKOFF", 0.1)
+DB_RETRY_TIMEOUT = env.seconds("DB_RETRY_TIMEOUT", 5)
+DB_STARTUP_TIMEOUT = env.seconds("DB_STARTUP_TIMEOUT", 60)
 
 _database = env.database()
 _url_options = _database.get("OPTIONS", {})  # what stands behind the ? of DATABASE_URL wins
@@ -79,7 +83,7 @@ DATABASES = {
     "default": {
         **_database,
         "CONN_MAX_AGE": 0,  # connections belong to the pool, not to threads
-        "CONN_HEALTH_CHECKS": True,  # the pool checks a connection when it hands it out
+        "CONN_HEALTH_CHECKS": False,  # our engine looks at a connection without a round trip
         "OPTIONS": {
             "connect_timeout": DB_CONNECT_TIMEOUT,
             "application_name": "lockngen",
