@@ -75,7 +75,7 @@ DB_IDLE_IN_TRANSACTION_TIMEOUT = env.seconds("DB_IDLE_IN_TRANSACTION_TIMEOUT", 6
 DB_RETRY_ATTEMPTS = env.integer("DB_RETRY_ATTEMPTS", 5, minimum=1)
 DB_RETRY_BACKOFF = env.seconds("DB_RETRY_BACKOFF", 0.1)
 DB_RETRY_TIMEOUT = env.seconds("DB_RETRY_TIMEOUT", 5)
-DB_STARTUP_TIMEOUT = env.seconds("DB_STARTUP_TIMEOUT", 60)
+DB_STARTUP_TIMEOUT = env.seconds("DB_STARTUP_TIMEOUT", 30)
 
 _database = env.database()
 _url_options = _database.get("OPTIONS", {})  # what stands behind the ? of DATABASE_URL wins
@@ -87,6 +87,11 @@ DATABASES = {
         "OPTIONS": {
             "connect_timeout": DB_CONNECT_TIMEOUT,
             "application_name": "lockngen",
+            # A peer that vanished is noticed within seconds, not within minutes or hours.
+            "keepalives_idle": 30,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 15_000,  # milliseconds
             **_url_options,
             "pool": {
                 "min_size": DB_POOL_MIN_SIZE,

@@ -5,11 +5,13 @@ from contextlib import ExitStack
 
 import psycopg
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 
 from apikeys.models import ApiKey
+from lockngen.postgresql import base
 from lockngen.postgresql.base import is_ended
+from lockngen.tests.embedded.servers import in_child, result_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -89,3 +91,49 @@ def test_ended__is_a_connection_that_the_server_closed(other):
 
     assert is_ended(idle)
     assert idle.closed
+
+
+def test_statement__is_given_up_on_where_the_server_does_not_answer(settings, monkeypatch):
+    monkeypatch.setattr(base, "SECONDS_OF_GRACE", 0)
+    settings.DB_STATEMENT_TIMEOUT = 0.2
+    with connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = 0")  # as if the server were too frozen to keep its own
+        started = time.monotonic()
+
+        with pytest.raises(OperationalError, match="the server does not answer"):
+            cursor.execute("SELECT pg_sleep(2)")
+
+    assert 0.2 <= time.monotonic() - started < 1.5
+    connection.close()
+    assert ApiKey.objects.count() == 0
+
+
+def test_statement__may_take_long_on_a_patient_connection(settings, monkeypatch):
+    monkeypatch.setattr(base, "SECONDS_OF_GRACE", 0)
+    settings.DB_STATEMENT_TIMEOUT = 0.2
+    connection.be_patient()
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(0.4)")
+
+    connection.be_impatient()
+    assert not connection.connection.is_patient
+
+
+def test_connect__is_timed(full_pool):
+    assert 0 < base.Connection.connect_ms < 1000
+
+
+def backend() -> tuple[int, int]:
+    ApiKey.objects.count()
+    return id(connection.pool), connection.connection.info.backend_pid
+
+
+def test_forked_process__has_a_pool_of_its_own():
+    before = backend()
+
+    childs = result_of(in_child(backend))
+
+    assert childs[0] != before[0]
+    assert childs[1] != before[1]
+    assert backend() == before

@@ -75,12 +75,12 @@ class Command(migrate.Command):
 @contextmanager
 def without_statement_timeout(connection: BaseDatabaseWrapper) -> Iterator[None]:
     """Building an index may take long. Waiting for a lock may not, as others wait behind it: DB_LOCK_TIMEOUT holds."""
-    ask(connection, "SET statement_timeout = 0")
+    connection.be_patient()
     try:
         yield
     finally:
         with suppress(DatabaseError):
-            ask(connection, "RESET statement_timeout")
+            connection.be_impatient()
 
 
 def holder(connection: BaseDatabaseWrapper) -> str:
