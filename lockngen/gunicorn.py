@@ -17,7 +17,7 @@ try:
 except ImproperlyConfigured as error:
     sys.exit(str(error))
 
-worker_class = "gthread"
+worker_class = "lockngen.web.Worker"
 reuse_port = True  # one socket for all can leave every keep-alive connection with the same worker
 timeout = 30
 graceful_timeout = 30

@@ -171,7 +171,9 @@ def _database_error(request: HttpRequest, error: Exception) -> HttpResponse:
     if retry.outage(error) is None:
         return _unexpected(request, error)
     logger.warning("%s %r: the database failed: %s", request.method, request.path, retry.one_line(error))
-    return unavailable()
+    answer = unavailable()
+    answer._has_been_logged = True  # Django would log it again, and say less
+    return answer
 
 
 def _unexpected(request: HttpRequest, error: Exception) -> HttpResponse:
