@@ -5,7 +5,9 @@ import os
 from django.conf import settings
 from django.contrib.staticfiles.storage import ManifestFilesMixin, staticfiles_storage
 from django.core import checks
+from django.db import DatabaseError, connection
 
+QUEUE_CONNECTIONS = 5  # of a worker, beside those of its renders
 # The queue runs tasks in asyncio's default executor, which has as many threads as this and no more.
 MOST_RENDERS_AT_ONCE = min(32, (os.cpu_count() or 1) + 4)
 
@@ -22,6 +24,51 @@ def pool_sizes_fit(app_configs, **kwargs) -> list[checks.CheckMessage]:
             id="lockngen.E001",
         )
     ]
+
+
+@checks.register
+def no_connections_persist_beside_the_pool(app_configs, **kwargs) -> list[checks.CheckMessage]:
+    if settings.DATABASES["default"]["CONN_MAX_AGE"] == 0:
+        return []
+    return [
+        checks.Error(
+            "CONN_MAX_AGE keeps connections with their threads, and the pool needs them back.",
+            hint="Set it to 0.",
+            id="lockngen.E004",
+        )
+    ]
+
+
+@checks.register(checks.Tags.database)
+def pools_fit_the_server(app_configs, databases=None, **kwargs) -> list[checks.CheckMessage]:
+    """Whether the server has room for one web and one worker. Nobody here knows how many machines there are."""
+    if not databases or (room := _room()) is None:
+        return []
+    web = settings.WEB_WORKERS * settings.DB_POOL_MAX_SIZE
+    worker = min(settings.WORKER_CONCURRENCY, settings.DB_POOL_MAX_SIZE) + QUEUE_CONNECTIONS
+    if web + worker <= room:
+        return []
+    return [
+        checks.Error(
+            f"WEB_WORKERS × DB_POOL_MAX_SIZE ({web}) and a worker ({worker}) take {web + worker} connections, "
+            f"and the server has {room}.",
+            hint="Lower them, or raise max_connections of the server.",
+            id="lockngen.E005",
+        )
+    ]
+
+
+def _room() -> int | None:
+    """How many connections the server lets ordinary users have, or None where it can't be asked."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW max_connections")
+            (most,) = cursor.fetchone()
+            cursor.execute("SHOW superuser_reserved_connections")
+            (reserved,) = cursor.fetchone()
+            return int(most) - int(reserved)
+    except DatabaseError:
+        return None
 
 
 @checks.register

@@ -11,8 +11,8 @@ try:
     from lockngen import settings  # says what is missing in one line, before a worker's traceback
 
     bind = env.listen_address()
-    workers = env.integer("WEB_WORKERS", 2, minimum=1)
-    threads = env.integer("WEB_THREADS", 4, minimum=1)
+    workers = settings.WEB_WORKERS
+    threads = settings.WEB_THREADS
     forwarded_allow_ips = ",".join(env.items("TRUSTED_PROXIES", "127.0.0.1,::1"))
 except ImproperlyConfigured as error:
     sys.exit(str(error))
@@ -30,14 +30,19 @@ worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108
 
 
 def on_starting(server) -> None:
-    """Refuse to start with settings that can't work; in development, migrate."""
-    manage("check", "--fail-level", "WARNING")
+    """Refuse to start with settings that can't work, wait a bounded time for the database; in development, migrate."""
+    manage("waitdb")  # without a database the web starts all the same: it says 503 until there is one
+    must("check", "--database", "default", "--fail-level", "WARNING")
     if settings.AUTO_MIGRATE:
-        manage("migrate", "--noinput", "--verbosity", "0")
+        must("migrate", "--noinput", "--verbosity", "0")
 
 
-def manage(*arguments: str) -> None:
+def must(*arguments: str) -> None:
+    if code := manage(*arguments):
+        sys.exit(code)
+
+
+def manage(*arguments: str) -> int:
     # In a process of its own, so that nothing is loaded and no connection is open before the fork.
-    done = subprocess.run([sys.executable, env.BASE_DIR / "manage.py", *arguments], stdout=subprocess.DEVNULL)
-    if done.returncode:
-        sys.exit(done.returncode)
+    command = [sys.executable, env.BASE_DIR / "manage.py", *arguments]
+    return subprocess.run(command, stdout=subprocess.DEVNULL).returncode

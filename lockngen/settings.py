@@ -17,8 +17,8 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PUBLIC_URL.startswith("https://")
 SECURE_HSTS_SECONDS = 31_536_000 if PUBLIC_URL.startswith("https://") else 0
 
 INSTALLED_APPS = [
+    "lockngen",  # first: its migrate, runserver and procrastinate are used
     "procrastinate.contrib.django",
-    "lockngen",
     "apikeys",
     "generations",
     "ninja",  # serves the documentation page's assets from here, not from a CDN
@@ -122,6 +122,10 @@ PROCRASTINATE_WORKER_DEFAULTS = {
     "concurrency": WORKER_CONCURRENCY,
     "shutdown_graceful_timeout": RENDER_GRACE,
 }
+
+# Web
+WEB_WORKERS = env.integer("WEB_WORKERS", 2, minimum=1)
+WEB_THREADS = env.integer("WEB_THREADS", 4, minimum=1)
 
 # Files
 STATIC_URL = "/static/"

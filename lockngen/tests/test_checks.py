@@ -1,5 +1,8 @@
+from unittest.mock import Mock
+
 import pytest
 from django.core.checks.registry import registry
+from django.db import OperationalError, connection
 
 from generations.checks import renderer_is_known
 from lockngen import checks
@@ -53,6 +56,8 @@ def test_static_files__are_missed_where_pages_need_them(settings, tmp_path):
     "check",
     [
         checks.pool_sizes_fit,
+        checks.no_connections_persist_beside_the_pool,
+        checks.pools_fit_the_server,
         checks.worker_concurrency_has_threads,
         checks.migrations_are_not_automatic_in_production,
         checks.static_files_are_collected,
@@ -67,3 +72,49 @@ def test_automatic_migrations__are_fine_in_development(settings):
     settings.DEBUG = settings.AUTO_MIGRATE = True
 
     assert checks.migrations_are_not_automatic_in_production(None) == []
+
+
+@pytest.fixture
+def room(db) -> int:
+    """How many connections the tests' server has for us."""
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW max_connections")
+        return int(cursor.fetchone()[0]) - 3  # superuser_reserved_connections
+
+
+def test_pools__may_take_all_of_the_server_and_not_more(settings, room):
+    settings.WEB_WORKERS, settings.WORKER_CONCURRENCY = 1, 1
+    settings.DB_POOL_MAX_SIZE = room - 1 - checks.QUEUE_CONNECTIONS
+    assert checks.pools_fit_the_server(None, databases=["default"]) == []
+
+    settings.DB_POOL_MAX_SIZE += 1
+    (message,) = checks.pools_fit_the_server(None, databases=["default"])
+
+    assert message.id == "lockngen.E005"
+    assert f"take {room + 1} connections, and the server has {room}" in message.msg
+
+
+def test_pools__are_not_compared_where_nobody_asks_for_the_database(settings):
+    settings.DB_POOL_MAX_SIZE = 10_000
+
+    assert checks.pools_fit_the_server(None, databases=None) == []  # a query would be refused: no fixture allows it
+
+
+def test_pools__are_not_compared_with_a_server_that_is_away(settings, db, monkeypatch):
+    settings.DB_POOL_MAX_SIZE = 10_000
+    away = Mock(side_effect=OperationalError("no route"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("django.db.backends.base.base.BaseDatabaseWrapper.cursor", away)
+        messages = checks.pools_fit_the_server(None, databases=["default"])
+
+    assert messages == []
+
+
+def test_persistent_connections__are_refused_beside_the_pool(settings, monkeypatch):
+    assert checks.no_connections_persist_beside_the_pool(None) == []
+
+    monkeypatch.setitem(settings.DATABASES["default"], "CONN_MAX_AGE", 60)
+    (message,) = checks.no_connections_persist_beside_the_pool(None)
+
+    assert (message.id, bool(message.hint)) == ("lockngen.E004", True)

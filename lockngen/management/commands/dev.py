@@ -50,6 +50,7 @@ class Command(BaseCommand):
             lock.close()
 
     def run(self) -> None:
+        call_command("waitdb")
         self.stderr.write("Migrating …")
         call_command("migrate", verbosity=0, interactive=False)
         token = self.development_token()
