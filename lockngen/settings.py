@@ -11,6 +11,7 @@ ALLOWED_HOSTS = env.items("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env.items("CSRF_TRUSTED_ORIGINS")
 PUBLIC_URL = env.url("PUBLIC_URL")
 HEALTH_TOKEN = env.text("HEALTH_TOKEN")
+HEALTH_STRICT_MIGRATIONS = env.flag("HEALTH_STRICT_MIGRATIONS")
 
 # Cookies travel over TLS only where the public address says that there is TLS.
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PUBLIC_URL.startswith("https://")

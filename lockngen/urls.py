@@ -1,6 +1,6 @@
 from django.contrib import admin
 from django.http import Http404
-from django.urls import path
+from django.urls import path, re_path
 from django.views.decorators.common import no_append_slash
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
@@ -8,7 +8,7 @@ from django.views.generic import RedirectView, TemplateView
 from ninja.openapi.docs import Swagger
 
 from lockngen import __version__
-from lockngen.health import ReadinessView
+from lockngen.health import STORAGE_THREADS, ReadinessView, Storage, Workers
 from lockngen.problems import ProblemAPI, WholeBodyParser
 
 api = ProblemAPI(
@@ -39,5 +39,7 @@ urlpatterns = [
     path("api/v1/", no_append_slash(nothing_here)),
     path("api/v1/", api.urls),
     path("ht/", ReadinessView.as_view(), name="ht"),
+    re_path(r"^ht/storage/?$", ReadinessView.as_view(checks=[Storage], threads=STORAGE_THREADS)),
+    re_path(r"^ht/workers/?$", ReadinessView.as_view(checks=[Workers])),
     path("admin/", admin.site.urls),
 ]

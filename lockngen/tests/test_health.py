@@ -2,13 +2,17 @@ import json
 import threading
 import time
 from datetime import timedelta
+from io import BytesIO
 from unittest.mock import Mock
 
 import pytest
+from django.core.files.storage import default_storage
 from django.core.management import call_command
 from django.db import OperationalError, connection
+from django.db.migrations.recorder import MigrationRecorder
 from django.test import Client
 from django.utils.functional import SimpleLazyObject
+from procrastinate.contrib.django import app as queue
 
 from lockngen import health
 
@@ -17,8 +21,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 NAMES = {"database", "migrations", "pool"}
 
 
-def ready(client: Client, **headers) -> tuple[int, dict]:
-    answer = client.get("/ht/?format=json", headers=headers)
+def ready(client: Client, path: str = "/ht/", **headers) -> tuple[int, dict]:
+    answer = client.get(f"{path}?format=json", headers=headers)
     return answer.status_code, json.loads(answer.content)
 
 
@@ -60,7 +64,8 @@ def test_ready__tells_figures_with_debug(client, settings):
 
     assert figures["database"]["server_version"].startswith("16")
     assert 0 < figures["database"]["round_trip_ms"] < 1000
-    assert figures["migrations"] == {"missing": []}
+    assert 0 < figures["database"]["connect_ms"] < 1000
+    assert figures["migrations"] == {"missing": [], "unknown": []}
     assert 0 < figures["pool"]["checkout_ms"] < 1000
     assert figures["pool"]["max"] == settings.DB_POOL_MAX_SIZE
 
@@ -171,6 +176,150 @@ def test_ready__names_missing_migrations(client, settings):
     assert status == 500
     assert body["migrations"] == "Unavailable: missing: generations.0001_initial"
     assert ready(client)[0] == 200
+
+
+@pytest.fixture
+def newer_release():
+    """A migration in the database that only a newer release has."""
+    recorder = MigrationRecorder(connection)
+    recorder.record_applied("generations", "0999_from_the_future")
+    yield "generations.0999_from_the_future"
+    recorder.record_unapplied("generations", "0999_from_the_future")
+
+
+@pytest.mark.xdist_group("migrations")
+def test_ready__only_warns_of_migrations_of_a_newer_release(client, settings, newer_release):
+    assert ready(client) == (200, dict.fromkeys(NAMES, "OK"))
+
+    settings.DEBUG = True
+    status, body = ready(client)
+
+    assert (status, body["migrations"], body["warnings"]) == (200, "OK", {"migrations": f"unknown: {newer_release}"})
+
+
+@pytest.mark.xdist_group("migrations")
+def test_ready__fails_for_migrations_of_a_newer_release_where_that_is_asked_for(client, settings, newer_release):
+    settings.DEBUG = settings.HEALTH_STRICT_MIGRATIONS = True
+
+    status, body = ready(client)
+
+    assert (status, body["migrations"]) == (500, f"Unavailable: unknown: {newer_release}")
+
+
+def test_ready__does_not_warn_where_all_is_in_order(client, settings):
+    settings.DEBUG = True
+
+    assert ready(client)[1]["warnings"] == {}
+
+
+@pytest.fixture
+def fresh_probe():
+    health._probe_storage.cache_clear()
+    yield
+    health._probe_storage.cache_clear()
+
+
+@pytest.mark.usefixtures("fresh_probe")
+@pytest.mark.parametrize("path", ["/ht/storage", "/ht/storage/"])
+def test_storage__is_written_and_read_and_left_clean(client, settings, image_folder, path):
+    settings.DEBUG = True
+
+    status, body = ready(client, path)
+
+    assert (status, body["storage"]) == (200, "OK")
+    assert body["figures"]["storage"]["probe_ms"] > 0
+    assert [path for path in image_folder.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.usefixtures("fresh_probe")
+def test_storage__that_takes_no_file_fails_while_the_web_is_ready(client, settings, image_folder):
+    image_folder.write_text("a file where the folder should be")
+
+    assert ready(client, "/ht/storage") == (500, {"storage": "Unavailable: see the log"})
+    assert ready(client)[0] == 200
+
+    settings.DEBUG = True
+    assert "Not a directory" in ready(client, "/ht/storage")[1]["storage"]
+
+
+@pytest.mark.usefixtures("fresh_probe")
+def test_storage__that_gives_something_else_back_fails(client, settings, monkeypatch):
+    settings.DEBUG = True
+    monkeypatch.setattr(
+        "lockngen.storage.DurableFileSystemStorage.open", lambda self, name: BytesIO(b"somebody else's")
+    )
+
+    status, body = ready(client, "/ht/storage")
+
+    assert (status, body["storage"]) == (500, "Unavailable: what was read is not what had been written")
+
+
+@pytest.mark.usefixtures("fresh_probe")
+def test_storage__is_probed_once_in_half_a_minute(client, monkeypatch):
+    saved = Mock(wraps=default_storage.save)
+    monkeypatch.setattr("lockngen.storage.DurableFileSystemStorage.save", saved)
+    monkeypatch.setattr(health.time, "monotonic", lambda: now)
+
+    for now in (3000, 3029, 3030, 3059):  # noqa: B007  the clock reads it
+        assert ready(client, "/ht/storage")[0] == 200
+
+    assert saved.call_count == 2
+
+
+@pytest.fixture
+def run():
+    def run(statement: str, *parameters) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
+
+    return run
+
+
+@pytest.fixture
+def make_worker(run):
+    """A worker that gave a sign of life so many seconds ago, of a queue that was empty."""
+    truncate = "TRUNCATE procrastinate_jobs, procrastinate_workers, procrastinate_events CASCADE"
+    insert = "INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now() - %s * interval '1 second')"
+    run(truncate)  # transactional tests leave the queue as it is
+    yield lambda seconds=0: run(insert, seconds)
+    run(truncate)
+
+
+def test_workers__are_missed_while_the_web_is_ready(client, settings, make_worker):
+    make_worker(seconds=31)
+    settings.DEBUG = True
+
+    status, body = ready(client, "/ht/workers")
+
+    assert (status, body["workers"]) == (500, "Unavailable: no worker is alive")
+    assert ready(client)[0] == 200
+
+
+def test_workers__tell_who_is_alive_and_how_long_the_oldest_job_waits(client, settings, make_worker, run):
+    settings.DEBUG = True
+    make_worker(seconds=29), make_worker()
+    queue.configure_task("a task", queue="render").defer()
+    queue.configure_task("a task", queue="render", schedule_in={"minutes": 5}).defer()
+    run("UPDATE procrastinate_events SET at = at - interval '90 seconds'")
+
+    status, body = ready(client, "/ht/workers/")
+
+    assert (status, body["workers"]) == (200, "OK")
+    assert body["figures"]["workers"] | {"oldest_waiting_seconds": 90} == {
+        "alive": 2,
+        "waiting": 1,
+        "oldest_waiting_seconds": 90,
+    }
+    assert 90 <= body["figures"]["workers"]["oldest_waiting_seconds"] < 100
+
+
+def test_workers__have_nothing_to_do_in_an_empty_queue(client, settings, make_worker):
+    settings.DEBUG = True
+    make_worker()
+
+    figures = ready(client, "/ht/workers")[1]["figures"]["workers"]
+
+    assert figures == {"alive": 1, "waiting": 0, "oldest_waiting_seconds": None}
 
 
 def test_ready__answers_within_six_seconds():
