@@ -21,6 +21,7 @@ from procrastinate.job_context import AbortReason  # noqa: E402
 from apikeys import tokens  # noqa: E402
 from apikeys.models import ApiKey  # noqa: E402
 from generations.models import Generation  # noqa: E402
+from generations.turns import FIRST  # noqa: E402
 
 
 def pytest_unconfigure() -> None:
@@ -95,6 +96,8 @@ def make_context():
     """What the queue hands to a task; `abort=SHUTDOWN` is a worker that has to stop."""
 
     def make(abort: AbortReason | None = None) -> SimpleNamespace:
-        return SimpleNamespace(job=SimpleNamespace(id=1), should_abort=lambda: bool(abort), abort_reason=lambda: abort)
+        return SimpleNamespace(
+            job=SimpleNamespace(id=1, priority=FIRST), should_abort=lambda: bool(abort), abort_reason=lambda: abort
+        )
 
     return make

@@ -2,7 +2,7 @@ import hmac
 from datetime import timedelta
 
 from django.conf import settings
-from django.core.validators import MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -16,6 +16,7 @@ from lockngen.softdelete import LiveManager, SoftDeleteModel, SoftDeleteQuerySet
 # The key that development machines share. Its text is public, so it opens nothing unless DEBUG is on.
 DEVELOPMENT_TOKEN = tokens.sign(tokens.TEST + "LockNGenDevelopmentKeyNeverUseInProduction0")
 DEVELOPMENT_NAME = "Development"
+MOST_TURNS = 10
 LAST_USED_PRECISION = timedelta(minutes=1)  # finer would be a write in every request
 
 
@@ -69,6 +70,12 @@ class ApiKey(SoftDeleteModel):
         validators=[MinValueValidator(0)],
         help_text="Requests a minute; 0 means no limit.",
     )
+    priority = models.IntegerField(
+        default=1,
+        db_default=1,
+        validators=[MinValueValidator(1), MaxValueValidator(MOST_TURNS)],
+        help_text="How many turns it gets where other keys get one, while all of them wait.",
+    )
     is_active = models.BooleanField(default=True, db_default=True, help_text="Off: the key opens nothing.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
@@ -85,6 +92,9 @@ class ApiKey(SoftDeleteModel):
             models.UniqueConstraint(fields=["key_hash"], name="apikey_key_hash_unique"),
             models.CheckConstraint(condition=Q(key_hash__regex=r"^[0-9a-f]{64}$"), name="apikey_key_hash_is_sha256"),
             models.CheckConstraint(condition=Q(rate_limit__gte=0), name="apikey_rate_limit_not_negative"),
+            models.CheckConstraint(
+                condition=Q(priority__gte=1, priority__lte=MOST_TURNS), name="apikey_priority_is_in_range"
+            ),
             deletion_is_dated("apikey_deletion_is_dated"),
         ]
         indexes = [

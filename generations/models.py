@@ -6,6 +6,7 @@ from uuid_utils.compat import uuid7
 from apikeys.models import ApiKey
 from generations.querysets import GenerationQuerySet
 from generations.status import FINISHED, UNFINISHED, Status
+from generations.turns import Turn  # noqa: F401  a model of this app
 from lockngen.softdelete import LIVE, LiveManager, SoftDeleteModel, deletion_is_dated
 
 PROMPT_LENGTH = 2000  # characters, as are the lengths below

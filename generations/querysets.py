@@ -12,6 +12,7 @@ from procrastinate.exceptions import AlreadyEnqueued
 from uuid_utils.compat import uuid7
 
 from generations.status import UNFINISHED, Status
+from generations.turns import Turn
 from lockngen import retry
 from lockngen.softdelete import SoftDeleteQuerySet
 
@@ -42,28 +43,28 @@ class GenerationQuerySet(SoftDeleteQuerySet):
     def submit(self, **fields):
         """Store a pending generation together with its job: both are there afterwards, or neither is."""
         # Its id is chosen before the first try, so that a later one can tell whether that was committed.
-        return self._submit(**{"id": uuid7(), **fields})
+        return self._submit(**{"id": uuid7(), **fields}, job_priority=Turn.objects.take(fields["api_key"]))
 
     @retry.unit_of_work(find=lambda self, id, **fields: self.model.all_objects.filter(pk=id).first())
-    def _submit(self, **fields):
+    def _submit(self, job_priority: int, **fields):
         generation = self.create(**fields)
-        self._enqueue(generation.id)
+        self._enqueue(generation.id, job_priority)
         return generation
 
     def requeue(self) -> list[UUID]:
         """Give each a job and return their ids. One that has a waiting job keeps that."""
-        ids = list(self.values_list("pk", flat=True))
-        for id in ids:
+        generations = list(self.select_related("api_key"))
+        for generation in generations:
             with suppress(AlreadyEnqueued):
-                self._enqueue(id)
-        return ids
+                self._enqueue(generation.id, Turn.objects.take(generation.api_key))
+        return [generation.id for generation in generations]
 
     requeue.queryset_only = True
 
-    def _enqueue(self, id: UUID) -> None:
+    def _enqueue(self, id: UUID, priority: int) -> None:
         # The task is named, not imported: it imports the models.
         # The lock lets a generation have one waiting job and no more.
-        job = queue.configure_task(RENDER_TASK, queue="render", queueing_lock=str(id))
+        job = queue.configure_task(RENDER_TASK, queue="render", queueing_lock=str(id), priority=priority)
         job.defer(generation_id=str(id))
 
     def delete(self) -> tuple[int, dict[str, int]]:

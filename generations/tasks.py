@@ -19,13 +19,13 @@ from generations.querysets import RENDER_TASK
 from generations.renderers import Renderer, RenderError, RenderRequest
 from generations.renderers.base import Progress
 from generations.status import Status
+from generations.turns import URGENT, Turn
 from lockngen import retry
 
 logger = logging.getLogger(__name__)
 
 LONGEST_WAIT = 60.0  # seconds between two tries
 FINISHED_JOBS_KEPT = 24  # hours
-URGENT = 100  # what keeps the queue in order does not wait behind the renders in it
 HELD_CHECKED = 1.0  # seconds between two looks at whether a render is still wanted
 
 
@@ -45,7 +45,7 @@ class RenderRetry(BaseRetryStrategy):
 @app.task(name=RENDER_TASK, queue="render", pass_context=True, retry=RenderRetry())
 def render(context: JobContext, generation_id: str) -> None:
     """One attempt at a generation. Raises where the queue has to run it again."""
-    generation, attempt = _begin(generation_id)
+    generation, attempt = _begin(generation_id, context.job.priority)
     if attempt is None:
         logger.info("Generation %s: nothing to render.", generation_id)
     elif generation.tries > settings.RENDER_MAX_ATTEMPTS:  # the worker died in the last one
@@ -56,9 +56,12 @@ def render(context: JobContext, generation_id: str) -> None:
 
 # Without a look at what a lost COMMIT did: a number must not be believed one's own that may be a later attempt's.
 @retry.unit_of_work()
-def _begin(generation_id: str) -> tuple[Generation | None, int | None]:
+def _begin(generation_id: str, priority: int) -> tuple[Generation | None, int | None]:
     generation = Generation.all_objects.filter(pk=generation_id).first()
-    return generation, generation.start() if generation else None
+    if generation is None:
+        return None, None
+    Turn.objects.begin(generation.api_key_id, priority)
+    return generation, generation.start()
 
 
 def _attempt(generation: Generation, attempt: int, context: JobContext) -> None:
@@ -200,6 +203,18 @@ def requeue_stranded(timestamp: int) -> None:
     """Give a new job to what no job will finish: every unfinished generation has a live one."""
     for id in Generation.objects.all().stranded().requeue():
         logger.warning("Generation %s had no job; it has one now.", id)
+
+
+@app.periodic(cron="17 * * * *")
+@app.task(
+    name="generations.rewind_turns",
+    queue="maintenance",
+    queueing_lock="rewind_turns",
+    priority=URGENT,
+)
+def rewind_turns(timestamp: int) -> None:
+    """Keep the numbers of turns small enough for the queue."""
+    Turn.objects.rewind()
 
 
 @app.periodic(cron="17 * * * *")

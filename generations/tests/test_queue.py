@@ -166,6 +166,7 @@ def test_periodic_tasks__run_every_minute_or_hour():
     assert {periodic.task.name: periodic.cron for periodic in registered} == {
         "generations.rescue_stalled": "* * * * *",
         "generations.requeue_stranded": "* * * * *",
+        "generations.rewind_turns": "17 * * * *",
         "generations.remove_finished_jobs": "17 * * * *",
     }
 

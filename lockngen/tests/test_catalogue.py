@@ -12,6 +12,7 @@ COLUMNS = {
         "prefix": ("character varying(20)", True),
         "name": ("character varying(100)", True),
         "rate_limit": ("integer", True),
+        "priority": ("integer", True),
         "is_active": ("boolean", True),
         "created_at": ("timestamp with time zone", True),
         "expires_at": ("timestamp with time zone", False),
@@ -47,6 +48,7 @@ CHECKS = {
     "apikeys_apikey": {
         "apikey_key_hash_is_sha256",
         "apikey_rate_limit_not_negative",
+        "apikey_priority_is_in_range",
         "apikey_deletion_is_dated",
     },
     "generations_generation": {
@@ -77,6 +79,7 @@ INDEXES = {
 DEFAULTS = {
     "apikeys_apikey": {
         "rate_limit": "100",
+        "priority": "1",
         "is_active": "true",
         "created_at": "statement_timestamp()",
         "is_deleted": "false",

@@ -1,0 +1,26 @@
+from django.db import migrations, models
+from django.db.models.deletion import CASCADE
+
+
+class Migration(migrations.Migration):
+    dependencies = [("apikeys", "0004_validate_priority"), ("generations", "0001_initial")]
+
+    operations = [
+        migrations.CreateModel(
+            name="Turn",
+            fields=[
+                (
+                    "api_key",
+                    models.OneToOneField(
+                        on_delete=CASCADE, primary_key=True, related_name="+", serialize=False, to="apikeys.apikey"
+                    ),
+                ),
+                ("taken", models.BigIntegerField(help_text="The latest turn it took.")),
+                ("taken_at", models.DateTimeField()),
+                ("started", models.BigIntegerField(help_text="The latest of its turns that was served.", null=True)),
+            ],
+            options={"indexes": [models.Index(models.F("started"), name="turn_started")]},
+        ),
+        # Written at every submit, and worth less than an fsync.
+        migrations.RunSQL("ALTER TABLE generations_turn SET UNLOGGED", migrations.RunSQL.noop),
+    ]
