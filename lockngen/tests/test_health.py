@@ -174,7 +174,7 @@ def test_ready__names_missing_migrations(client, settings):
         call_command("migrate", verbosity=0)
 
     assert status == 500
-    assert body["migrations"] == "Unavailable: missing: generations.0001_initial"
+    assert body["migrations"].startswith("Unavailable: missing: generations.0001_initial")
     assert ready(client)[0] == 200
 
 
