@@ -1,10 +1,14 @@
 """Combinations of settings that can't work, told by `manage.py check` and before the web starts."""
 
 import os
+from typing import Any
 
 from django.conf import settings
 from django.contrib.staticfiles.storage import ManifestFilesMixin, staticfiles_storage
 from django.core import checks
+from django.db import DatabaseError, connection
+
+from lockngen.postgresql import timeouts
 
 # The queue runs tasks in asyncio's default executor, which has as many threads as this and no more.
 MOST_RENDERS_AT_ONCE = min(32, (os.cpu_count() or 1) + 4)
@@ -49,6 +53,40 @@ def migrations_are_not_automatic_in_production(app_configs, **kwargs) -> list[ch
             id="lockngen.E003",
         )
     ]
+
+
+@checks.register
+def bouncer_can_be_passed(app_configs, **kwargs) -> list[checks.CheckMessage]:
+    if not settings.DB_PGBOUNCER or place(settings.DATABASE_DIRECT) not in (None, place(settings.DATABASES["default"])):
+        return []
+    return [
+        checks.Error(
+            "DB_PGBOUNCER is on, and DATABASE_DIRECT_URL does not lead past it: it is "
+            f"{'where DATABASE_URL is' if settings.DATABASE_DIRECT else 'not set'}.",
+            hint="Set DATABASE_URL to PgBouncer and DATABASE_DIRECT_URL to PostgreSQL itself.",
+            id="lockngen.E010",
+        )
+    ]
+
+
+def place(database: dict[str, Any]) -> tuple | None:
+    """Where a database's server listens."""
+    options = database.get("OPTIONS", {})
+    return (database["HOST"] or options.get("host"), database["PORT"] or options.get("port")) if database else None
+
+
+@checks.register(checks.Tags.database)
+def timeouts_hold(app_configs, databases=None, **kwargs) -> list[checks.CheckMessage]:
+    """Read back from a session, as what stands between may have dropped them without a word."""
+    if "default" not in (databases or ()):
+        return []
+    try:
+        complaint = timeouts.complaint(connection)
+    except DatabaseError:  # away: whoever needs it will say so
+        return []
+    return (
+        [checks.Warning(f"Not in force: {complaint[0]}.", hint=complaint[1], id="lockngen.W010")] if complaint else []
+    )
 
 
 @checks.register
