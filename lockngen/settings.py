@@ -136,7 +136,7 @@ PROCRASTINATE_WORKER_DEFAULTS = {
     "concurrency": WORKER_CONCURRENCY,
     "shutdown_graceful_timeout": RENDER_GRACE,
 }
-PROCRASTINATE_ON_APP_READY = "lockngen.postgresql.direct.listen_directly"
+PROCRASTINATE_ON_APP_READY = "lockngen.postgresql.queue.use_connector"
 
 # Files
 STATIC_URL = "/static/"

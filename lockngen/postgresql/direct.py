@@ -1,16 +1,11 @@
 """Connections past the pool and PgBouncer, for what needs a session to itself: the migrations' lock and LISTEN."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-import psycopg
 from django.conf import settings
 from django.db.backends.base.base import BaseDatabaseWrapper
-from procrastinate import App
-from procrastinate.contrib.django import connector_params
-from procrastinate.contrib.django.django_connector import DjangoConnector
-from procrastinate.psycopg_connector import PsycopgConnector
 
 
 @contextmanager
@@ -37,29 +32,6 @@ def is_pooled(connection: BaseDatabaseWrapper) -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
         return cursor.fetchone()[0] != connection.connection.info.backend_pid
-
-
-def listen_directly(app: App) -> None:
-    """Make the queue's connector one whose workers listen to the server itself."""
-    app.connector = app.job_manager.connector = QueueConnector()
-
-
-class QueueConnector(DjangoConnector):
-    def get_worker_connector(self) -> PsycopgConnector:
-        connector = WorkerConnector(kwargs=connector_params(self.alias))
-        connector.listen_params = direct_params(self.connection)
-        return connector
-
-
-class WorkerConnector(PsycopgConnector):
-    """LISTEN alone goes past the bouncer, one connection a worker; its statements take the way of all others."""
-
-    listen_params: dict[str, Any]
-
-    @asynccontextmanager
-    async def _get_standalone_connection(self) -> AsyncIterator[psycopg.AsyncConnection]:
-        async with await psycopg.AsyncConnection.connect(**self.listen_params, autocommit=True) as connection:
-            yield connection
 
 
 def direct_params(connection: BaseDatabaseWrapper) -> dict[str, Any]:

@@ -137,4 +137,4 @@ def test_restart_of_the_bouncer__is_recovered_from(bouncer, dev):
     bouncer.start()
 
     assert create(dev)["status"] == "pending"
-    wait_until_listening(dev)
+    wait_until_listening(dev, seconds=5)
