@@ -1,15 +1,18 @@
 """The pool after the server has ended its connections."""
 
+import asyncio
 import time
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 
 import psycopg
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from procrastinate.contrib.django import connector_params
 
 from apikeys.models import ApiKey
 from lockngen.postgresql.base import is_ended
+from lockngen.postgresql.queue import make_pool
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -89,3 +92,18 @@ def test_ended__is_a_connection_that_the_server_closed(other):
 
     assert is_ended(idle)
     assert idle.closed
+
+
+def test_pool_of_a_worker__drops_all_dead_connections_at_the_first(other):
+    async def seconds_after_a_restart(size: int) -> float:
+        async with make_pool(kwargs=connector_params(), min_size=size, open=False) as pool:
+            async with AsyncExitStack() as taken:
+                for _ in range(size):
+                    await taken.enter_async_context(pool.connection())
+            await asyncio.to_thread(end_all, other)
+            started = time.monotonic()
+            async with pool.connection() as connection:
+                await connection.execute("SELECT 1")
+            return time.monotonic() - started
+
+    assert asyncio.run(seconds_after_a_restart(4)) < 0.9  # looking at a second one comes after a second
