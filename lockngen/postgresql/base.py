@@ -9,8 +9,12 @@ import select
 import psycopg
 from django.db.backends.postgresql import base
 
+from lockngen.postgresql.schema import DatabaseSchemaEditor
+
 
 class DatabaseWrapper(base.DatabaseWrapper):
+    SchemaEditorClass = DatabaseSchemaEditor
+
     def get_new_connection(self, conn_params):
         connection = super().get_new_connection(conn_params)
         while self.pool and is_ended(connection):

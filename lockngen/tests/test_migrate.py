@@ -1,6 +1,7 @@
 """`manage.py migrate` from several processes at once, and after one of them was killed."""
 
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -98,6 +99,67 @@ def test_killed_migrator__keeps_the_lock_until_its_statement_ends(empty_database
 
     assert follower.returncode == 0, said
     assert "Applying apikeys.0002_seed_development_key... OK" in printed
+
+
+THROWAWAY = {"DJANGO_SETTINGS_MODULE": "lockngen.tests.throwaway.settings"}
+CHANGES = """FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'
+             AND query ~ '^(CREATE|DROP|ALTER)'"""
+INDEXES = """SELECT relname, indisvalid FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+             WHERE relname = 'pebble_by_weight' OR NOT indisvalid"""
+
+
+@pytest.mark.parametrize("end", ["finished", "broken off"])
+def test_killed_migrator__whose_index_was_being_built_is_followed_by_another(empty_database, end):
+    def migrate(*target: str) -> subprocess.Popen:
+        return start("throwaway", *target, DATABASE_URL=empty_database, **THROWAWAY)
+
+    def changes() -> int:
+        return watcher.execute(f"SELECT count(*) {CHANGES}").fetchone()[0]
+
+    migrate("0001").communicate(timeout=60)
+    with psycopg.connect(empty_database) as writer, psycopg.connect(empty_database, autocommit=True) as watcher:
+        writer.execute("INSERT INTO throwaway_pebble DEFAULT VALUES")  # the index waits for its end
+        killed = migrate()
+        wait_until(lambda: changes() == 1)
+        killed.kill()
+        killed.communicate()
+
+        follower = migrate()
+        assert "Another migrate is at work" in follower.stderr.readline()
+        time.sleep(0.5)
+        assert (changes(), follower.poll()) == (1, None)  # the dead one's statement still runs in the server
+        if end == "broken off":
+            watcher.execute(f"SELECT pg_terminate_backend(pid) {CHANGES}")
+        writer.commit()
+        at_once = []
+        while follower.poll() is None:
+            at_once.append(changes())
+            time.sleep(0.005)
+        printed, said = follower.communicate()
+        indexes = watcher.execute(INDEXES).fetchall()
+
+    assert follower.returncode == 0, said
+    assert "Applying throwaway.0002_pebble_by_weight... OK" in printed
+    assert ("Dropping the invalid index pebble_by_weight" in said) == (end == "broken off")
+    assert max(at_once) <= 1
+    assert indexes == [("pebble_by_weight", True)]
+
+
+def test_database__that_is_not_there_is_told_in_one_line():
+    migrator = start(DATABASE_URL="postgres://lockn:secret@127.0.0.1:1/lockngen")
+    printed, said = migrator.communicate(timeout=60)
+
+    assert (migrator.returncode, printed) == (1, "")
+    assert re.fullmatch(r"The database can't be used: .*port 1 failed: Connection refused.*\n", said)
+
+
+def test_password__that_is_wrong_is_told_in_one_line(empty_database):
+    migrator = start(DATABASE_URL=re.sub(":[^:@]+@", ":hunter2@", empty_database))
+    printed, said = migrator.communicate(timeout=60)
+
+    assert (migrator.returncode, printed) == (1, "")
+    assert re.fullmatch(r"The database can't be used: .*password authentication failed.*\n", said)
+    assert "hunter2" not in said
 
 
 @pytest.mark.django_db(transaction=True)

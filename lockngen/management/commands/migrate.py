@@ -34,17 +34,21 @@ class Command(migrate.Command):
             help=f"how long to wait for another migrate on this database ({LONGEST_WAIT:g})",
         )
 
+    def execute(self, *args, **options) -> str | None:
+        # The system checks, which come first, ask the database as well.
+        with directly(connections[options["database"]]):
+            return super().execute(*args, **options)
+
     def handle(self, *args, wait: float, **options) -> None:
         if options["plan"] or options["check_unapplied"]:
             super().handle(*args, **options)
             return
         connection = connections[options["database"]]
-        with directly(connection):
-            refuse_pooler(connection)
-            with self.locked(connection, wait), without_statement_timeout(connection):
-                self.drop_invalid_indexes(connection)
-                super().handle(*args, **options)
-                self.give_timeouts(connection)
+        refuse_pooler(connection)
+        with self.locked(connection, wait), without_statement_timeout(connection):
+            self.drop_invalid_indexes(connection)
+            super().handle(*args, **options)
+            self.give_timeouts(connection)
 
     @contextmanager
     def locked(self, connection: BaseDatabaseWrapper, wait: float) -> Iterator[None]:
