@@ -1,5 +1,6 @@
 import pytest
 from django.conf import settings
+from django.core.checks import WARNING
 from django.core.checks.registry import registry
 
 from generations.checks import renderer_is_known
@@ -64,7 +65,15 @@ def test_timeouts__that_do_not_hold_are_told(db, settings):
     (message,) = checks.timeouts_hold(None, databases=["default"])
 
     assert (message.id, message.msg) == ("lockngen.W010", "Not in force: lock_timeout is 10000 ms, not 7.")
-    assert "DB_PGBOUNCER=on" in message.hint
+    assert (message.is_serious(WARNING), "DB_PGBOUNCER=on" in message.hint) == (True, True)
+
+
+def test_timeouts__that_lag_behind_pgbouncer_stop_nothing(db, settings):
+    settings.DB_PGBOUNCER, settings.DB_TIMEOUTS = True, {"lock_timeout": 7}
+
+    (message,) = checks.timeouts_hold(None, databases=["default"])
+
+    assert (message.is_serious(WARNING), message.hint) == (False, "Run manage.py migrate.")
 
 
 def test_timeouts__are_read_only_where_the_database_may_be_asked(settings):

@@ -18,7 +18,7 @@ from django.test.utils import CaptureQueriesContext
 
 from generations.models import Generation
 from lockngen.environment import BASE_DIR
-from lockngen.management.commands.migrate import LOCK, holder
+from lockngen.management.commands.migrate import LOCK, Command, holder
 
 
 def address(name: str) -> str:
@@ -217,6 +217,26 @@ def test_migrate__tells_its_own_error_where_the_connection_was_lost(monkeypatch)
         call_command("migrate")
 
     connection.close()
+
+
+@pytest.fixture
+def ordinary_role():
+    """The tests' connection as a role that may change no other one."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET ROLE pg_read_all_settings")
+        yield
+        cursor.execute("RESET ROLE")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_timeouts__that_the_role_may_not_set_are_left_to_a_superuser(settings, ordinary_role, capsys):
+    settings.DB_PGBOUNCER = True
+
+    Command().give_timeouts(connection)
+
+    said = capsys.readouterr().err
+    assert "permission denied" in said
+    assert said.count("\nALTER ROLE ") == 3
 
 
 @pytest.mark.django_db(transaction=True)

@@ -97,6 +97,24 @@ def test_worker__listens_past_the_bouncer(dev):
     assert max(waits(dev)) < 1  # it polls every 5 s
 
 
+ITERATE_WHILE_THE_SESSION_IS_TAKEN = """
+import psycopg
+from django.contrib.contenttypes.models import ContentType
+types = ContentType.objects.iterator(chunk_size=1)
+next(types)
+with psycopg.connect({address!r}) as other:
+    other.execute("SELECT 1")
+    print(len(list(types)))
+"""
+
+
+def test_iterator__needs_no_session_to_itself(bouncer, dev):
+    code = ITERATE_WHILE_THE_SESSION_IS_TAKEN.format(address=bouncer.address())
+    done = dev.manage("shell", "--verbosity=0", "-c", code)
+
+    assert int(done.stdout) > 1, done.stderr
+
+
 def test_complaint__names_the_step_that_is_missing(bouncer, dev, through, settings):
     settings.DB_TIMEOUTS = {"statement_timeout": 32_000, "lock_timeout": 11_000}
     assert timeouts.complaint(through) == ("statement_timeout is 31000 ms, not 32000", "Run manage.py migrate.")

@@ -17,6 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from lockngen.postgresql import timeouts
 from lockngen.postgresql.direct import directly, is_pooled
+from lockngen.retry import one_line
 
 LOCK = 0x6C6F636B6E67656E  # "lockngen", as the 64-bit number that an advisory lock is named by
 POLL_PAUSE = 0.2  # seconds
@@ -89,7 +90,7 @@ class Command(migrate.Command):
             for statement in statements:
                 ask(connection, statement)
         except ProgrammingError as error:  # the role that migrates may not change that of web and workers
-            self.stderr.write(f"{error}A superuser has to run:")
+            self.stderr.write(f"{one_line(error)} A superuser has to run:")
         if statements:
             self.stderr.write("\n".join([*statements, timeouts.RECONNECT]))
 
