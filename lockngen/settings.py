@@ -1,5 +1,7 @@
 """Settings, read from the environment alone. docs/configuration.md explains each of them."""
 
+import re
+
 from lockngen import environment as env
 
 BASE_DIR = env.BASE_DIR
@@ -88,13 +90,17 @@ DB_TIMEOUTS = {  # milliseconds, by PostgreSQL's names
         ("lock_timeout", DB_LOCK_TIMEOUT),
         ("idle_in_transaction_session_timeout", DB_IDLE_IN_TRANSACTION_TIMEOUT),
     )
-    if name not in _database.get("OPTIONS", {}).get("options", "")
+    if not re.search(rf"\b{name}\b", _database.get("OPTIONS", {}).get("options", ""))
 }
 
 
 def _options(given: dict, startup: dict[str, int]) -> dict:
     """How to connect. What stands behind the ? of a URL wins."""
-    ours = {"connect_timeout": DB_CONNECT_TIMEOUT, "application_name": "lockngen"}
+    ours = {
+        "connect_timeout": DB_CONNECT_TIMEOUT,
+        "application_name": "lockngen",
+        "prepare_threshold": DB_PREPARE_THRESHOLD or None,
+    }
     startup_options = [*(f"-c {name}={value}" for name, value in startup.items()), given.get("options", "")]
     return {**ours, **given, "options": " ".join(startup_options).strip()}
 
@@ -108,7 +114,6 @@ DATABASES = {
         "OPTIONS": {
             # PgBouncer refuses startup options: behind it the timeouts are the role's, see postgresql/timeouts.py.
             **_options(_database.get("OPTIONS", {}), {} if DB_PGBOUNCER else DB_TIMEOUTS),
-            "prepare_threshold": DB_PREPARE_THRESHOLD or None,
             "pool": {
                 "min_size": DB_POOL_MIN_SIZE,
                 "max_size": DB_POOL_MAX_SIZE,
