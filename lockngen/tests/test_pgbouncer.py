@@ -1,8 +1,10 @@
 """A whole LockN Gen behind a real PgBouncer in transaction mode."""
 
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from statistics import median
 from urllib.error import HTTPError
 
 import pytest
@@ -21,7 +23,8 @@ pytestmark = [
     pytest.mark.skipif(PROGRAM is None, reason="there is no pgbouncer: apt-get install pgbouncer"),
 ]
 TIMEOUTS = {"DB_STATEMENT_TIMEOUT": "31", "DB_LOCK_TIMEOUT": "11", "DB_IDLE_IN_TRANSACTION_TIMEOUT": "61"}
-IMPATIENCE = {"DB_POOL_TIMEOUT": "1", "DB_RETRY_TIMEOUT": "1"}  # the tests wait for what fails
+# The tests wait for what fails, and `dev` has migrated already.
+IMPATIENCE = {"DB_POOL_TIMEOUT": "1", "DB_RETRY_TIMEOUT": "1", "AUTO_MIGRATE": "off"}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,7 @@ def through(bouncer, settings, django_db_blocker):
         wrapper.close()
 
 
-def waits(dev, count: int = 3) -> list[float]:
+def waits(dev, count: int) -> list[float]:
     """How many seconds prompts, one after the other, wait for their start."""
     done = [dev.wait_for(create(dev)["id"], "completed") for _ in range(count)]
     times = [[datetime.fromisoformat(one[name]) for name in ("created_at", "started_at")] for one in done]
@@ -68,10 +71,10 @@ def create(dev, seconds: float = 5) -> dict:
         time.sleep(0.05)
 
 
-def wait_until_listening(dev, seconds: float = 20) -> None:
+def wait_until_listening(dev, seconds: float = 40) -> None:
     # The queue forgets a notification that comes while it fetches: then it polls after 5 s, listening or not.
     deadline = time.monotonic() + seconds
-    while max(waits(dev, 2)) > 1:
+    while max(waits(dev, 2)) > 2:
         assert time.monotonic() < deadline, dev.log()
 
 
@@ -84,6 +87,7 @@ def test_prompts_of_8_clients__share_few_sessions(bouncer, dev):
     assert {generation["id"] for generation in done} <= {generation["id"] for generation in dev.newest()}
     assert len(sessions) >= 2
     assert bouncer.ask("SELECT count(*) FROM generations_generation WHERE status = 2 AND attempts = 1") == 40
+    assert json.loads(dev.ask("/ht/?format=json"))["pool"] == "OK"
     assert "Traceback" not in dev.log()
 
 
@@ -94,7 +98,7 @@ def test_timeouts__are_those_of_the_settings(bouncer, dev):
 
 
 def test_worker__listens_past_the_bouncer(dev):
-    assert max(waits(dev)) < 1  # it polls every 5 s
+    assert median(waits(dev, 3)) < 2  # it polls every 5 s
 
 
 ITERATE_WHILE_THE_SESSION_IS_TAKEN = """
