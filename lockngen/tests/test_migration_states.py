@@ -82,6 +82,7 @@ def test_data_of_each_state__survive_the_migrations_to_the_head(app, name):
 
     after = rows()
     assert len(before) >= len(samples) > 0
+    assert before.keys() <= after.keys()
     for key, row in before.items():
         assert {column: after[key].get(column) for column in row} == row
     assert [definition for *_, definition in schema() if (definition or "").endswith("NOT VALID")] == []

@@ -9,7 +9,7 @@ from urllib.error import HTTPError
 
 import pytest
 from django.core.management import CommandError
-from django.db import connection
+from django.db import OperationalError, connection
 
 from lockngen.management.commands.migrate import refuse_pooler
 from lockngen.postgresql import timeouts
@@ -130,6 +130,20 @@ def test_complaint__names_the_step_that_is_missing(bouncer, dev, through, settin
 
     bouncer.console("RECONNECT")
     assert timeouts.complaint(through) is None
+
+
+def test_startup_options__are_refused_or_dropped_and_then_missed(bouncer, through, settings):
+    settings.DB_PGBOUNCER, settings.DB_TIMEOUTS = False, {"lock_timeout": 5_000}
+    through.settings_dict["OPTIONS"] = {"options": "-c lock_timeout=5s"}
+    with pytest.raises(OperationalError, match="unsupported startup parameter"):
+        timeouts.complaint(through)
+
+    bouncer.console("SET ignore_startup_parameters = 'options'")
+    what, remedy = timeouts.complaint(through)
+    bouncer.console("SET ignore_startup_parameters = ''")
+
+    assert "not 5000" in what
+    assert "set DB_PGBOUNCER=on" in remedy
 
 
 def test_migrate__refuses_to_work_through_it(dev, through):
