@@ -10,6 +10,9 @@ import pytest
 from lockngen import environment
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lockngen.settings")
+# Tests make and empty databases of their own, on the server itself.
+os.environ["DATABASE_URL"] = environment.text("DATABASE_DIRECT_URL") or environment.text("DATABASE_URL")
+os.environ["DATABASE_DIRECT_URL"] = os.environ["DB_PGBOUNCER"] = ""
 _database = ExitStack()
 _database.enter_context(environment.development_database())
 django.setup()

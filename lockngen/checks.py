@@ -1,11 +1,14 @@
 """Combinations of settings that can't work, told by `manage.py check` and before the web starts."""
 
 import os
+from typing import Any
 
 from django.conf import settings
 from django.contrib.staticfiles.storage import ManifestFilesMixin, staticfiles_storage
 from django.core import checks
 from django.db import DatabaseError, connection
+
+from lockngen.postgresql import timeouts
 
 QUEUE_CONNECTIONS = 5  # of a worker, beside those of its renders
 # The queue runs tasks in asyncio's default executor, which has as many threads as this and no more.
@@ -42,7 +45,8 @@ def no_connections_persist_beside_the_pool(app_configs, **kwargs) -> list[checks
 @checks.register(checks.Tags.database)
 def pools_fit_the_server(app_configs, databases=None, **kwargs) -> list[checks.CheckMessage]:
     """Whether the server has room for one web and one worker. Nobody here knows how many machines there are."""
-    if not databases or (room := _room()) is None:
+    # Behind PgBouncer the pools' connections are its clients.
+    if not databases or settings.DB_PGBOUNCER or (room := _room()) is None:
         return []
     web = settings.WEB_WORKERS * settings.DB_POOL_MAX_SIZE
     worker = min(settings.WORKER_CONCURRENCY, settings.DB_POOL_MAX_SIZE) + QUEUE_CONNECTIONS
@@ -96,6 +100,43 @@ def migrations_are_not_automatic_in_production(app_configs, **kwargs) -> list[ch
             id="lockngen.E003",
         )
     ]
+
+
+@checks.register
+def bouncer_can_be_passed(app_configs, **kwargs) -> list[checks.CheckMessage]:
+    direct = settings.DATABASE_DIRECT
+    if not settings.DB_PGBOUNCER or (direct and place(direct) != place(settings.DATABASES["default"])):
+        return []
+    return [
+        checks.Error(
+            "DB_PGBOUNCER is on, and DATABASE_DIRECT_URL does not lead past it: it is "
+            f"{'where DATABASE_URL is' if direct else 'not set'}.",
+            hint="Set DATABASE_URL to PgBouncer and DATABASE_DIRECT_URL to PostgreSQL itself.",
+            id="lockngen.E010",
+        )
+    ]
+
+
+def place(database: dict[str, Any]) -> tuple:
+    """Where a database's server listens."""
+    options = database.get("OPTIONS", {})
+    return database["HOST"] or options.get("host"), database["PORT"] or options.get("port")
+
+
+@checks.register(checks.Tags.database)
+def timeouts_hold(app_configs, databases=None, **kwargs) -> list[checks.CheckMessage]:
+    """Read back from a session, as what stands between may have dropped them without a word."""
+    if "default" not in (databases or ()):
+        return []
+    try:
+        complaint = timeouts.complaint(connection)
+    except DatabaseError:  # away: whoever needs it will say so
+        return []
+    if complaint is None:
+        return []
+    # Behind PgBouncer they lag behind every change, which must not keep a release, old or new, from being started.
+    level = checks.INFO if settings.DB_PGBOUNCER else checks.WARNING
+    return [checks.CheckMessage(level, f"Not in force: {complaint[0]}.", hint=complaint[1], id="lockngen.W010")]
 
 
 @checks.register

@@ -109,7 +109,7 @@ def development_database() -> Iterator[str | None]:
 
     try:
         with embedded.running(data_folder()) as address:
-            os.environ["DATABASE_URL"] = address
+            os.environ.update(DATABASE_URL=address, DATABASE_DIRECT_URL="")  # nor migrate another by mistake
             yield address
     except embedded.EmbeddedError as error:
         raise ImproperlyConfigured(str(error)) from None

@@ -181,7 +181,8 @@ def wait_for_database() -> bool:
     told = False
     while True:
         try:
-            psycopg.connect(**connection.get_connection_params()).close()
+            with psycopg.connect(**connection.get_connection_params()) as asked:
+                asked.execute("SELECT 1")  # PgBouncer takes connections while the server is away
             return True
         except psycopg.OperationalError as error:
             if time.monotonic() > give_up_at:

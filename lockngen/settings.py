@@ -1,5 +1,7 @@
 """Settings, read from the environment alone. docs/configuration.md explains each of them."""
 
+import re
+
 from lockngen import environment as env
 
 BASE_DIR = env.BASE_DIR
@@ -78,22 +80,46 @@ DB_RETRY_BACKOFF = env.seconds("DB_RETRY_BACKOFF", 0.1)
 DB_RETRY_TIMEOUT = env.seconds("DB_RETRY_TIMEOUT", 5)
 DB_STARTUP_TIMEOUT = env.seconds("DB_STARTUP_TIMEOUT", 30)
 
+DB_PGBOUNCER = env.flag("DB_PGBOUNCER")
+DB_PREPARE_THRESHOLD = env.integer("DB_PREPARE_THRESHOLD", 0)
+
 _database = env.database()
-_url_options = _database.get("OPTIONS", {})  # what stands behind the ? of DATABASE_URL wins
+DB_TIMEOUTS = {  # milliseconds, by PostgreSQL's names
+    name: round(seconds * 1000)
+    for name, seconds in (
+        ("statement_timeout", DB_STATEMENT_TIMEOUT),
+        ("lock_timeout", DB_LOCK_TIMEOUT),
+        ("idle_in_transaction_session_timeout", DB_IDLE_IN_TRANSACTION_TIMEOUT),
+    )
+    if not re.search(rf"\b{name}\b", _database.get("OPTIONS", {}).get("options", ""))
+}
+
+
+def _options(given: dict, startup: dict[str, int]) -> dict:
+    """How to connect. What stands behind the ? of a URL wins."""
+    ours = {
+        "connect_timeout": DB_CONNECT_TIMEOUT,
+        "application_name": "lockngen",
+        # A peer that vanished is noticed within seconds, not within minutes or hours.
+        "keepalives_idle": 30,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 15_000,  # milliseconds
+        "prepare_threshold": DB_PREPARE_THRESHOLD or None,
+    }
+    startup_options = [*(f"-c {name}={value}" for name, value in startup.items()), given.get("options", "")]
+    return {**ours, **given, "options": " ".join(startup_options).strip()}
+
+
 DATABASES = {
     "default": {
         **_database,
         "CONN_MAX_AGE": 0,  # connections belong to the pool, not to threads
         "CONN_HEALTH_CHECKS": False,  # our engine looks at a connection without a round trip
+        "DISABLE_SERVER_SIDE_CURSORS": DB_PGBOUNCER,  # the next transaction may run in another session
         "OPTIONS": {
-            "connect_timeout": DB_CONNECT_TIMEOUT,
-            "application_name": "lockngen",
-            # A peer that vanished is noticed within seconds, not within minutes or hours.
-            "keepalives_idle": 30,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 15_000,  # milliseconds
-            **_url_options,
+            # PgBouncer refuses startup options: behind it the timeouts are the role's, see postgresql/timeouts.py.
+            **_options(_database.get("OPTIONS", {}), {} if DB_PGBOUNCER else DB_TIMEOUTS),
             "pool": {
                 "min_size": DB_POOL_MIN_SIZE,
                 "max_size": DB_POOL_MAX_SIZE,
@@ -101,15 +127,13 @@ DATABASES = {
                 # After this long without a server the pool stops backing off and starts anew at the next request.
                 "reconnect_timeout": 3,
             },
-            "options": (
-                f"-c statement_timeout={DB_STATEMENT_TIMEOUT * 1000:.0f}"
-                f" -c lock_timeout={DB_LOCK_TIMEOUT * 1000:.0f}"
-                f" -c idle_in_transaction_session_timeout={DB_IDLE_IN_TRANSACTION_TIMEOUT * 1000:.0f}"
-                f" {_url_options.get('options', '')}"
-            ),
         },
     }
 }
+# The server itself, for what needs a session: see postgresql/direct.py.
+DATABASE_DIRECT = env.database("DATABASE_DIRECT_URL") if env.text("DATABASE_DIRECT_URL") else {}
+if DATABASE_DIRECT:
+    DATABASE_DIRECT["OPTIONS"] = _options(DATABASE_DIRECT.get("OPTIONS", {}), DB_TIMEOUTS)
 AUTO_MIGRATE = env.flag("AUTO_MIGRATE", DEBUG)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -123,6 +147,7 @@ PROCRASTINATE_WORKER_DEFAULTS = {
     "concurrency": WORKER_CONCURRENCY,
     "shutdown_graceful_timeout": RENDER_GRACE,
 }
+PROCRASTINATE_ON_APP_READY = "lockngen.postgresql.queue.use_connector"
 
 # Web
 WEB_WORKERS = env.integer("WEB_WORKERS", 2, minimum=1)

@@ -13,6 +13,8 @@ from django.conf import settings
 from django.db import connections
 from django.db.backends.postgresql import base
 
+from lockngen.postgresql.schema import DatabaseSchemaEditor
+
 # The server ends what runs longer than DB_STATEMENT_TIMEOUT. Where it doesn't even do that it is frozen, or gone
 # without a word.
 SECONDS_OF_GRACE = 5
@@ -32,8 +34,9 @@ class Connection(psycopg.Connection):
         return connection
 
     def wait(self, *args, **options):
-        if settings.DB_STATEMENT_TIMEOUT and not self.is_patient:
-            options.setdefault("timeout", settings.DB_STATEMENT_TIMEOUT + SECONDS_OF_GRACE)
+        milliseconds = settings.DB_TIMEOUTS.get("statement_timeout")  # unless DATABASE_URL gives one of its own
+        if milliseconds and not self.is_patient:
+            options.setdefault("timeout", milliseconds / 1000 + SECONDS_OF_GRACE)
         try:
             return super().wait(*args, **options)
         except psycopg.errors._WaitTimeout:
@@ -42,6 +45,8 @@ class Connection(psycopg.Connection):
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
+    SchemaEditorClass = DatabaseSchemaEditor
+
     @property
     def pool(self):
         if options := self.settings_dict["OPTIONS"].get("pool"):

@@ -1,6 +1,8 @@
 from unittest.mock import Mock
 
 import pytest
+from django.conf import settings
+from django.core.checks import WARNING
 from django.core.checks.registry import registry
 from django.db import OperationalError, connection
 
@@ -39,6 +41,48 @@ def test_check__tells_what_is_wrong_and_how_to_mend_it(settings, check, fine, wr
     assert (message.id, bool(message.hint)) == (id, True)
 
 
+@pytest.mark.parametrize(
+    ("direct", "said"),
+    [
+        ({"HOST": "elsewhere", "PORT": 5432}, None),
+        ({}, "it is not set"),
+        (settings.DATABASES["default"], "it is where DATABASE_URL is"),
+    ],
+    ids=["elsewhere", "missing", "the same"],
+)
+def test_pgbouncer__needs_a_way_past_it(settings, direct, said):
+    settings.DATABASE_DIRECT = direct
+    assert checks.bouncer_can_be_passed(None) == []
+
+    settings.DB_PGBOUNCER = True
+    messages = checks.bouncer_can_be_passed(None)
+
+    assert [message.id for message in messages] == (["lockngen.E010"] if said else [])
+    assert all(said in message.msg and "DATABASE_DIRECT_URL" in message.hint for message in messages)
+
+
+def test_timeouts__that_do_not_hold_are_told(db, settings):
+    assert checks.timeouts_hold(None, databases=["default"]) == []
+
+    settings.DB_TIMEOUTS = {"lock_timeout": 7}
+    (message,) = checks.timeouts_hold(None, databases=["default"])
+
+    assert (message.id, message.msg) == ("lockngen.W010", "Not in force: lock_timeout is 10000 ms, not 7.")
+    assert (message.is_serious(WARNING), "DB_PGBOUNCER=on" in message.hint) == (True, True)
+
+
+def test_timeouts__that_lag_behind_pgbouncer_stop_nothing(db, settings):
+    settings.DB_PGBOUNCER, settings.DB_TIMEOUTS = True, {"lock_timeout": 7}
+
+    (message,) = checks.timeouts_hold(None, databases=["default"])
+
+    assert (message.is_serious(WARNING), message.hint) == (False, "Run manage.py migrate.")
+
+
+def test_timeouts__are_read_only_where_the_database_may_be_asked(settings):
+    assert checks.timeouts_hold(None) == []
+
+
 def test_static_files__are_missed_where_pages_need_them(settings, tmp_path):
     assert checks.static_files_are_collected(None) == []  # a development checkout serves them from where they are
 
@@ -60,6 +104,7 @@ def test_static_files__are_missed_where_pages_need_them(settings, tmp_path):
         checks.pools_fit_the_server,
         checks.worker_concurrency_has_threads,
         checks.migrations_are_not_automatic_in_production,
+        checks.bouncer_can_be_passed,
         checks.static_files_are_collected,
         renderer_is_known,
     ],

@@ -2,6 +2,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from unittest.mock import Mock
 
 import pytest
@@ -85,6 +86,15 @@ def test_development_database__that_fails_is_told_in_one_line(monkeypatch):
 
     with pytest.raises(ImproperlyConfigured, match="password is gone"), env.development_database():
         pass
+
+
+def test_development_database__is_not_passed_by_on_the_way_to_another(monkeypatch):
+    monkeypatch.setattr(embedded, "running", lambda _: nullcontext("postgres://lockn@/lockngen"))
+    for name, value in {"DEBUG": "on", "DATABASE_URL": "", "DATABASE_DIRECT_URL": "postgres://a@b/c"}.items():
+        monkeypatch.setenv(name, value)
+
+    with env.development_database():
+        assert os.environ["DATABASE_DIRECT_URL"] == ""
 
 
 def test_items__are_separated_by_commas(setting):

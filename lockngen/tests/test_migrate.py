@@ -1,6 +1,7 @@
 """`manage.py migrate` from several processes at once, and after one of them was killed."""
 
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from django.test.utils import CaptureQueriesContext
 
 from generations.models import Generation
 from lockngen.environment import BASE_DIR
-from lockngen.management.commands.migrate import LOCK, holder
+from lockngen.management.commands.migrate import LOCK, Command, holder
 
 
 def address(name: str) -> str:
@@ -46,11 +47,11 @@ def other():
         yield other
 
 
-def start(database: str, *arguments: str) -> subprocess.Popen:
+def start(*arguments: str, **variables: str) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "manage.py", "migrate", *arguments],
         cwd=BASE_DIR,
-        env={**os.environ, "DEBUG": "on", "DATABASE_URL": database},
+        env={**os.environ, "DEBUG": "on", **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -65,20 +66,23 @@ def wait_until(condition) -> None:
 
 
 def test_six_at_once__one_applies_and_the_others_wait(empty_database):
-    migrators = [start(empty_database) for _ in range(6)]
+    assert_one_applies([start(DATABASE_URL=empty_database) for _ in range(6)])
+
+
+def assert_one_applies(migrators: list[subprocess.Popen]) -> None:
     outcomes = [(*migrator.communicate(timeout=60), migrator.returncode) for migrator in migrators]
 
-    assert [code for _, _, code in outcomes] == [0] * 6, outcomes
+    assert [code for _, _, code in outcomes] == [0] * len(migrators), outcomes
     assert sum("Applying generations.0001_initial... OK" in printed for printed, _, _ in outcomes) == 1
-    assert sum("No migrations to apply." in printed for printed, _, _ in outcomes) == 5
+    assert sum("No migrations to apply." in printed for printed, _, _ in outcomes) == len(migrators) - 1
     assert any("Another migrate is at work" in said for _, said, _ in outcomes)
 
 
 def test_killed_migrator__keeps_the_lock_until_its_statement_ends(empty_database):
-    start(empty_database, "apikeys", "0001").communicate(timeout=60)
+    start("apikeys", "0001", DATABASE_URL=empty_database).communicate(timeout=60)
     with psycopg.connect(empty_database) as blocker, psycopg.connect(empty_database, autocommit=True) as watcher:
         blocker.execute("LOCK TABLE apikeys_apikey")
-        killed = start(empty_database)
+        killed = start(DATABASE_URL=empty_database)
         blocked = (
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
         )
@@ -86,7 +90,7 @@ def test_killed_migrator__keeps_the_lock_until_its_statement_ends(empty_database
         killed.kill()
         killed.communicate()
 
-        follower = start(empty_database)
+        follower = start(DATABASE_URL=empty_database)
         assert "Another migrate is at work" in follower.stderr.readline()
         time.sleep(0.5)
         assert follower.poll() is None  # the dead one's statement still runs in the server
@@ -95,6 +99,67 @@ def test_killed_migrator__keeps_the_lock_until_its_statement_ends(empty_database
 
     assert follower.returncode == 0, said
     assert "Applying apikeys.0002_seed_development_key... OK" in printed
+
+
+THROWAWAY = {"DJANGO_SETTINGS_MODULE": "lockngen.tests.throwaway.settings"}
+CHANGES = """FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'
+             AND query ~ '^(CREATE|DROP|ALTER)'"""
+INDEXES = """SELECT relname, indisvalid FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+             WHERE relname = 'pebble_by_weight' OR NOT indisvalid"""
+
+
+@pytest.mark.parametrize("end", ["finished", "broken off"])
+def test_killed_migrator__whose_index_was_being_built_is_followed_by_another(empty_database, end):
+    def migrate(*target: str) -> subprocess.Popen:
+        return start("throwaway", *target, DATABASE_URL=empty_database, **THROWAWAY)
+
+    def changes() -> int:
+        return watcher.execute(f"SELECT count(*) {CHANGES}").fetchone()[0]
+
+    migrate("0001").communicate(timeout=60)
+    with psycopg.connect(empty_database) as writer, psycopg.connect(empty_database, autocommit=True) as watcher:
+        writer.execute("INSERT INTO throwaway_pebble DEFAULT VALUES")  # the index waits for its end
+        killed = migrate()
+        wait_until(lambda: changes() == 1)
+        killed.kill()
+        killed.communicate()
+
+        follower = migrate()
+        assert "Another migrate is at work" in follower.stderr.readline()
+        time.sleep(0.5)
+        assert (changes(), follower.poll()) == (1, None)  # the dead one's statement still runs in the server
+        if end == "broken off":
+            watcher.execute(f"SELECT pg_terminate_backend(pid) {CHANGES}")
+        writer.commit()
+        at_once = []
+        while follower.poll() is None:
+            at_once.append(changes())
+            time.sleep(0.005)
+        printed, said = follower.communicate()
+        indexes = watcher.execute(INDEXES).fetchall()
+
+    assert follower.returncode == 0, said
+    assert "Applying throwaway.0002_pebble_by_weight... OK" in printed
+    assert ("Dropping the invalid index pebble_by_weight" in said) == (end == "broken off")
+    assert max(at_once) <= 1
+    assert indexes == [("pebble_by_weight", True)]
+
+
+def test_database__that_is_not_there_is_told_in_one_line():
+    migrator = start(DATABASE_URL="postgres://lockn:secret@127.0.0.1:1/lockngen")
+    printed, said = migrator.communicate(timeout=60)
+
+    assert (migrator.returncode, printed) == (1, "")
+    assert re.fullmatch(r"The database can't be used: .*port 1 failed: Connection refused.*\n", said)
+
+
+def test_password__that_is_wrong_is_told_in_one_line(empty_database):
+    migrator = start(DATABASE_URL=re.sub(":[^:@]+@", ":hunter2@", empty_database))
+    printed, said = migrator.communicate(timeout=60)
+
+    assert (migrator.returncode, printed) == (1, "")
+    assert re.fullmatch(r"The database can't be used: .*password authentication failed.*\n", said)
+    assert "hunter2" not in said
 
 
 @pytest.mark.django_db(transaction=True)
@@ -152,6 +217,26 @@ def test_migrate__tells_its_own_error_where_the_connection_was_lost(monkeypatch)
         call_command("migrate")
 
     connection.close()
+
+
+@pytest.fixture
+def ordinary_role():
+    """The tests' connection as a role that may change no other one."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET ROLE pg_read_all_settings")
+        yield
+        cursor.execute("RESET ROLE")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_timeouts__that_the_role_may_not_set_are_left_to_a_superuser(settings, ordinary_role, capsys):
+    settings.DB_PGBOUNCER = True
+
+    Command().give_timeouts(connection)
+
+    said = capsys.readouterr().err
+    assert "permission denied" in said
+    assert said.count("\nALTER ROLE ") == 3
 
 
 @pytest.mark.django_db(transaction=True)

@@ -26,21 +26,30 @@ ACCEPTED = {
 
 
 def schema() -> list[tuple]:
-    """Every column, default, constraint and index of our tables, as the catalogue has them."""
+    """Every table, column, sequence, constraint, index, trigger and function of ours, as the catalogue has them."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            WITH ours AS (SELECT oid, relname FROM pg_class WHERE relname LIKE ANY(%s) AND relkind = 'r')
-            SELECT relname, 'column', attname, format_type(atttypid, atttypmod) || ' ' || attnotnull || ' '
-                || coalesce(pg_get_expr(adbin, adrelid), '')
-            FROM ours JOIN pg_attribute ON attrelid = ours.oid AND attnum > 0
-            LEFT JOIN pg_attrdef ON adrelid = ours.oid AND adnum = attnum
+            WITH ours AS (SELECT * FROM pg_class WHERE relname LIKE ANY(%(names)s)),
+            tables AS (SELECT oid, relname, relpersistence, reloptions FROM ours WHERE relkind = 'r')
+            SELECT relname, 'table', relpersistence::text, reloptions::text FROM tables
+            UNION SELECT relname, 'column', attname, concat_ws(' ', format_type(atttypid, atttypmod), attnotnull,
+                attidentity, attgenerated, pg_get_expr(adbin, adrelid))
+            FROM tables JOIN pg_attribute ON attrelid = tables.oid AND attnum > 0 AND NOT attisdropped
+            LEFT JOIN pg_attrdef ON adrelid = tables.oid AND adnum = attnum
+            UNION SELECT relname, 'sequence', relpersistence::text,
+                concat_ws(' ', seqtypid::regtype, seqstart, seqincrement, seqmin, seqmax, seqcache, seqcycle)
+            FROM ours JOIN pg_sequence ON seqrelid = ours.oid
             UNION SELECT relname, 'constraint', conname, pg_get_constraintdef(pg_constraint.oid)
-            FROM ours JOIN pg_constraint ON conrelid = ours.oid
-            UNION SELECT tablename, 'index', indexname, indexdef FROM ours JOIN pg_indexes ON tablename = relname
+            FROM tables JOIN pg_constraint ON conrelid = tables.oid
+            UNION SELECT tablename, 'index', indexname, indexdef FROM tables JOIN pg_indexes ON tablename = relname
+            UNION SELECT relname, 'trigger', tgname, pg_get_triggerdef(pg_trigger.oid)
+            FROM tables JOIN pg_trigger ON tgrelid = tables.oid AND NOT tgisinternal
+            UNION SELECT proname, 'function', proname, pg_get_functiondef(oid) FROM pg_proc
+            WHERE proname LIKE ANY(%(names)s) AND prokind = 'f'
             ORDER BY 1, 2, 3
             """,
-            [[f"{app}\\_%" for app in APPS]],
+            {"names": [f"{app}\\_%" for app in APPS]},
         )
         return cursor.fetchall()
 

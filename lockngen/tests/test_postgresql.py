@@ -1,16 +1,19 @@
 """The pool after the server has ended its connections."""
 
+import asyncio
 import time
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 
 import psycopg
 import pytest
 from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
+from procrastinate.contrib.django import connector_params
 
 from apikeys.models import ApiKey
 from lockngen.postgresql import base
 from lockngen.postgresql.base import is_ended
+from lockngen.postgresql.queue import make_pool
 from lockngen.tests.embedded.servers import in_child, result_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -95,7 +98,7 @@ def test_ended__is_a_connection_that_the_server_closed(other):
 
 def test_statement__is_given_up_on_where_the_server_does_not_answer(settings, monkeypatch):
     monkeypatch.setattr(base, "SECONDS_OF_GRACE", 0)
-    settings.DB_STATEMENT_TIMEOUT = 0.2
+    settings.DB_TIMEOUTS = {"statement_timeout": 200}
     with connection.cursor() as cursor:
         cursor.execute("SET statement_timeout = 0")  # as if the server were too frozen to keep its own
         started = time.monotonic()
@@ -110,7 +113,7 @@ def test_statement__is_given_up_on_where_the_server_does_not_answer(settings, mo
 
 def test_statement__may_take_long_on_a_patient_connection(settings, monkeypatch):
     monkeypatch.setattr(base, "SECONDS_OF_GRACE", 0)
-    settings.DB_STATEMENT_TIMEOUT = 0.2
+    settings.DB_TIMEOUTS = {"statement_timeout": 200}
     connection.be_patient()
 
     with connection.cursor() as cursor:
@@ -137,3 +140,18 @@ def test_forked_process__has_a_pool_of_its_own():
     assert childs[0] != before[0]
     assert childs[1] != before[1]
     assert backend() == before
+
+
+def test_pool_of_a_worker__drops_all_dead_connections_at_the_first(other):
+    async def seconds_after_a_restart(size: int) -> float:
+        async with make_pool(kwargs=connector_params(), min_size=size, open=False) as pool:
+            async with AsyncExitStack() as taken:
+                for _ in range(size):
+                    await taken.enter_async_context(pool.connection())
+            await asyncio.to_thread(end_all, other)
+            started = time.monotonic()
+            async with pool.connection() as connection:
+                await connection.execute("SELECT 1")
+            return time.monotonic() - started
+
+    assert asyncio.run(seconds_after_a_restart(4)) < 0.9  # looking at a second one comes after a second

@@ -8,6 +8,9 @@ import psycopg
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import connection
 
+from lockngen.postgresql import timeouts
+from lockngen.postgresql.direct import is_pooled
+
 SAMPLES = 20
 SETTINGS = (
     "max_connections",
@@ -34,9 +37,15 @@ class Command(BaseCommand):
 
 def gather() -> dict[str, dict[str, Any]]:
     stats = connection_pool_stats()
+    complaint = timeouts.complaint(connection)
     return {
-        "server": {"version": show("server_version"), "database": connection.settings_dict["NAME"]},
+        "server": {
+            "version": show("server_version"),
+            "database": connection.settings_dict["NAME"],
+            "through a pooler": is_pooled(connection),
+        },
         "settings": {name: show(name) for name in SETTINGS},
+        **({"not in force": dict(zip(("what", "remedy"), complaint, strict=True))} if complaint else {}),
         "pool": {name: stats[name] for name in ("pool_min", "pool_max", "pool_size", "pool_available")},
         "cold connect (ms)": timed(connect_anew),
         "checkout from the pool (ms)": timed(check_out),

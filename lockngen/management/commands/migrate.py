@@ -9,10 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from django.apps import apps
+from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from django.core.management.commands import migrate
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, ProgrammingError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+
+from lockngen.postgresql import timeouts
+from lockngen.postgresql.direct import directly, is_pooled
+from lockngen.retry import one_line
 
 LOCK = 0x6C6F636B6E67656E  # "lockngen", as the 64-bit number that an advisory lock is named by
 POLL_PAUSE = 0.2  # seconds
@@ -30,14 +35,21 @@ class Command(migrate.Command):
             help=f"how long to wait for another migrate on this database ({LONGEST_WAIT:g})",
         )
 
+    def execute(self, *args, **options) -> str | None:
+        # The system checks, which come first, ask the database as well.
+        with directly(connections[options["database"]]):
+            return super().execute(*args, **options)
+
     def handle(self, *args, wait: float, **options) -> None:
         if options["plan"] or options["check_unapplied"]:
             super().handle(*args, **options)
             return
         connection = connections[options["database"]]
+        refuse_pooler(connection)
         with self.locked(connection, wait), without_statement_timeout(connection):
             self.drop_invalid_indexes(connection)
             super().handle(*args, **options)
+            self.give_timeouts(connection)
 
     @contextmanager
     def locked(self, connection: BaseDatabaseWrapper, wait: float) -> Iterator[None]:
@@ -70,6 +82,26 @@ class Command(migrate.Command):
         for (name,) in rows:
             self.stderr.write(f"Dropping the invalid index {name}, which a killed migration left.")
             ask(connection, f"DROP INDEX CONCURRENTLY IF EXISTS {connection.ops.quote_name(name)}")
+
+    def give_timeouts(self, connection: BaseDatabaseWrapper) -> None:
+        """Behind PgBouncer no connection can ask for them as it starts: the role begins with them."""
+        statements = timeouts.statements_for_role(connection) if settings.DB_PGBOUNCER else []
+        try:
+            for statement in statements:
+                ask(connection, statement)
+        except ProgrammingError as error:  # the role that migrates may not change that of web and workers
+            self.stderr.write(f"{one_line(error)} A superuser has to run:")
+        if statements:
+            self.stderr.write("\n".join([*statements, timeouts.RECONNECT]))
+
+
+def refuse_pooler(connection: BaseDatabaseWrapper) -> None:
+    if is_pooled(connection):
+        name = "DATABASE_DIRECT_URL" if settings.DATABASE_DIRECT else "DATABASE_URL"
+        raise CommandError(
+            f"{name} leads to a pooler such as PgBouncer, and migrations need a session of their own: "
+            "set DATABASE_DIRECT_URL to the server itself."
+        )
 
 
 @contextmanager

@@ -1,0 +1,40 @@
+"""Connections past the pool and PgBouncer, for what needs a session to itself: the migrations' lock and LISTEN."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.conf import settings
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+
+@contextmanager
+def directly(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Let one of Django's connections lead to the server itself while this lasts."""
+    pooled = connection.settings_dict
+    connection.close()
+    connection.settings_dict = direct(pooled)
+    try:
+        yield
+    finally:
+        connection.close()
+        connection.settings_dict = pooled
+
+
+def direct(pooled: dict[str, Any]) -> dict[str, Any]:
+    """The settings of DATABASE_DIRECT_URL where there is one, else those of the pool's connections."""
+    found = {**pooled, **settings.DATABASE_DIRECT}
+    return {**found, "OPTIONS": {**found["OPTIONS"], "pool": None}}
+
+
+def is_pooled(connection: BaseDatabaseWrapper) -> bool:
+    """Whether something between gives out the server's sessions: it can't tell a client which one it will have."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return cursor.fetchone()[0] != connection.connection.info.backend_pid
+
+
+def direct_params(connection: BaseDatabaseWrapper) -> dict[str, Any]:
+    """What psycopg needs to connect to the server itself; its cursors, not Django's."""
+    params = type(connection)(direct(connection.settings_dict)).get_connection_params()
+    return {name: value for name, value in params.items() if name not in ("cursor_factory", "context")}

@@ -1,0 +1,59 @@
+"""The server-side timeouts, and whether they really hold.
+
+A connection asks for them as it starts. PgBouncer drops or refuses that, as its connections to the server are shared;
+behind it they belong to the role in this database, which every session of the server begins with.
+"""
+
+from django.conf import settings
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+Timeouts = dict[str, int]  # milliseconds
+
+RECONNECT = "The connections that PgBouncer holds are older: run RECONNECT in its console."
+
+
+def in_force(connection: BaseDatabaseWrapper) -> Timeouts:
+    """What a session begins with; `migrate` alone changes it for its own."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT name, reset_val::int FROM pg_settings WHERE name = ANY(%s)", [list(settings.DB_TIMEOUTS)]
+        )
+        return dict(cursor.fetchall())
+
+
+def complaint(connection: BaseDatabaseWrapper) -> tuple[str, str] | None:
+    """What is wrong with the timeouts in force, and how to mend it."""
+    found = in_force(connection)
+    wrong = [f"{name} is {found[name]} ms, not {ms}" for name, ms in settings.DB_TIMEOUTS.items() if found[name] != ms]
+    return ("; ".join(wrong), remedy(connection)) if wrong else None
+
+
+def remedy(connection: BaseDatabaseWrapper) -> str:
+    if not settings.DB_PGBOUNCER:
+        return "What stands between drops startup options: if it is PgBouncer, set DB_PGBOUNCER=on."
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_user")
+        role = cursor.fetchone()[0]
+    return "Run manage.py migrate." if missing_for_role(connection, role) else RECONNECT
+
+
+def missing_for_role(connection: BaseDatabaseWrapper, role: str) -> Timeouts:
+    """The timeouts that the role does not have in this database as they are wanted."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT unnest(setconfig) FROM pg_db_role_setting JOIN pg_roles ON pg_roles.oid = setrole
+               WHERE rolname = %s AND setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())""",
+            [role],
+        )
+        known = {setting for (setting,) in cursor.fetchall()}
+    return {name: ms for name, ms in settings.DB_TIMEOUTS.items() if f"{name}={ms}" not in known}
+
+
+def statements_for_role(connection: BaseDatabaseWrapper) -> list[str]:
+    """What lets the role that web and workers are begin its sessions in this database with the timeouts."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_user, current_database()")
+        current_user, database = cursor.fetchone()
+    role = settings.DATABASES["default"]["USER"] or current_user
+    start = "ALTER ROLE {} IN DATABASE {} SET".format(*map(connection.ops.quote_name, (role, database)))
+    return [f"{start} {name} = {ms}" for name, ms in missing_for_role(connection, role).items()]

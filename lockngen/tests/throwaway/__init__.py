@@ -1,0 +1,1 @@
+"""An app for tests that kill a migration: its second one builds an index while others write."""
