@@ -24,7 +24,9 @@ NO_DATABASE = {"DATABASE_URL": "postgres://nobody@127.0.0.1:1/nothing", "DB_STAR
 @pytest.fixture
 def late_database(empty_database):  # noqa: F811
     """A migrated database that is there once the function beside its URL is called."""
-    start(empty_database).communicate(timeout=60)
+    migrator = start(DATABASE_URL=empty_database)
+    _, said = migrator.communicate(timeout=60)
+    assert migrator.returncode == 0, said
     real, _, folder = empty_database.partition("?host=")
     with tempfile.TemporaryDirectory(prefix="late-", dir="/tmp") as here:
         socket = Path(folder.replace("%2F", "/"), ".s.PGSQL.5432")
