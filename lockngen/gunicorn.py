@@ -13,7 +13,7 @@ try:
     bind = env.listen_address()
     workers = env.integer("WEB_WORKERS", 2, minimum=1)
     threads = env.integer("WEB_THREADS", 4, minimum=1)
-    forwarded_allow_ips = ",".join(env.items("TRUSTED_PROXIES", "127.0.0.1,::1"))
+    forwarded_allow_ips = ",".join(settings.TRUSTED_PROXIES)
 except ImproperlyConfigured as error:
     sys.exit(str(error))
 
@@ -25,6 +25,7 @@ keepalive = 75  # longer than common load balancers keep an idle connection, so 
 max_requests = 50_000  # a leak in a library stays small
 max_requests_jitter = 5_000
 control_socket_disable = True
+logger_class = "apikeys.logs.GunicornLogger"  # leaves no token in a log
 # A heartbeat must not wait for a disk.
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108  memory, not a shared folder
 

@@ -30,11 +30,14 @@ def schema() -> list[tuple]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            WITH ours AS (SELECT oid, relname FROM pg_class WHERE relname LIKE ANY(%s) AND relkind = 'r')
+            WITH ours AS (
+                SELECT oid, relname, relpersistence FROM pg_class WHERE relname LIKE ANY(%s) AND relkind = 'r'
+            )
             SELECT relname, 'column', attname, format_type(atttypid, atttypmod) || ' ' || attnotnull || ' '
                 || coalesce(pg_get_expr(adbin, adrelid), '')
-            FROM ours JOIN pg_attribute ON attrelid = ours.oid AND attnum > 0
+            FROM ours JOIN pg_attribute ON attrelid = ours.oid AND attnum > 0 AND NOT attisdropped
             LEFT JOIN pg_attrdef ON adrelid = ours.oid AND adnum = attnum
+            UNION SELECT relname, 'persistence', relpersistence::text, '' FROM ours
             UNION SELECT relname, 'constraint', conname, pg_get_constraintdef(pg_constraint.oid)
             FROM ours JOIN pg_constraint ON conrelid = ours.oid
             UNION SELECT tablename, 'index', indexname, indexdef FROM ours JOIN pg_indexes ON tablename = relname
