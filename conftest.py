@@ -34,6 +34,12 @@ def image_folder(settings, tmp_path):
     return settings.MEDIA_ROOT
 
 
+@pytest.fixture(params=[True, False], ids=["debug", "no debug"])
+def debug(request, settings):
+    """Errors look the same with DEBUG on and off."""
+    settings.DEBUG = request.param
+
+
 @pytest.fixture
 def make_key(db):
     """A key whose token the test knows, as `key.token`."""

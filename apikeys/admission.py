@@ -81,7 +81,7 @@ class AdmissionQuerySet(SoftDeleteQuerySet):
             return Verdict("malformed")
         prefix = tokens.visible(token)
         if tokens.is_test(token) and not settings.DEBUG:
-            return Verdict("for development", prefix)
+            return Verdict("development", prefix)
         digest = tokens.digest(token)
         row = self._ask(digest, units)
         if row is None:

@@ -13,7 +13,7 @@ from lockngen.proxies import client_address
 
 logger = logging.getLogger(__name__)
 
-EXPOSED = "key in query"
+EXPOSED = "in-query"
 # Where people put a key who put it into the address.
 QUERY_NAMES = {"key", "apikey", "token", "accesstoken", "authtoken", "bearer", "authorization"}
 
@@ -98,7 +98,7 @@ def _limited(verdict: Verdict) -> Problem:
 def _log(request: HttpRequest, verdict: Verdict) -> None:
     """One line, as key=value pairs. What was sent is never in it beyond the start that may be shown."""
     logger.warning(
-        "Refused: reason=%r key=%s prefix=%s remote=%s method=%s path=%r",
+        "Refused: reason=%s key=%s prefix=%s remote=%s method=%s path=%r",
         verdict.reason,
         verdict.key.pk if verdict.key else "-",
         verdict.prefix or "-",

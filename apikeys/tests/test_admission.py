@@ -155,7 +155,7 @@ def test_token_for_development__costs_no_query_in_production(make_key, settings,
     with django_assert_num_queries(0):
         verdict = admit(key)
 
-    assert (verdict.reason, verdict.key) == ("for development", None)
+    assert (verdict.reason, verdict.key) == ("development", None)
 
 
 def test_raised_limit__counts_what_was_used_before(make_key):
