@@ -101,7 +101,7 @@ class AdmissionQuerySet(SoftDeleteQuerySet):
     def _ask(self, digest: str, units: int) -> tuple | None:
         # Once it is sent it isn't repeated, whatever becomes of it: it may have taken its unit.
         retry.connect()
-        with connections[self.db].cursor() as cursor:
+        with connections[self.db].prepared_cursor() as cursor:  # to plan it costs three times what to run it does
             cursor.execute(statement(self.model), {"digest": digest, "units": units})
             return cursor.fetchone()
 

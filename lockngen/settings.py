@@ -78,6 +78,7 @@ DB_RETRY_ATTEMPTS = env.integer("DB_RETRY_ATTEMPTS", 5, minimum=1)
 DB_RETRY_BACKOFF = env.seconds("DB_RETRY_BACKOFF", 0.1)
 DB_RETRY_TIMEOUT = env.seconds("DB_RETRY_TIMEOUT", 5)
 DB_STARTUP_TIMEOUT = env.seconds("DB_STARTUP_TIMEOUT", 60)
+DB_PREPARE_THRESHOLD = env.integer("DB_PREPARE_THRESHOLD", 5)
 
 _database = env.database()
 _url_options = _database.get("OPTIONS", {})  # what stands behind the ? of DATABASE_URL wins
@@ -90,6 +91,7 @@ DATABASES = {
             "connect_timeout": DB_CONNECT_TIMEOUT,
             "application_name": "lockngen",
             **_url_options,
+            "prepare_threshold": DB_PREPARE_THRESHOLD or None,
             "pool": {
                 "min_size": DB_POOL_MIN_SIZE,
                 "max_size": DB_POOL_MAX_SIZE,

@@ -142,18 +142,60 @@ def scans(plan) -> set[tuple[str, str]]:
 
 def test_plan__reads_by_index_alone_among_100_000_keys(many_keys):
     parameters = {"digest": tokens.digest(many_keys.token), "units": 1}
-    prepared = statement(ApiKey) % {"digest": "$1", "units": "$2"}
     with connection.cursor() as cursor:
         cursor.execute("EXPLAIN (FORMAT json) " + statement(ApiKey), parameters)
         plans = [cursor.fetchone()[0]]
-        cursor.execute(f"PREPARE admit AS {prepared}")
         for mode in ("force_custom_plan", "force_generic_plan"):
             cursor.execute(f"SET LOCAL plan_cache_mode = {mode}")
-            cursor.execute(f"EXPLAIN (FORMAT json) EXECUTE admit('{parameters['digest']}', 1)")
+            cursor.execute(f"EXPLAIN (FORMAT json) EXECUTE {prepare(many_keys)} (%(digest)s, %(units)s)", parameters)
             plans.append(cursor.fetchone()[0])
-        cursor.execute("DEALLOCATE admit")
 
+    assert parameters["digest"] in str(plans[1])
+    assert "$1" in str(plans[2])
     for plan in plans:
         assert scans(plan[0]["Plan"]) == {("Index Scan", "apikeys_apikey")}
         assert "apikey_key_hash_unique" in str(plan)
         assert "'Conflict Resolution': 'UPDATE'" in str(plan)
+
+
+def prepare(key: ApiKey) -> str:
+    """The name of the very statement that ships, as the server keeps it."""
+    while True:
+        admit(key)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT name FROM pg_prepared_statements WHERE statement LIKE '%apikeys_bucket%'")
+            if names := cursor.fetchall():
+                ((name,),) = names
+                return name
+
+
+def anew() -> None:
+    """Leave the pool's connections, and what they have prepared."""
+    connection.close()
+    connection.close_pool()
+
+
+def test_statement__is_planned_once_for_a_connection_and_its_figures_stay_right(key, other):
+    anew()
+
+    verdicts = [admit(key) for _ in range(30)]
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement, generic_plans, custom_plans FROM pg_prepared_statements")
+        ((text, generic, custom),) = cursor.fetchall()
+    assert "apikeys_bucket" in text
+    assert (custom, generic) == (5, 20)  # after 5 that weren't prepared, by DB_PREPARE_THRESHOLD
+    assert [verdict.allowance.remaining for verdict in verdicts] == list(range(99, 69, -1))
+
+
+def test_statement__is_sent_whole_where_nothing_is_to_be_prepared(key, other, monkeypatch):
+    monkeypatch.setitem(connection.settings_dict["OPTIONS"], "prepare_threshold", None)
+    anew()
+
+    verdicts = [admit(key) for _ in range(10)]
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_prepared_statements")
+        assert cursor.fetchone() == (0,)
+    assert [verdict.is_admitted for verdict in verdicts] == [True] * 10
+    anew()
