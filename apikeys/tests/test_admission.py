@@ -6,6 +6,7 @@ from itertools import product
 import pytest
 from django.db import connection
 from django.db.models import F
+from django.db.models.functions import Now
 from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,6 +80,15 @@ def test_admit__never_saves_more_than_one_limit(make_key):
     assert [admit(key).is_admitted for _ in range(4)] == [True] * 3 + [False]
 
 
+def test_longest_rest__overflows_nothing_at_the_highest_rate(make_key):
+    key = make_key(rate_limit=2**31 - 1)
+    admit(key)
+
+    let_pass(key, timedelta(days=36500))
+
+    assert admit(key).allowance.remaining == 2**31 - 2
+
+
 def test_free_call__takes_nothing_and_is_never_refused(make_key):
     key = make_key(rate_limit=1)
 
@@ -106,6 +116,15 @@ def test_dead_key__is_named_with_its_state_and_takes_nothing(make_key, state):
     assert (verdict.is_admitted, verdict.reason, verdict.key, verdict.allowance) == (False, state, key, None)
     assert not Bucket.objects.exists()
     assert ApiKey.all_objects.get().last_used_at is None
+
+
+def test_expiry__is_by_the_database_s_clock_and_to_the_moment(key):
+    ApiKey.objects.update(expires_at=Now() + timedelta(seconds=30))
+    assert admit(key).is_admitted
+
+    ApiKey.objects.update(expires_at=Now())
+
+    assert admit(key).reason == "expired"
 
 
 def test_usable__agrees_with_the_statement_in_every_combination_of_states(make_key):
