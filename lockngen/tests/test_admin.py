@@ -222,9 +222,9 @@ def test_delete__needs_the_right_to_delete(client, django_user_model, key, make_
 
 def test_key__can_be_switched_off_but_keeps_its_hash(admin_client, key):
     page = f"{KEYS}{key.id}/change/"
-    data = {"name": "Ann", "rate_limit": "5", "expires_at_0": "", "expires_at_1": "", "key_hash": "0" * 64}
+    fields = {"name": "Ann", "rate_limit": "5", "max_pending": "0", "expires_at_0": "", "expires_at_1": ""}
 
-    answer = admin_client.post(page, data)
+    answer = admin_client.post(page, {**fields, "key_hash": "0" * 64})
 
     assert answer.status_code == 302
     changed = ApiKey.objects.get()
