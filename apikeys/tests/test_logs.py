@@ -79,6 +79,19 @@ def test_redacted__leaves_of_a_token_what_may_be_shown(before, after, kind):
     assert redacted.startswith(before + tokens.visible(token) + "…")
 
 
+@pytest.mark.parametrize("length", [15, 30, 56, 57])
+def test_redacted__shows_no_more_of_a_part_of_a_token(length):
+    part = tokens.make()[:length]
+
+    assert tokens.redacted(part) == part[:14] + "…"
+    assert tokens.is_in(part)
+
+
+def test_redacted__leaves_what_may_be_shown():
+    assert tokens.redacted("lg_live_4tsBjs") == "lg_live_4tsBjs"
+    assert not tokens.is_in("lg_live_4tsBjs")
+
+
 def test_format__takes_tokens_out_of_the_message_and_its_arguments(formatter):
     token = tokens.make()
     record = logging.LogRecord("web", logging.INFO, "", 0, "GET /?key=%s HTTP/1.1", (token,), None)
