@@ -100,7 +100,6 @@ def cpu_seconds(webs: list[Web]) -> Counter[int]:
 
 def race(webs: list[Web], key, verdicts, pause: float) -> None:
     callers = [Caller(webs[number % len(webs)].port, key.token) for number in range(CLIENTS)]
-
     before = cpu_seconds(webs)
 
     answers = Counter(call_at_once(callers, lambda caller: told(caller.ask(URL)), CALLS, pause))
