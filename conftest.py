@@ -17,7 +17,8 @@ _database = ExitStack()
 _database.enter_context(environment.development_database())
 django.setup()
 
-from django.test import Client  # noqa: E402  needs the set-up
+from django.db import connection  # noqa: E402  needs the set-up
+from django.test import Client  # noqa: E402
 from procrastinate.contrib.django.models import ProcrastinateJob  # noqa: E402
 from procrastinate.job_context import AbortReason  # noqa: E402
 
@@ -36,6 +37,12 @@ def image_folder(settings, tmp_path):
     """Every test has a folder of images to itself."""
     settings.MEDIA_ROOT = tmp_path / "images"
     return settings.MEDIA_ROOT
+
+
+@pytest.fixture(params=[True, False], ids=["debug", "no debug"])
+def debug(request, settings):
+    """Errors look the same with DEBUG on and off."""
+    settings.DEBUG = request.param
 
 
 @pytest.fixture
@@ -92,6 +99,14 @@ def waiting_jobs(db):
         return [job.args["generation_id"] for job in jobs]
 
     return read
+
+
+@pytest.fixture
+def transactional_queue(transactional_db):
+    """For a test whose jobs are committed: its end empties the queue's tables, which are no models that Django owns."""
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE procrastinate_jobs, procrastinate_workers, procrastinate_events CASCADE")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ class ApiKeyAdmin(SoftDeleteAdmin):
     list_filter = (*SoftDeleteAdmin.list_filter, "is_active")
     readonly_fields = ("id", "prefix", "created_at", "last_used_at", "revoked_at", "is_deleted", "deleted_at")
     fieldsets = (
-        (None, {"fields": ("name", "rate_limit", "priority", "is_active", "expires_at")}),
+        (None, {"fields": ("name", "rate_limit", "max_pending", "priority", "is_active", "expires_at")}),
         ("State", {"fields": readonly_fields}),
     )
 

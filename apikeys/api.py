@@ -5,23 +5,37 @@ from ninja import Router, Schema
 from pydantic import Field
 
 from apikeys.auth import BearerToken
+from lockngen import retry
 from lockngen.problems import ProblemDocument
 
-router = Router(auth=BearerToken(), tags=["key"])
+router = Router(auth=BearerToken(is_free=True), tags=["key"])
 
 
 class KeyOut(Schema):
     name: str
     prefix: str = Field(description="The visible start of the token.")
-    limit: int = Field(alias="rate_limit", description="Requests a minute; 0 means no limit.")
-    remaining: int | None = Field(None, description="Requests left at the moment, null where none are counted.")
+    limit: int = Field(description="Requests a minute; 0 means no limit.")
+    remaining: int | None = Field(description="Requests left at the moment, null where there is no limit.")
+    reset: int | None = Field(description="Seconds until the whole limit is there again, null where there is none.")
+    max_pending: int = Field(description="Generations that may be unfinished at once; 0 means no quota.")
+    pending: int = Field(description="Generations that are pending or processing.")
 
 
 @router.get(
     "",
     summary="Show your key",
-    response={200: KeyOut, 401: ProblemDocument, 500: ProblemDocument, 503: ProblemDocument},
+    response={200: KeyOut, **dict.fromkeys((400, 401, 500, 503), ProblemDocument)},
 )
+@retry.idempotent
 def show(request: HttpRequest):
-    """The key that the token stands for."""
-    return request.auth
+    """The key that the token stands for, and where it stands with its limits. This call isn't counted."""
+    key, allowance = request.auth, request.verdict.allowance
+    return {
+        "name": key.name,
+        "prefix": key.prefix,
+        "limit": key.rate_limit,
+        "remaining": allowance and allowance.remaining,
+        "reset": allowance and allowance.reset,
+        "max_pending": key.max_pending,
+        "pending": key.generations.unfinished().count(),
+    }

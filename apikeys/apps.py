@@ -4,3 +4,6 @@ from django.apps import AppConfig
 class ApiKeysConfig(AppConfig):
     name = "apikeys"
     verbose_name = "API keys"
+
+    def ready(self) -> None:
+        from apikeys import checks  # noqa: F401  registers the system checks

@@ -1,26 +1,22 @@
-import hmac
-from datetime import timedelta
-
-from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
-from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from apikeys import tokens
+from apikeys.admission import AdmissionQuerySet
+from apikeys.buckets import Bucket  # noqa: F401  a model of this app
 from lockngen.fields import FixedCharField
-from lockngen.softdelete import LiveManager, SoftDeleteModel, SoftDeleteQuerySet, deletion_is_dated
+from lockngen.softdelete import LiveManager, SoftDeleteModel, deletion_is_dated
 
 # The key that development machines share. Its text is public, so it opens nothing unless DEBUG is on.
 DEVELOPMENT_TOKEN = tokens.sign(tokens.TEST + "LockNGenDevelopmentKeyNeverUseInProduction0")
 DEVELOPMENT_NAME = "Development"
 MOST_TURNS = 10
-LAST_USED_PRECISION = timedelta(minutes=1)  # finer would be a write in every request
 
 
-class ApiKeyQuerySet(SoftDeleteQuerySet):
+class ApiKeyQuerySet(AdmissionQuerySet):
     def usable(self):
         """Keys that open doors now, by the database's clock."""
         unexpired = Q(expires_at__isnull=True) | Q(expires_at__gt=Now())
@@ -30,14 +26,6 @@ class ApiKeyQuerySet(SoftDeleteQuerySet):
         """A new key and its token. The token is stored nowhere: this is the only time it can be shown."""
         token = tokens.make()
         return self.create(key_hash=tokens.digest(token), prefix=tokens.visible(token), **fields), token
-
-    def authenticate(self, token: str) -> "ApiKey | None":
-        """The usable key of a token, or None. What isn't a token at all costs no query."""
-        if not tokens.is_valid(token) or (tokens.is_test(token) and not settings.DEBUG):
-            return None
-        digest = tokens.digest(token)
-        key = self.usable().filter(key_hash=digest).first()
-        return key if key and hmac.compare_digest(key.key_hash, digest) else None
 
     def ensure_development(self) -> "ApiKey":
         """The development key, made or made usable again. Migration 0002 states the same row for itself."""
@@ -76,6 +64,12 @@ class ApiKey(SoftDeleteModel):
         validators=[MinValueValidator(1), MaxValueValidator(MOST_TURNS)],
         help_text="How many turns it gets where other keys get one, while all of them wait.",
     )
+    max_pending = models.IntegerField(
+        default=0,
+        db_default=0,
+        validators=[MinValueValidator(0)],
+        help_text="Generations that may wait or be rendered at once; 0 means no quota.",
+    )
     is_active = models.BooleanField(default=True, db_default=True, help_text="Off: the key opens nothing.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
@@ -95,6 +89,7 @@ class ApiKey(SoftDeleteModel):
             models.CheckConstraint(
                 condition=Q(priority__gte=1, priority__lte=MOST_TURNS), name="apikey_priority_is_in_range"
             ),
+            models.CheckConstraint(condition=Q(max_pending__gte=0), name="apikey_max_pending_not_negative"),
             deletion_is_dated("apikey_deletion_is_dated"),
         ]
         indexes = [
@@ -104,10 +99,3 @@ class ApiKey(SoftDeleteModel):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
-
-    def touch(self) -> None:
-        """Note that the key was used, at most once a minute."""
-        if self.last_used_at is None or timezone.now() - self.last_used_at > LAST_USED_PRECISION:
-            # Of many requests at that moment one writes.
-            stale = Q(last_used_at__isnull=True) | Q(last_used_at__lt=Now() - LAST_USED_PRECISION)
-            type(self).all_objects.filter(stale, pk=self.pk).update(last_used_at=Now())

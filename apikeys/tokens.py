@@ -17,6 +17,7 @@ SECRET_LENGTH, CHECKSUM_LENGTH = 43, 6  # 62**43 > 2**256, 62**6 > 2**32
 VISIBLE_LENGTH = len(LIVE) + 6  # what may be shown: 6 characters of the secret tell keys apart and give none away
 
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_START = re.compile(r"(lg_(?:live|test)_[0-9A-Za-z]{6})[0-9A-Za-z]+")
 _FORMAT = re.compile(rf"(lg_live_|lg_test_)[0-9A-Za-z]{{{SECRET_LENGTH + CHECKSUM_LENGTH}}}", re.ASCII)
 
 
@@ -33,6 +34,16 @@ def sign(body: str) -> str:
 def is_valid(token: str) -> bool:
     """Whether a text has the form of a token and its checksum is right. Says nothing about there being a key."""
     return bool(_FORMAT.fullmatch(token)) and sign(token[:-CHECKSUM_LENGTH]) == token
+
+
+def is_in(text: str) -> bool:
+    """Whether a text holds a token, or more of one than may be shown."""
+    return bool(_START.search(text))
+
+
+def redacted(text: str) -> str:
+    """A text with no more of the tokens in it than may be shown."""
+    return _START.sub(r"\1…", text)
 
 
 def is_test(token: str) -> bool:

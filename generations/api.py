@@ -10,23 +10,29 @@ from ninja import Status as Reply
 from apikeys.auth import BearerToken
 from generations import cursors, images
 from generations.models import Generation
+from generations.querysets import QueueFull
 from generations.schemas import GenerationIn, GenerationOut, GenerationPage, ListQuery
 from generations.status import Status
 from lockngen import links, retry
 from lockngen.problems import Problem, ProblemDocument
+
+QUEUE_RETRY_AFTER = 5  # seconds; about how long one picture takes
 
 router = Router(auth=BearerToken(), tags=["generations"])
 
 
 def refused(*codes: int) -> dict[int, type[ProblemDocument]]:
     """The problems a call can answer with, for the documentation; some every call can."""
-    return dict.fromkeys(sorted({401, 500, 503, *codes}), ProblemDocument)
+    return dict.fromkeys(sorted({400, 401, 429, 500, 503, *codes}), ProblemDocument)
 
 
-@router.post("", summary="Create a generation", response={201: GenerationOut, **refused(400, 411, 413, 422)})
+@router.post("", summary="Create a generation", response={201: GenerationOut, **refused(411, 413, 422)})
 def create(request: HttpRequest, response: HttpResponse, body: GenerationIn):
     """Store a generation and queue it. It is safe once this has answered."""
-    generation = Generation.objects.submit(api_key=request.auth, **body.dict())
+    try:
+        generation = Generation.objects.submit(api_key=request.auth, **body.dict())
+    except QueueFull as error:
+        raise _queue_full(error) from None
     response["Location"] = links.absolute(request, f"/api/v1/generations/{generation.id}")
     return Reply(201, generation)
 
@@ -54,12 +60,13 @@ def show(request: HttpRequest, id: str):
 @router.get(
     "/{id}/image",
     summary="Fetch the image",
+    auth=BearerToken(is_free=True),
     openapi_extra={"responses": {200: {"content": {"image/png": {}}}, 304: {"description": "Not Modified"}}},
     response=refused(404),
 )
 @retry.idempotent
 def image(request: HttpRequest, id: str):
-    """The image's bytes. 404 until there is one; 304 where `If-None-Match` names the ETag."""
+    """The image's bytes. This call isn't counted. 404 until there is one; 304 where `If-None-Match` names the ETag."""
     return images.response(request, _own(request, id))
 
 
@@ -80,6 +87,15 @@ def delete(request: HttpRequest, id: str):
     generation = retry.idempotent(_own)(request, id)
     retry.idempotent(generation.delete)()
     return Reply(204, None)
+
+
+def _queue_full(error: QueueFull) -> Problem:
+    return Problem(
+        429,
+        f"The key may have {error.max_pending} unfinished generations at once. Wait until one ends, or cancel one.",
+        type="urn:lockngen:problem:queue-full",
+        headers={"Retry-After": str(QUEUE_RETRY_AFTER)},
+    )
 
 
 def _own(request: HttpRequest, id: str) -> Generation:

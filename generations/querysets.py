@@ -20,6 +20,14 @@ RENDER_TASK = "generations.render"
 STRANDED_AFTER = timedelta(minutes=1)  # a generation that young is still on its way
 
 
+class QueueFull(Exception):
+    """The key has as many unfinished generations as it may have."""
+
+    def __init__(self, max_pending: int):
+        super().__init__(f"The key may have {max_pending} unfinished generations, and has them.")
+        self.max_pending = max_pending
+
+
 class GenerationQuerySet(SoftDeleteQuerySet):
     def owned_by(self, api_key):
         return self.filter(api_key=api_key)
@@ -41,15 +49,37 @@ class GenerationQuerySet(SoftDeleteQuerySet):
         return self.unfinished().filter(~Exists(jobs), created_at__lt=Now() - STRANDED_AFTER)
 
     def submit(self, **fields):
-        """Store a pending generation together with its job: both are there afterwards, or neither is."""
+        """Store a pending generation together with its job: both are there afterwards, or neither is.
+
+        Raises QueueFull where the key has a quota and has used it up.
+        """
         # Its id is chosen before the first try, so that a later one can tell whether that was committed.
-        return self._submit(**{"id": uuid7(), **fields}, job_priority=Turn.objects.take(fields["api_key"]))
+        return self._submit(**{"id": uuid7(), **fields}, priority=self._turn(fields["api_key"]))
 
     @retry.unit_of_work(find=lambda self, id, **fields: self.model.all_objects.filter(pk=id).first())
-    def _submit(self, job_priority: int, **fields):
+    def _submit(self, priority: int | None, **fields):
+        self._keep_quota(fields["api_key"])
         generation = self.create(**fields)
-        self._enqueue(generation.id, job_priority)
+        self._enqueue(generation.id, priority or Turn.objects.take(fields["api_key"]))
         return generation
+
+    def _turn(self, api_key) -> int | None:
+        """Taken ahead of the transaction, which would keep its row locked until the disk has it.
+
+        Not that of a key with a quota: its submissions wait for each other anyway, and a refused one takes none.
+        """
+        return None if api_key.max_pending else Turn.objects.take(api_key)
+
+    def _keep_quota(self, api_key) -> None:
+        """See that one more may be unfinished, and let no other submission of the key look until this one is stored."""
+        if not api_key.max_pending:
+            return
+        # The generations' foreign key takes a weaker lock, so this one stops nobody but who asks for it as well.
+        rows = type(api_key).all_objects.select_for_update(no_key=True).filter(pk=api_key.pk)
+        max_pending = rows.values_list("max_pending", flat=True).get()
+        # A statement of its own: it sees what was committed while the one before waited.
+        if max_pending and self.owned_by(api_key).unfinished().count() >= max_pending:
+            raise QueueFull(max_pending)
 
     def requeue(self) -> list[UUID]:
         """Give each a job and return their ids. One that has a waiting job keeps that."""

@@ -1,11 +1,13 @@
 """Combinations of settings that can't work, told by `manage.py check` and before the web starts."""
 
 import os
+from ipaddress import ip_network
 from typing import Any
 
 from django.conf import settings
 from django.contrib.staticfiles.storage import ManifestFilesMixin, staticfiles_storage
 from django.core import checks
+from django.core.checks.security.base import check_secret_key, check_secret_key_fallbacks
 from django.db import DatabaseError, connection
 
 from lockngen.postgresql import timeouts
@@ -112,7 +114,7 @@ def bouncer_can_be_passed(app_configs, **kwargs) -> list[checks.CheckMessage]:
             "DB_PGBOUNCER is on, and DATABASE_DIRECT_URL does not lead past it: it is "
             f"{'where DATABASE_URL is' if direct else 'not set'}.",
             hint="Set DATABASE_URL to PgBouncer and DATABASE_DIRECT_URL to PostgreSQL itself.",
-            id="lockngen.E010",
+            id="lockngen.E006",
         )
     ]
 
@@ -136,7 +138,7 @@ def timeouts_hold(app_configs, databases=None, **kwargs) -> list[checks.CheckMes
         return []
     # Behind PgBouncer they lag behind every change, which must not keep a release, old or new, from being started.
     level = checks.INFO if settings.DB_PGBOUNCER else checks.WARNING
-    return [checks.CheckMessage(level, f"Not in force: {complaint[0]}.", hint=complaint[1], id="lockngen.W010")]
+    return [checks.CheckMessage(level, f"Not in force: {complaint[0]}.", hint=complaint[1], id="lockngen.W002")]
 
 
 @checks.register
@@ -150,3 +152,51 @@ def static_files_are_collected(app_configs, **kwargs) -> list[checks.CheckMessag
             id="lockngen.W001",
         )
     ]
+
+
+@checks.register
+def trusted_proxies_are_addresses(app_configs, **kwargs) -> list[checks.CheckMessage]:
+    return [
+        checks.Error(
+            f"TRUSTED_PROXIES names {proxy!r}, which is no address.",
+            hint="It takes addresses and networks, such as 10.0.0.1 or 10.0.0.0/8, separated by commas.",
+            id="lockngen.E007",
+        )
+        for proxy in settings.TRUSTED_PROXIES
+        if not _is_network(proxy)
+    ]
+
+
+@checks.register(checks.Tags.security, deploy=True)
+def debug_is_off(app_configs, **kwargs) -> list[checks.CheckMessage]:
+    """Django warns of it as well; but who runs `check --deploy` is to see it fail."""
+    if not settings.DEBUG:
+        return []
+    return [
+        checks.Error(
+            "DEBUG is on: the development key, whose token is public, opens every door.",
+            hint="Set DEBUG=off, and remove the .env of a development checkout.",
+            id="lockngen.E008",
+        )
+    ]
+
+
+@checks.register(checks.Tags.security, deploy=True)
+def secret_key_is_strong(app_configs, **kwargs) -> list[checks.CheckMessage]:
+    """By Django's own rules, which warn of it and no more."""
+    if not check_secret_key(app_configs) + check_secret_key_fallbacks(app_configs):
+        return []
+    return [
+        checks.Error(
+            "SECRET_KEY, or one of SECRET_KEY_FALLBACKS, can be guessed: it is short, or repeats a few characters.",
+            hint="Set 50 or more random characters, such as openssl rand -hex 32 prints.",
+            id="lockngen.E009",
+        )
+    ]
+
+
+def _is_network(text: str) -> bool:
+    try:
+        return text == "*" or bool(ip_network(text))
+    except ValueError:
+        return False

@@ -25,6 +25,7 @@ keepalive = 75  # longer than common load balancers keep an idle connection, so 
 max_requests = 50_000  # a leak in a library stays small
 max_requests_jitter = 5_000
 control_socket_disable = True
+logger_class = "apikeys.logs.GunicornLogger"  # leaves no token in a log
 # A heartbeat must not wait for a disk.
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108  memory, not a shared folder
 

@@ -40,11 +40,11 @@ class ProblemDocument(Schema):
 
 
 class Problem(Exception):
-    """An error that a view answers with."""
+    """An error that a view answers with; `members` are `type`, `headers` and whatever else `response` takes."""
 
-    def __init__(self, status: int, detail: str):
+    def __init__(self, status: int, detail: str, **members):
         super().__init__(detail)
-        self.status, self.detail = status, detail
+        self.status, self.detail, self.members = status, detail, members
 
 
 def response(status: int, detail: str = "", headers: dict[str, str] | None = None, **members) -> HttpResponse:
@@ -66,7 +66,9 @@ class ProblemAPI(NinjaAPI):
 
     def __init__(self, **options):
         super().__init__(**options)
-        self.add_exception_handler(Problem, lambda request, error: response(error.status, error.detail))
+        self.add_exception_handler(
+            Problem, lambda request, error: response(error.status, error.detail, **error.members)
+        )
         self.add_exception_handler(HttpError, _http_error)
         self.add_exception_handler(ValidationError, _invalid)
         self.add_exception_handler(Http404, lambda request, error: response(404, str(error)))

@@ -103,6 +103,12 @@ def idempotent(function: Callable) -> Callable:
     return repeated
 
 
+@idempotent
+def connect() -> None:
+    """Have a connection, for a statement that must not be sent twice."""
+    connection.ensure_connection()
+
+
 def unit_of_work(find: Callable[..., Any] | None = None) -> Callable[[Callable], Callable]:
     """Decorate a function that is one transaction, which this opens and commits.
 

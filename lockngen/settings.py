@@ -14,6 +14,7 @@ CSRF_TRUSTED_ORIGINS = env.items("CSRF_TRUSTED_ORIGINS")
 PUBLIC_URL = env.url("PUBLIC_URL")
 HEALTH_TOKEN = env.text("HEALTH_TOKEN")
 HEALTH_STRICT_MIGRATIONS = env.flag("HEALTH_STRICT_MIGRATIONS")
+TRUSTED_PROXIES = env.items("TRUSTED_PROXIES", "127.0.0.1,::1")
 
 # Cookies travel over TLS only where the public address says that there is TLS.
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PUBLIC_URL.startswith("https://")
@@ -37,6 +38,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "lockngen.health.LivenessMiddleware",  # first: it answers before the host check and without a database
+    "apikeys.auth.LimitHeadersMiddleware",  # around what may make another answer of a counted call's
     "lockngen.problems.ApiProblemsMiddleware",  # around all that can fail, so that the API has one error shape
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -81,7 +83,7 @@ DB_RETRY_TIMEOUT = env.seconds("DB_RETRY_TIMEOUT", 5)
 DB_STARTUP_TIMEOUT = env.seconds("DB_STARTUP_TIMEOUT", 30)
 
 DB_PGBOUNCER = env.flag("DB_PGBOUNCER")
-DB_PREPARE_THRESHOLD = env.integer("DB_PREPARE_THRESHOLD", 0)
+DB_PREPARE_THRESHOLD = env.integer("DB_PREPARE_THRESHOLD", 0 if DB_PGBOUNCER else 5)
 
 _database = env.database()
 DB_TIMEOUTS = {  # milliseconds, by PostgreSQL's names
@@ -185,7 +187,13 @@ USE_TZ = True
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "formatters": {
+        "line": {
+            "()": "apikeys.logs.TokenFreeFormatter",
+            "format": "{asctime} {levelname} {name}: {message}",
+            "style": "{",
+        }
+    },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {

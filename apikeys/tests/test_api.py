@@ -3,19 +3,40 @@ from django.test import Client
 
 from apikeys import tokens
 from apikeys.tests.test_models import UNUSABLE
+from generations.status import Status
 
 
 def ask(authorization: str | None):
     return Client().get("/api/v1/key", headers={"Authorization": authorization} if authorization else {})
 
 
-def test_key__shows_what_the_client_may_know(make_key, client_of):
-    key = make_key(name="Ann", rate_limit=7)
+def test_key__shows_what_the_client_may_know(make_key, client_of, make_generation):
+    key = make_key(name="Ann", rate_limit=7, max_pending=3)
+    for status in (Status.PENDING, Status.PROCESSING):
+        make_generation(api_key=key, status=status)
+    make_generation(api_key=key).cancel()
+    make_generation()
+    client_of(key).get("/api/v1/generations")
 
     answer = client_of(key).get("/api/v1/key")
 
     assert answer.status_code == 200
-    assert answer.json() == {"name": "Ann", "prefix": key.prefix, "limit": 7, "remaining": None}
+    assert answer.json()["reset"] in (8, 9)  # 60 s / 7
+    assert answer.json() == {
+        "name": "Ann",
+        "prefix": key.prefix,
+        "limit": 7,
+        "remaining": 6,
+        "reset": answer.json()["reset"],
+        "max_pending": 3,
+        "pending": 2,
+    }
+
+
+def test_key__has_nothing_to_count_without_a_limit(make_key, client_of):
+    answer = client_of(make_key(rate_limit=0)).get("/api/v1/key")
+
+    assert (answer.json()["limit"], answer.json()["remaining"], answer.json()["reset"]) == (0, None, None)
 
 
 def test_key__notes_that_it_was_used(key):
@@ -43,6 +64,7 @@ def test_key__gives_one_answer_to_every_bad_key(make_key):
 
     assert {answer.status_code for answer in answers} == {401}
     assert len({answer.content for answer in answers}) == 1
+    assert {tuple(answer.items()) for answer in answers} == {tuple(answers[0].items())}
     assert {answer["WWW-Authenticate"] for answer in answers} == {"Bearer"}
     assert {answer["Content-Type"] for answer in answers} == {"application/problem+json"}
 

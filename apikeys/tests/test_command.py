@@ -22,6 +22,12 @@ def test_create__prints_the_token_and_nothing_else(capsys):
     assert token not in printed.err
 
 
+def test_create__sets_the_quota(capsys):
+    call_command("apikey", "create", "Ann", "--max-pending", "5")
+
+    assert ApiKey.objects.get().max_pending == 5
+
+
 def test_create__sets_the_end(capsys):
     call_command("apikey", "create", "Ann", "--expires-in", "12h")
 
@@ -37,6 +43,7 @@ def test_create__sets_the_end(capsys):
         ([""], "name"),
         (["Ann", "--rate-limit", "-1"], "rate_limit"),
         (["Ann", "--rate-limit", "9999999999"], "rate_limit"),
+        (["Ann", "--max-pending", "-1"], "max_pending"),
         (["Ann", "--expires-in", "soon"], "expires-in"),
         (["Ann", "--expires-in", "0d"], "expires-in"),
     ],

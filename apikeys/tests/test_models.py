@@ -69,44 +69,6 @@ def test_authenticate__takes_a_test_key_with_debug_only(make_key, settings, djan
         assert ApiKey.objects.authenticate(key.token) is None
 
 
-def test_touch__writes_once_a_minute(key, django_assert_num_queries):
-    key.touch()
-    key.refresh_from_db()
-
-    assert timezone.now() - key.last_used_at < timedelta(seconds=10)
-    with django_assert_num_queries(0):
-        key.touch()
-
-
-def test_touch__writes_once_where_many_requests_come_at_once(make_key):
-    key = make_key(last_used_at=timezone.now() - timedelta(seconds=61))
-    same = ApiKey.objects.get()
-    key.touch()
-    written = ApiKey.objects.get().last_used_at
-
-    same.touch()
-
-    assert ApiKey.objects.get().last_used_at == written
-
-
-def test_touch__leaves_other_keys_alone(make_key):
-    other = make_key()
-
-    make_key().touch()
-
-    other.refresh_from_db()
-    assert other.last_used_at is None
-
-
-def test_touch__writes_again_after_a_minute(make_key):
-    key = make_key(last_used_at=timezone.now() - timedelta(seconds=61))
-
-    key.touch()
-
-    key.refresh_from_db()
-    assert timezone.now() - key.last_used_at < timedelta(seconds=10)
-
-
 @pytest.mark.parametrize("state", UNUSABLE)
 def test_ensure_development__makes_the_key_usable_again(db, settings, state):
     settings.DEBUG = True

@@ -73,6 +73,15 @@ class DatabaseWrapper(base.DatabaseWrapper):
             cursor.execute("RESET statement_timeout")
         self.connection.is_patient = False
 
+    def prepared_cursor(self):
+        """A cursor whose statements the server plans once for each connection, if prepare_threshold allows that.
+
+        Django's own cursors put the parameters into the text, so that every statement is a new one to the server.
+        """
+        self.ensure_connection()
+        with self.wrap_database_errors:
+            return self._prepare_cursor(base.ServerBindingCursor(self.connection))
+
 
 def is_ended(connection: psycopg.Connection) -> bool:
     """Whether the server has ended an idle connection, without asking it. A peer that vanished is not noticed."""

@@ -222,7 +222,14 @@ def test_delete__needs_the_right_to_delete(client, django_user_model, key, make_
 
 def test_key__can_be_switched_off_but_keeps_its_hash(admin_client, key):
     page = f"{KEYS}{key.id}/change/"
-    fields = {"name": "Ann", "rate_limit": "5", "priority": "1", "expires_at_0": "", "expires_at_1": ""}
+    fields = {
+        "name": "Ann",
+        "rate_limit": "5",
+        "max_pending": "0",
+        "priority": "1",
+        "expires_at_0": "",
+        "expires_at_1": "",
+    }
 
     answer = admin_client.post(page, {**fields, "key_hash": "0" * 64})
 

@@ -13,6 +13,7 @@ COLUMNS = {
         "name": ("character varying(100)", True),
         "rate_limit": ("integer", True),
         "priority": ("integer", True),
+        "max_pending": ("integer", True),
         "is_active": ("boolean", True),
         "created_at": ("timestamp with time zone", True),
         "expires_at": ("timestamp with time zone", False),
@@ -20,6 +21,12 @@ COLUMNS = {
         "revoked_at": ("timestamp with time zone", False),
         "is_deleted": ("boolean", True),
         "deleted_at": ("timestamp with time zone", False),
+    },
+    "apikeys_bucket": {
+        "key_id": ("uuid", True),
+        "spent": ("bigint", True),
+        "is_admitted": ("boolean", True),
+        "measured_at": ("timestamp with time zone", True),
     },
     "generations_generation": {
         "id": ("uuid", True),
@@ -49,8 +56,10 @@ CHECKS = {
         "apikey_key_hash_is_sha256",
         "apikey_rate_limit_not_negative",
         "apikey_priority_is_in_range",
+        "apikey_max_pending_not_negative",
         "apikey_deletion_is_dated",
     },
+    "apikeys_bucket": set(),
     "generations_generation": {
         "generation_status_is_known",
         "generation_end_is_dated",
@@ -67,6 +76,7 @@ INDEXES = {
         "apikey_key_hash_unique": "UNIQUE btree (key_hash)",
         "apikey_prefix": "btree (prefix varchar_pattern_ops)",
     },
+    "apikeys_bucket": {"apikeys_bucket_pkey": "UNIQUE btree (key_id)"},
     "generations_generation": {
         "generations_generation_pkey": "UNIQUE btree (id)",
         "generation_live_by_key": "btree (api_key_id, id DESC) WHERE (NOT is_deleted)",
@@ -80,10 +90,12 @@ DEFAULTS = {
     "apikeys_apikey": {
         "rate_limit": "100",
         "priority": "1",
+        "max_pending": "0",
         "is_active": "true",
         "created_at": "statement_timestamp()",
         "is_deleted": "false",
     },
+    "apikeys_bucket": {},
     "generations_generation": {
         "negative_prompt": "''::character varying",
         "model": "'default'::character varying",
@@ -98,6 +110,7 @@ DEFAULTS = {
         "is_deleted": "false",
     },
 }
+UNLOGGED = {"apikeys_bucket"}  # what a crash may empty
 TABLES = pytest.mark.parametrize("table", COLUMNS)
 
 
@@ -156,5 +169,13 @@ def test_indexes__are_the_ones_that_serve_a_query(table):
 
 
 @TABLES
-def test_table__survives_a_crash(table):
-    assert ask("SELECT relpersistence FROM pg_class WHERE oid = %s::regclass", table) == [("p",)]
+def test_table__survives_a_crash_unless_it_may_be_emptied(table):
+    expected = "u" if table in UNLOGGED else "p"
+
+    assert ask("SELECT relpersistence FROM pg_class WHERE oid = %s::regclass", table) == [(expected,)]
+
+
+def test_bucket__is_tied_to_its_key_by_nothing_that_could_be_in_the_way():
+    assert ask("SELECT conname FROM pg_constraint WHERE 'apikeys_bucket'::regclass IN (conrelid, confrelid)") == [
+        ("apikeys_bucket_pkey",)
+    ]

@@ -6,8 +6,11 @@ from django.core.checks import WARNING
 from django.core.checks.registry import registry
 from django.db import OperationalError, connection
 
+from apikeys.checks import development_key_is_not_active
 from generations.checks import renderer_is_known
 from lockngen import checks
+
+STRONG = "".join(chr(97 + number % 26) for number in range(60))
 
 
 @pytest.mark.parametrize(
@@ -26,10 +29,21 @@ from lockngen import checks
             {"WORKER_CONCURRENCY": checks.MOST_RENDERS_AT_ONCE + 1},
             "lockngen.E002",
         ),
+        (
+            checks.trusted_proxies_are_addresses,
+            {"TRUSTED_PROXIES": ["10.0.0.1", "::1", "10.0.0.0/8", "*"]},
+            {"TRUSTED_PROXIES": ["10.0.0.1/8"]},
+            "lockngen.E007",
+        ),
+        (checks.debug_is_off, {"DEBUG": False}, {"DEBUG": True}, "lockngen.E008"),
+        (checks.secret_key_is_strong, {"SECRET_KEY": STRONG}, {"SECRET_KEY": "secret"}, "lockngen.E009"),
+        (checks.secret_key_is_strong, {}, {"SECRET_KEY": "x" * 60}, "lockngen.E009"),
+        (checks.secret_key_is_strong, {}, {"SECRET_KEY_FALLBACKS": ["secret"]}, "lockngen.E009"),
     ],
 )
 def test_check__tells_what_is_wrong_and_how_to_mend_it(settings, check, fine, wrong, id):
     settings.DB_POOL_MAX_SIZE = 4
+    settings.SECRET_KEY = STRONG
     for name, value in fine.items():
         setattr(settings, name, value)
     assert check(None) == []
@@ -57,7 +71,7 @@ def test_pgbouncer__needs_a_way_past_it(settings, direct, said):
     settings.DB_PGBOUNCER = True
     messages = checks.bouncer_can_be_passed(None)
 
-    assert [message.id for message in messages] == (["lockngen.E010"] if said else [])
+    assert [message.id for message in messages] == (["lockngen.E006"] if said else [])
     assert all(said in message.msg and "DATABASE_DIRECT_URL" in message.hint for message in messages)
 
 
@@ -67,7 +81,7 @@ def test_timeouts__that_do_not_hold_are_told(db, settings):
     settings.DB_TIMEOUTS = {"lock_timeout": 7}
     (message,) = checks.timeouts_hold(None, databases=["default"])
 
-    assert (message.id, message.msg) == ("lockngen.W010", "Not in force: lock_timeout is 10000 ms, not 7.")
+    assert (message.id, message.msg) == ("lockngen.W002", "Not in force: lock_timeout is 10000 ms, not 7.")
     assert (message.is_serious(WARNING), "DB_PGBOUNCER=on" in message.hint) == (True, True)
 
 
@@ -106,11 +120,17 @@ def test_static_files__are_missed_where_pages_need_them(settings, tmp_path):
         checks.migrations_are_not_automatic_in_production,
         checks.bouncer_can_be_passed,
         checks.static_files_are_collected,
+        checks.trusted_proxies_are_addresses,
         renderer_is_known,
     ],
 )
 def test_check__is_one_that_manage_py_check_runs(check):
     assert check in registry.get_checks()
+
+
+@pytest.mark.parametrize("check", [checks.debug_is_off, checks.secret_key_is_strong, development_key_is_not_active])
+def test_check__is_one_of_a_deployment(check):
+    assert check in registry.deployment_checks
 
 
 def test_automatic_migrations__are_fine_in_development(settings):

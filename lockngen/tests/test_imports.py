@@ -31,6 +31,10 @@ def test_tokens__need_the_standard_library_alone():
     assert imported(BASE / "apikeys" / "tokens.py") <= {"hashlib", "re", "secrets", "string", "zlib"}
 
 
+def test_limits__need_the_standard_library_alone():
+    assert imported(BASE / "apikeys" / "limits.py") <= {"dataclasses"}
+
+
 def test_embedded__needs_no_django():
     for path in (BASE / "lockngen" / "embedded").glob("*.py"):
         assert "django" not in imported(path)

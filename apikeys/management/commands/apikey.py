@@ -20,6 +20,7 @@ class Command(BaseCommand):
         create = commands.add_parser("create", help="make a key and print its token, which can't be shown again")
         create.add_argument("name", help="who uses the key")
         create.add_argument("--rate-limit", type=int, default=100, help="requests a minute, 0 for no limit (100)")
+        create.add_argument("--max-pending", type=int, default=0, help="unfinished generations at once, 0 for any (0)")
         create.add_argument("--expires-in", type=duration, help="30d, 12h or 90m from now (never)")
         commands.add_parser("ensure-development", help="make the development key, or make it usable again (DEBUG only)")
 
@@ -27,9 +28,9 @@ class Command(BaseCommand):
         handlers = {"create": self.create, "ensure-development": self.ensure_development}
         handlers[command](**options)
 
-    def create(self, name: str, rate_limit: int, expires_in: timedelta | None, **options) -> None:
+    def create(self, name: str, rate_limit: int, max_pending: int, expires_in: timedelta | None, **options) -> None:
         expires_at = timezone.now() + expires_in if expires_in else None
-        key, token = self.issue(name=name, rate_limit=rate_limit, expires_at=expires_at)
+        key, token = self.issue(name=name, rate_limit=rate_limit, max_pending=max_pending, expires_at=expires_at)
         self.stderr.write(f"{key}: this is the only time its token is shown.")
         self.stdout.write(token)
 

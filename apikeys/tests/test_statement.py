@@ -1,0 +1,215 @@
+"""How the statement behaves beside others: what it waits for, what it reads, and that it is sent once."""
+
+import time
+from threading import Thread
+
+import psycopg
+import pytest
+from django.db import OperationalError, connection, transaction
+
+from apikeys import tokens
+from apikeys.admission import statement
+from apikeys.buckets import Bucket
+from apikeys.models import ApiKey
+from lockngen import retry
+from lockngen.postgresql.base import DatabaseWrapper
+
+
+def admit(key: ApiKey):
+    return ApiKey.objects.admit(key.token)
+
+
+@pytest.fixture
+def other(transactional_db):
+    """A second connection to the tests' database."""
+    with psycopg.connect(**connection.get_connection_params(), autocommit=True) as other:
+        yield other
+
+
+def test_last_use__waits_for_nobody_who_holds_the_key(key, other):
+    with other.transaction():
+        other.execute("SELECT FROM apikeys_apikey FOR UPDATE")
+
+        assert admit(key).is_admitted
+
+    assert ApiKey.objects.get().last_used_at is None
+    admit(key)
+    assert ApiKey.objects.get().last_used_at
+
+
+def test_clock__is_read_after_the_wait_for_the_bucket(key, other):
+    """What was taken while a call waited lies before it, whenever that call began."""
+    admit(key)
+
+    with other.transaction():
+        other.execute("UPDATE apikeys_bucket SET spent = 0")
+        waiting = start(lambda: admit(key))
+        wait_until_blocked(other)
+        held_until = other.execute("SELECT clock_timestamp()").fetchone()[0]
+    waiting.join(10)
+
+    assert Bucket.objects.get().measured_at > held_until
+
+
+def test_revocation__holds_from_the_next_call_on_in_every_connection(key, other):
+    assert admit(key).is_admitted
+
+    other.execute("UPDATE apikeys_apikey SET revoked_at = now()")
+
+    assert admit(key).reason == "revoked"
+
+
+def start(work) -> Thread:
+    def body():
+        work()
+        connection.close()
+
+    thread = Thread(target=body)
+    thread.start()
+    return thread
+
+
+def wait_until_blocked(other) -> None:
+    deadline = time.monotonic() + 10
+    while not other.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'").fetchone()[0]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_statement__is_not_repeated_once_it_was_sent(key, other):
+    sent = []
+
+    def end_connection(run, sql, params, many, context):
+        sent.append(sql)
+        return run("SELECT pg_terminate_backend(pg_backend_pid())", None, many, context)
+
+    with connection.execute_wrapper(end_connection), pytest.raises(OperationalError):
+        admit(key)
+
+    assert len(sent) == 1
+    connection.close()  # as the end of a request does
+
+
+def test_connection__is_tried_for_again_before_anything_is_sent(key, other, monkeypatch):
+    connection.close()
+    tries, connect = [], DatabaseWrapper.get_new_connection
+
+    def fail_once(self, params):
+        tries.append(1)
+        if len(tries) == 1:
+            with self.wrap_database_errors:
+                raise psycopg.OperationalError("connection refused")
+        return connect(self, params)
+
+    monkeypatch.setattr(DatabaseWrapper, "get_new_connection", fail_once)
+
+    assert admit(key).is_admitted
+    assert len(tries) == 2
+
+
+def test_connect__leaves_a_transaction_as_it_is(key):
+    with transaction.atomic():
+        retry.connect()
+
+        assert connection.in_atomic_block
+        assert admit(key).is_admitted
+
+
+@pytest.fixture
+def many_keys(db, key):
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """INSERT INTO apikeys_apikey (id, key_hash, prefix, name)
+               SELECT gen_random_uuid(), encode(sha256(n::text::bytea), 'hex'), 'lg_live_' || n, 'Client ' || n
+               FROM generate_series(1, 100000) AS n"""
+        )
+        cursor.execute("ANALYZE apikeys_apikey")
+    return key
+
+
+def scans(plan) -> set[tuple[str, str]]:
+    """Each table that a plan reads, and how."""
+    nodes = [plan]
+    for node in nodes:
+        nodes += node.get("Plans", [])
+    return {
+        (node["Node Type"], node["Relation Name"])
+        for node in nodes
+        if "Scan" in node["Node Type"]
+        if "Relation Name" in node
+    }
+
+
+def test_plan__reads_by_index_alone_among_100_000_keys(many_keys):
+    parameters = {"digest": tokens.digest(many_keys.token), "units": 1}
+    with connection.cursor() as cursor:
+        cursor.execute("EXPLAIN (FORMAT json) " + statement(ApiKey), parameters)
+        plans = [cursor.fetchone()[0]]
+        for mode in ("force_custom_plan", "force_generic_plan"):
+            cursor.execute(f"SET LOCAL plan_cache_mode = {mode}")
+            cursor.execute(f"EXPLAIN (FORMAT json) EXECUTE {prepare(many_keys)} (%(digest)s, %(units)s)", parameters)
+            plans.append(cursor.fetchone()[0])
+
+    assert parameters["digest"] in str(plans[1])
+    assert "$1" in str(plans[2])
+    for plan in plans:
+        assert scans(plan[0]["Plan"]) == {("Index Scan", "apikeys_apikey")}
+        assert "apikey_key_hash_unique" in str(plan)
+        assert "'Conflict Resolution': 'UPDATE'" in str(plan)
+
+
+def test_count__writes_no_log_that_a_commit_would_wait_for(make_key):
+    key = make_key(rate_limit=5)
+    admit(key)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "EXPLAIN (ANALYZE, WAL, FORMAT json) " + statement(ApiKey),
+            {"digest": tokens.digest(key.token), "units": 1},
+        )
+        plan = cursor.fetchone()[0][0]["Plan"]
+
+    assert plan["WAL Bytes"] == 0
+    assert admit(key).allowance.remaining == 2  # EXPLAIN ANALYZE took one
+
+
+def prepare(key: ApiKey) -> str:
+    """The name of the very statement that ships, as the server keeps it."""
+    while True:
+        admit(key)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT name FROM pg_prepared_statements WHERE statement LIKE '%apikeys_bucket%'")
+            if names := cursor.fetchall():
+                ((name,),) = names
+                return name
+
+
+def anew() -> None:
+    """Leave the pool's connections, and what they have prepared."""
+    connection.close()
+    connection.close_pool()
+
+
+def test_statement__is_planned_once_for_a_connection(key, other):
+    anew()
+
+    for _ in range(30):
+        admit(key)
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement, generic_plans, custom_plans FROM pg_prepared_statements")
+        ((text, generic, custom),) = cursor.fetchall()
+    assert "apikeys_bucket" in text
+    assert (custom, generic) == (5, 20)  # after 5 that weren't prepared, by DB_PREPARE_THRESHOLD
+
+
+def test_statement__is_sent_whole_where_nothing_is_to_be_prepared(key, other, monkeypatch):
+    monkeypatch.setitem(connection.settings_dict["OPTIONS"], "prepare_threshold", None)
+    anew()
+
+    verdicts = [admit(key) for _ in range(10)]
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_prepared_statements")
+        assert cursor.fetchone() == (0,)
+    assert [verdict.is_admitted for verdict in verdicts] == [True] * 10
+    anew()

@@ -1,0 +1,16 @@
+"""LockN Gen without a limiter: the key is found by a plain SELECT, and nothing is counted or noted."""
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lockngen.settings")
+
+from django.core.wsgi import get_wsgi_application
+
+application = get_wsgi_application()
+
+from apikeys import admission
+
+admission.STATEMENT = """
+SELECT {columns}, 'admitted', NULL, NULL FROM apikeys_apikey WHERE key_hash = %(digest)s::bpchar
+AND NOT is_deleted AND revoked_at IS NULL AND is_active AND (expires_at IS NULL OR expires_at > statement_timestamp())
+"""

@@ -1,0 +1,165 @@
+"""The limits raced by many clients, through whole web processes: what each call was told, and by which clock."""
+
+import json
+import time
+from collections import Counter
+from datetime import datetime
+from fractions import Fraction
+from typing import NamedTuple
+
+import psutil
+import pytest
+from django.db import connection
+
+from apikeys.tests.gcra import Gcra
+from generations.models import Generation
+from lockngen.tests.conftest import URL, free_port
+from lockngen.tests.web import Caller, Web, call_at_once
+
+CLIENTS, CALLS = 20, 15  # 300 calls in all
+LIMIT = 60  # so that one a second comes back
+
+
+class Told(NamedTuple):
+    """What a caller is told."""
+
+    status: int
+    remaining: int
+    reset: int
+    retry_after: int | None
+
+
+class Verdict(NamedTuple):
+    """What the database noted of it."""
+
+    at: datetime
+    is_admitted: bool
+
+
+@pytest.fixture(scope="module")
+def webs(django_db_setup, django_db_blocker, tmp_path_factory):
+    """Two servers with two processes each and several threads in every one."""
+    folder = tmp_path_factory.mktemp("web")
+    with django_db_blocker.unblock():
+        webs = [Web(free_port(), folder / f"{number}.log", "--access-logfile", "-") for number in range(2)]
+    try:
+        for web in webs:
+            web.wait()
+        yield webs
+    finally:
+        for web in webs:
+            web.stop()
+
+
+@pytest.fixture
+def verdicts(transactional_db):
+    """Reads every verdict since the start of the test, in the order in which their calls held the bucket."""
+    with connection.cursor() as cursor:
+        cursor.execute("""
+            CREATE UNLOGGED TABLE verdicts (number bigserial, at timestamptz, is_admitted bool);
+            CREATE FUNCTION note_verdict() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                INSERT INTO verdicts (at, is_admitted) VALUES (NEW.measured_at, NEW.is_admitted);
+                RETURN NULL;
+            END $$;
+            CREATE TRIGGER note_verdict AFTER INSERT OR UPDATE ON apikeys_bucket
+            FOR EACH ROW EXECUTE FUNCTION note_verdict();
+        """)
+
+    def read() -> list[Verdict]:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT at, is_admitted FROM verdicts ORDER BY number")
+            return [Verdict(*row) for row in cursor.fetchall()]
+
+    yield read
+    with connection.cursor() as cursor:
+        cursor.execute("DROP TRIGGER note_verdict ON apikeys_bucket; DROP FUNCTION note_verdict; DROP TABLE verdicts")
+
+
+def told(answer) -> Told:
+    values = [int(answer.headers[f"RateLimit-{name}"]) for name in ("Remaining", "Reset")]
+    retry_after = answer.headers["Retry-After"]
+    return Told(answer.status, *values, retry_after and int(retry_after))
+
+
+def replay(verdicts: list[Verdict]) -> tuple[list[bool], Counter[Told]]:
+    """What the textbook's algorithm would have said at the database's own times, and told."""
+    model, admitted, said = Gcra(LIMIT), [], Counter()
+    for verdict in verdicts:
+        now = Fraction(round(verdict.at.timestamp() * 1_000_000), 1_000_000)
+        admitted.append(model.admits(now))
+        retry_after = None if admitted[-1] else model.retry_after(now)
+        said[Told(200 if admitted[-1] else 429, model.remaining(now), model.reset(now), retry_after)] += 1
+    return admitted, said
+
+
+def cpu_seconds(webs: list[Web]) -> Counter[int]:
+    """What each web process has used so far."""
+    workers = [worker for web in webs for worker in psutil.Process(web.process.pid).children()]
+    return Counter({worker.pid: sum(worker.cpu_times()[:2]) for worker in workers})
+
+
+def race(webs: list[Web], key, verdicts, pause: float) -> None:
+    callers = [Caller(webs[number % len(webs)].port, key.token) for number in range(CLIENTS)]
+    before = cpu_seconds(webs)
+
+    answers = Counter(call_at_once(callers, lambda caller: told(caller.ask(URL)), CALLS, pause))
+
+    noted = verdicts()
+    admitted, said = replay(noted)
+    assert [verdict.at for verdict in noted] == sorted(verdict.at for verdict in noted)
+    assert [verdict.is_admitted for verdict in noted] == admitted
+    assert answers == said
+    assert answers.total() == CLIENTS * CALLS
+    came_back = (noted[-1].at - noted[0].at).total_seconds() * LIMIT / 60
+    assert came_back - 3 <= sum(admitted) - LIMIT <= came_back  # the last of the clients may come more seldom
+    assert sum(used > 0.02 for used in (cpu_seconds(webs) - before).values()) > 1  # it was a race of processes
+
+
+def test_one_server__admits_what_the_limit_allows(webs, verdicts, make_key):
+    race(webs[:1], make_key(rate_limit=LIMIT), verdicts, pause=0)
+
+
+def test_two_servers__admit_together_what_the_limit_allows(webs, verdicts, make_key):
+    race(webs, make_key(rate_limit=LIMIT), verdicts, pause=3 / CALLS)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("run", range(20))
+@pytest.mark.parametrize(("servers", "seconds"), [(1, 0), (2, 0), (2, 10)])
+def test_limit__is_exact_every_time(webs, verdicts, make_key, servers, seconds, run):
+    race(webs[:servers], make_key(rate_limit=LIMIT), verdicts, pause=seconds / CALLS)
+
+
+def test_quota__is_exact_through_all_processes(webs, make_key, transactional_queue):
+    key = make_key(rate_limit=0, max_pending=5)
+    callers = [Caller(webs[number % 2].port, key.token) for number in range(CLIENTS)]
+
+    answers = call_at_once(callers, lambda caller: caller.ask(URL, json.dumps({"prompt": "x"})), times=2)
+
+    statuses = Counter(answer.status for answer in answers)
+    assert statuses == {201: 5, 429: 2 * CLIENTS - 5}
+    assert Generation.objects.count() == 5
+
+
+def test_revocation__holds_from_the_next_request_on_in_every_process(webs, make_key, transactional_db):
+    key = make_key()
+    callers = [Caller(web.port, key.token) for web in webs for _ in range(8)]
+    assert {answer.status for answer in call_at_once(callers, lambda caller: caller.ask(URL), times=1)} == {200}
+
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE apikeys_apikey SET revoked_at = now()")
+
+    assert {answer.status for answer in call_at_once(callers, lambda caller: caller.ask(URL), times=1)} == {401}
+
+
+def test_access_log__holds_no_token(webs, make_key, transactional_db):
+    key = make_key()
+
+    with Caller(webs[0].port, key.token) as caller:
+        assert caller.ask(f"{URL}?api_key={key.token}").status == 400
+        assert caller.ask(f"/?token={key.token}").status == 200
+
+    while "/?token=" not in (log := webs[0].log.read_text()):
+        time.sleep(0.01)  # the line is written after the answer
+    assert f"GET /?token={key.prefix}… HTTP/1.1" in log
+    assert key.token not in log
