@@ -70,8 +70,9 @@ def start(work) -> Thread:
 
 
 def wait_until_blocked(other) -> None:
+    waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     deadline = time.monotonic() + 10
-    while not other.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'").fetchone()[0]:
+    while other.execute(waiting).fetchone() is None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
 

@@ -14,6 +14,7 @@ from django.db import connection
 from apikeys.tests.gcra import Gcra
 from generations.models import Generation
 from lockngen.tests.conftest import URL, free_port
+from lockngen.tests.embedded.servers import postmaster
 from lockngen.tests.web import Caller, Web, call_at_once
 
 CLIENTS, CALLS = 20, 15  # 300 calls in all
@@ -163,3 +164,28 @@ def test_access_log__holds_no_token(webs, make_key, transactional_db):
         time.sleep(0.01)  # the line is written after the answer
     assert f"GET /?token={key.prefix}… HTTP/1.1" in log
     assert key.token not in log
+
+
+@pytest.mark.faults
+def test_crash_of_the_database__grants_the_limit_anew_and_keeps_the_key(make_dev):
+    dev = make_dev()
+    dev.token = dev.manage("apikey", "create", "Ann", "--rate-limit", "1").stdout.strip()
+    assert statuses(dev, 2) == [200, 429]
+
+    postmaster(dev.data / "postgres/cluster").children()[0].kill()  # for which the server ends all others, and recovers
+    wait_until_emptied(dev)
+
+    assert statuses(dev, 2) == [200, 429]
+
+
+def statuses(dev, calls: int) -> list[int]:
+    with Caller(dev.port, dev.token) as caller:
+        return [caller.ask(URL).status for _ in range(calls)]
+
+
+def wait_until_emptied(dev) -> None:
+    deadline = time.monotonic() + 30
+    with Caller(dev.port, dev.token) as caller:
+        while (answer := caller.ask("/api/v1/key")).status != 200 or json.loads(answer.body)["remaining"] != 1:
+            assert time.monotonic() < deadline, dev.log()
+            time.sleep(0.1)
