@@ -2,6 +2,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
+from apikeys import tokens
 from apikeys.models import DEVELOPMENT_TOKEN, ApiKey
 from generations.models import Generation
 
@@ -17,9 +18,14 @@ def migrate():
     ApiKey.all_objects.all().hard_delete()
 
 
+SEEDED = "key_hash, prefix, name, rate_limit, is_active, expires_at, revoked_at, is_deleted, deleted_at"
+
+
 def rows() -> list[dict]:
-    unsettled = {"id", "created_at", "last_used_at"}
-    return [{name: row[name] for name in row if name not in unsettled} for row in ApiKey.all_objects.values()]
+    """The keys by the columns that the seed knew, which every later schema has as well."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {SEEDED} FROM apikeys_apikey")
+        return [dict(zip(SEEDED.split(", "), row, strict=True)) for row in cursor.fetchall()]
 
 
 def test_seed__makes_the_row_that_ensure_development_makes(settings, migrate):
@@ -39,7 +45,12 @@ def test_seed__makes_the_row_that_ensure_development_makes(settings, migrate):
 def test_seed__makes_a_deleted_key_usable_again(settings, migrate):
     settings.DEBUG = True
     migrate("apikeys", "0001")
-    ApiKey.objects.ensure_development().delete()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """INSERT INTO apikeys_apikey (id, key_hash, prefix, name, is_deleted, deleted_at)
+               VALUES (gen_random_uuid(), %s, 'lg_test_', 'Development', true, now())""",
+            [tokens.digest(DEVELOPMENT_TOKEN)],
+        )
 
     migrate()
 

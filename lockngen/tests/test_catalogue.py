@@ -17,8 +17,21 @@ COLUMNS = {
         "expires_at": ("timestamp with time zone", False),
         "last_used_at": ("timestamp with time zone", False),
         "revoked_at": ("timestamp with time zone", False),
+        "rotated_from_id": ("uuid", False),
         "is_deleted": ("boolean", True),
         "deleted_at": ("timestamp with time zone", False),
+    },
+    "apikeys_keyevent": {
+        "id": ("bigint", True),
+        "key_id": ("uuid", True),
+        "prefix": ("character varying(20)", True),
+        "name": ("character varying(100)", True),
+        "action": ("character varying(20)", True),
+        "changes": ("jsonb", True),
+        "via": ("character varying(10)", True),
+        "actor": ("character varying(150)", True),
+        "user_id": ("bigint", False),
+        "at": ("timestamp with time zone", True),
     },
     "generations_generation": {
         "id": ("uuid", True),
@@ -49,6 +62,7 @@ CHECKS = {
         "apikey_rate_limit_not_negative",
         "apikey_deletion_is_dated",
     },
+    "apikeys_keyevent": set(),
     "generations_generation": {
         "generation_status_is_known",
         "generation_end_is_dated",
@@ -64,6 +78,11 @@ INDEXES = {
         "apikeys_apikey_pkey": "UNIQUE btree (id)",
         "apikey_key_hash_unique": "UNIQUE btree (key_hash)",
         "apikey_prefix": "btree (prefix varchar_pattern_ops)",
+        "apikey_rotated_from_unique": "UNIQUE btree (rotated_from_id)",
+    },
+    "apikeys_keyevent": {
+        "apikeys_keyevent_pkey": "UNIQUE btree (id)",
+        "keyevent_by_key": "btree (key_id, id DESC)",
     },
     "generations_generation": {
         "generations_generation_pkey": "UNIQUE btree (id)",
@@ -81,6 +100,7 @@ DEFAULTS = {
         "created_at": "statement_timestamp()",
         "is_deleted": "false",
     },
+    "apikeys_keyevent": {"changes": "'{}'::jsonb", "at": "statement_timestamp()"},
     "generations_generation": {
         "negative_prompt": "''::character varying",
         "model": "'default'::character varying",

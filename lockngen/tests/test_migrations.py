@@ -33,11 +33,13 @@ def schema() -> list[tuple]:
             WITH ours AS (SELECT oid, relname FROM pg_class WHERE relname LIKE ANY(%s) AND relkind = 'r')
             SELECT relname, 'column', attname, format_type(atttypid, atttypmod) || ' ' || attnotnull || ' '
                 || coalesce(pg_get_expr(adbin, adrelid), '')
-            FROM ours JOIN pg_attribute ON attrelid = ours.oid AND attnum > 0
+            FROM ours JOIN pg_attribute ON attrelid = ours.oid AND attnum > 0 AND NOT attisdropped
             LEFT JOIN pg_attrdef ON adrelid = ours.oid AND adnum = attnum
             UNION SELECT relname, 'constraint', conname, pg_get_constraintdef(pg_constraint.oid)
             FROM ours JOIN pg_constraint ON conrelid = ours.oid
             UNION SELECT tablename, 'index', indexname, indexdef FROM ours JOIN pg_indexes ON tablename = relname
+            UNION SELECT relname, 'trigger', tgname, pg_get_triggerdef(pg_trigger.oid)
+            FROM ours JOIN pg_trigger ON tgrelid = ours.oid AND NOT tgisinternal
             ORDER BY 1, 2, 3
             """,
             [[f"{app}\\_%" for app in APPS]],
