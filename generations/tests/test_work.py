@@ -64,16 +64,16 @@ def test_by_day__counts_from_the_first_moment_of_the_first_day(key, make_generat
     assert work.of_keys().by_day(key, 3) == {midnight.date(): 1, midnight.date() - timedelta(days=2): 1}
 
 
-def test_by_day__is_one_query_that_an_index_serves(key, make_key, django_assert_num_queries):
+def test_by_day__is_one_query_that_reads_no_more_than_an_index_finds(key, make_key, django_assert_num_queries):
     make_many_generations([key, *(make_key() for _ in range(9))])
 
     with django_assert_num_queries(1) as captured:
-        work.of_keys().by_day(key, 20)
+        work.of_keys().by_day(key, 5)
 
     with connection.cursor() as cursor:
         cursor.execute("EXPLAIN (FORMAT json) " + captured[0]["sql"])
         plan = json.dumps(cursor.fetchone()[0])
-    assert "generation_live_by_key" in plan
+    assert "Index Cond" in plan  # of the key's live rows or of the ids, whichever are fewer
     assert "Seq Scan" not in plan
 
 
