@@ -1,7 +1,9 @@
 import hmac
+from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.core.validators import MinValueValidator
@@ -35,6 +37,16 @@ class ApiKeyQuerySet(SoftDeleteQuerySet):
         """Keys that open doors now, by the database's clock."""
         unexpired = Q(expires_at__isnull=True) | Q(expires_at__gt=Now())
         return self.live().filter(unexpired, is_active=True, revoked_at__isnull=True)
+
+    def named(self, text: str):
+        """The keys that a person means by an id, a whole token, or the start of one."""
+        if tokens.is_valid(text):
+            return self.filter(key_hash=tokens.digest(text))
+        with suppress(ValueError):
+            return self.filter(pk=UUID(text))
+        # Some of the secret has to be in it: an empty variable in a script must not mean the only key there is.
+        start = tokens.visible(text.rstrip("…"))
+        return self.filter(prefix__startswith=start) if len(start) > len(tokens.LIVE) else self.none()
 
     def with_state(self):
         """Each key with its `state`: "active", or why it opens nothing."""
