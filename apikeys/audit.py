@@ -98,3 +98,11 @@ class KeyEvent(models.Model):
     @property
     def by(self) -> str:
         return str(Actor(self.via, self.actor))
+
+    @property
+    def told(self) -> str:
+        """What changed, in words: old and new value of a setting, or what else there is to know."""
+        return ", ".join(
+            f"{name}: {value[0]} → {value[1]}" if isinstance(value, list) else f"{name}: {value}"
+            for name, value in self.changes.items()
+        )

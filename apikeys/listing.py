@@ -83,19 +83,11 @@ def details(key: ApiKey) -> str:
         "replaced by": told["replaced_by"] or NOTHING,
     }
     history = [
-        f"  {minute(event.at)}  {event.get_action_display().lower()} by {printable(event.by)}{in_words(event)}"
+        printable(f"  {minute(event.at)}  {event.get_action_display().lower()} by {event.by}")
+        + (printable(f": {event.told}") if event.told else "")
         for event in newest_events(key)
     ]
     return "\n".join([f"{name:<28}{value}" for name, value in lines.items()] + ["history, newest first", *history])
-
-
-def in_words(event: KeyEvent) -> str:
-    """What the event changed: old and new value of a setting, or the name of another key."""
-    told = [
-        f"{name}: {value[0]} → {value[1]}" if isinstance(value, list) else f"{name}: {value}"
-        for name, value in event.changes.items()
-    ]
-    return printable(f" ({', '.join(told)})") if told else ""
 
 
 def minute(time: datetime | None) -> str:

@@ -225,14 +225,15 @@ class ApiKey(SoftDeleteModel):
 
     def change(self, *, by: Actor = CODE, **fields) -> bool:
         """Change settings of the key, and note the old and new values of those that differ."""
-        is_active = fields.pop("is_active", self.is_active)
+        is_active = fields.pop("is_active", None)
         with transaction.atomic():
             before = self._row().select_for_update(no_key=True).get()
             if changes := self.differences(before, fields):
                 self._row().update(**fields)
                 KeyEvent.objects.record([before], Action.CHANGED, by, changes)
-            switched = self._row().activate(by=by) if is_active else self._row().deactivate(by=by)
-        return self._won(switched or len(changes))
+            switch = {None: lambda **_: 0, True: self._row().activate, False: self._row().deactivate}[is_active]
+            switched = switch(by=by)
+        return self._won(switched + len(changes))
 
     def rotate(self, *, grace: timedelta, by: Actor = CODE, **fields) -> tuple["ApiKey", str]:
         """Make the key that takes this one's place, with the same settings but for `fields`; returns it and its token.

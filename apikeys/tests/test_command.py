@@ -259,7 +259,7 @@ def test_show__tells_what_the_key_was_used_for_and_what_was_done_to_it(key, apik
         ("changed", {"name": ["Test", "Ann"]})
     ]
     assert "1 pending" in text
-    assert "changed by code (name: Test → Ann)" in text
+    assert "changed by code: name: Test → Ann" in text
 
 
 def test_show__says_that_nothing_counts_requests_yet(key, apikey):
