@@ -47,6 +47,12 @@ def image_folder(settings, tmp_path):
     return settings.MEDIA_ROOT
 
 
+@pytest.fixture(autouse=True)
+def quick_passwords(settings):
+    """What makes a password costly to guess costs each test with a user half a second."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
 @pytest.fixture
 def make_key(db):
     """A key whose token the test knows, as `key.token`."""

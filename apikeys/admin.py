@@ -47,9 +47,7 @@ class NewKeyForm(forms.ModelForm):
 
 class RevokeForm(forms.Form):
     cancel_pending = forms.BooleanField(
-        required=False,
-        label="Cancel what waits for it as well",
-        help_text="What is being made is finished in any case.",
+        required=False, label="Cancel what waits as well", help_text="What is being made right now is finished."
     )
 
 
@@ -66,10 +64,10 @@ class ApiKeyAdmin(SoftDeleteAdmin):
     actions = ("rotate", "deactivate", "activate", "revoke", "restore")
     readonly_fields = ("state_label", "limit", "used", "id", "prefix", *DATES, *LINKS, "activity", "events")
     fieldsets = (
-        (None, {"fields": ("name", "rate_limit", "is_active", "expires_at")}),
+        (None, {"fields": ("state_label", "name", "rate_limit", "is_active", "expires_at")}),
         ("Use", {"fields": ("used", "limit", "activity")}),
-        ("State", {"fields": ("state_label", "id", "prefix", *DATES, *LINKS)}),
         ("History", {"fields": ("events",)}),
+        ("Details", {"fields": ("id", "prefix", *DATES, *LINKS)}),
     )
     add_fieldsets = ((None, {"fields": ("name", "rate_limit", "expires_at", "once")}),)
 
@@ -155,7 +153,7 @@ class ApiKeyAdmin(SoftDeleteAdmin):
         obj.__dict__.update(key.__dict__)
 
     def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None) -> HttpResponse:
-        return self._show_token(request, obj, obj.token, title="The key is made")
+        return self._show_token(request, obj, obj.token, title="Key created")
 
     def _show_token(self, request: HttpRequest, key: ApiKey, token: str, **context) -> HttpResponse:
         """The one page that has the token, which is in the answer alone: no message, session or redirect keeps it."""
@@ -180,13 +178,13 @@ class ApiKeyAdmin(SoftDeleteAdmin):
         form, (key,) = self._answers(request, RotateForm, grace=1), queryset
         if not form.is_valid():
             consequence = "A new key with the same settings takes the place of this one and works at once."
-            return self._ask(request, queryset, form, "rotate", "Rotate", consequence)
+            return self._ask(request, queryset, form, "rotate", "Rotate the key", consequence)
         try:
             new, token = key.rotate(grace=timedelta(hours=form.cleaned_data["grace"]), by=caller(request))
         except Refused as refused:
             self.message_user(request, str(refused), messages.ERROR)
             return None
-        return self._show_token(request, new, token, old=key, title="The key is rotated")
+        return self._show_token(request, new, token, old=key, title="Key rotated")
 
     def has_rotate_permission(self, request: HttpRequest) -> bool:
         return self.has_change_permission(request) and self.has_add_permission(request)
@@ -196,7 +194,7 @@ class ApiKeyAdmin(SoftDeleteAdmin):
         form = self._answers(request, RevokeForm)
         if not form.is_valid():
             consequence = "What is revoked stays so: nothing opens with these keys from the next request on."
-            return self._ask(request, queryset, form, "revoke", "Revoke", consequence)
+            return self._ask(request, queryset, form, "revoke", "Revoke for good", consequence)
         self._tell(request, "Revoked", queryset.revoke(by=caller(request), **form.cleaned_data))
         return None
 
@@ -243,7 +241,7 @@ class ApiKeyAdmin(SoftDeleteAdmin):
 class KeyEventAdmin(admin.ModelAdmin):
     """What was done to all keys. It is read here and nothing else, as the database sees to it anyway."""
 
-    list_display = ("at", "action", "name", "prefix", "by", "told")
+    list_display = ("at", "action", "name", "prefix", "by", "changed")
     list_filter = ("action", "via")
     ordering = ("-id",)
     paginator = CappedPaginator
@@ -258,6 +256,10 @@ class KeyEventAdmin(admin.ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: KeyEvent | None = None) -> bool:
         return False
+
+    @admin.display(description="changes")
+    def changed(self, event: KeyEvent) -> str:
+        return event.told
 
 
 def link(key: ApiKey | None) -> str:

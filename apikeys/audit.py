@@ -26,10 +26,10 @@ class Action(models.TextChoices):
     DEACTIVATED = "deactivated"
     ACTIVATED = "activated"
     REVOKED = "revoked"
-    CANCELLED = "cancelled", "pending work cancelled"
+    CANCELLED = "cancelled", "Pending work cancelled"
     DELETED = "deleted"
     RESTORED = "restored"
-    REMOVED = "removed", "removed for good"
+    REMOVED = "removed", "Removed for good"
 
 
 @dataclass(frozen=True)
