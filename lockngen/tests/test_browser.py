@@ -2,15 +2,11 @@
 
 import os
 import shutil
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
-
-from lockngen.tests.conftest import OPENER
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SCREENSHOTS = os.environ.get("SCREENSHOTS")  # a folder that gets a picture of every page
@@ -154,19 +150,9 @@ def shown_token(page: Page) -> str:
     return page.get_by_label("Token").input_value()
 
 
-def status(dev, token: str) -> int:
-    """What the API answers to a token."""
-    headers = {"Authorization": f"Bearer {token}"}
-    try:
-        with OPENER.open(urllib.request.Request(f"http://127.0.0.1:{dev.port}/api/v1/key", headers=headers)) as answer:
-            return answer.status
-    except urllib.error.HTTPError as error:
-        return error.code
-
-
 def test_admin__makes_a_key_and_shows_its_token_once(key_page, dev):
     token = shown_token(key_page)
-    assert status(dev, token) == 200
+    assert dev.answers_to(token) == 200
 
     key_page.get_by_role("button", name="Copy").click()
     expect(key_page.get_by_role("button", name="Copied")).to_be_visible()
@@ -196,7 +182,7 @@ def test_admin__rotates_and_revokes_a_key(key_page, dev):
     key_page.get_by_role("button", name="Rotate the key").click()
     expect(key_page.get_by_role("heading", name="Key rotated")).to_be_visible()
     new = shown_token(key_page)
-    assert (status(dev, old), status(dev, new)) == (401, 200)
+    assert (dev.answers_to(old), dev.answers_to(new)) == (401, 200)
 
     key_page.reload()
     expect(key_page.get_by_text("was rotated before")).to_be_visible()
@@ -212,4 +198,4 @@ def test_admin__rotates_and_revokes_a_key(key_page, dev):
     expect(key_page.locator(".field-state_label .key-state")).to_have_text("revoked")
     expect(key_page.locator(".key-events tbody tr").first).to_contain_text("ann (admin)")
     keep(key_page, "admin-key")
-    assert status(dev, new) == 401
+    assert dev.answers_to(new) == 401
