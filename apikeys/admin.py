@@ -15,7 +15,8 @@ from uuid_utils.compat import uuid7
 
 from apikeys import chart, listing, work
 from apikeys.audit import Actor, KeyEvent, Via
-from apikeys.models import ACTIVE, DEAD, ApiKey, Refused
+from apikeys.life import ACTIVE, DEAD, Refused
+from apikeys.models import ApiKey
 from lockngen.admin import CappedPaginator, SoftDeleteAdmin
 
 CHART_DAYS = 30

@@ -8,7 +8,8 @@ from django.utils import timezone
 
 from apikeys import tokens
 from apikeys.audit import Action, Actor, KeyEvent, Via
-from apikeys.models import ApiKey, Refused
+from apikeys.life import Refused
+from apikeys.models import ApiKey
 from apikeys.tests.test_models import UNUSABLE
 
 pytestmark = pytest.mark.django_db

@@ -9,7 +9,8 @@ import pytest
 from django.db import connection
 
 from apikeys.audit import Action
-from apikeys.models import ApiKey, Refused
+from apikeys.life import Refused
+from apikeys.models import ApiKey
 
 pytestmark = pytest.mark.django_db(transaction=True)
 AT_ONCE = 3  # a pool has four connections by default, and the test has one of them

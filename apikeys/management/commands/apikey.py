@@ -13,7 +13,8 @@ from django.utils import timezone
 
 from apikeys import listing, tokens
 from apikeys.audit import Actor, Via
-from apikeys.models import DEVELOPMENT_TOKEN, ApiKey, Refused
+from apikeys.life import Refused
+from apikeys.models import DEVELOPMENT_TOKEN, ApiKey
 from lockngen import retry
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
