@@ -22,6 +22,7 @@ from lockngen.admin import CappedPaginator, SoftDeleteAdmin
 CHART_DAYS = 30
 CHANGE_PAGE = "admin:apikeys_apikey_change"
 GRACES = [(0, "None: it ends at once"), (1, "1 hour"), (24, "1 day"), (24 * 7, "1 week")]  # hours
+SETTINGS = ("name", "rate_limit", "expires_at")
 LINKS = ("rotated_from_key", "replaced_by_key")
 DATES = ("created_at", "revoked_at", "deleted_at")
 
@@ -65,12 +66,12 @@ class ApiKeyAdmin(SoftDeleteAdmin):
     actions = ("rotate", "deactivate", "activate", "revoke", "restore")
     readonly_fields = ("state_label", "limit", "used", "id", "prefix", *DATES, *LINKS, "activity", "events")
     fieldsets = (
-        (None, {"fields": ("state_label", "name", "rate_limit", "is_active", "expires_at")}),
+        (None, {"fields": ("state_label", *SETTINGS, "is_active")}),
         ("Use", {"fields": ("used", "limit", "activity")}),
         ("History", {"fields": ("events",)}),
         ("Details", {"fields": ("id", "prefix", *DATES, *LINKS)}),
     )
-    add_fieldsets = ((None, {"fields": ("name", "rate_limit", "expires_at", "once")}),)
+    add_fieldsets = ((None, {"fields": (*SETTINGS, "once")}),)
 
     class Media:
         css = {"all": ("apikeys/admin.css",)}

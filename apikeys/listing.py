@@ -18,12 +18,10 @@ def facts(key: ApiKey) -> dict[str, Any]:
     return {
         "id": str(key.pk),
         "prefix": key.prefix,
-        "name": key.name,
         "state": key.state,
-        "rate_limit": key.rate_limit,
+        **{name: iso(value) if isinstance(value, datetime) else value for name, value in key.settings.items()},
         "requests_last_minute": key.requests_last_minute,
-        **{name: iso(getattr(key, name)) for name in ("created_at", "last_used_at", "expires_at")},
-        **{name: iso(getattr(key, name)) for name in ("revoked_at", "deleted_at")},
+        **{name: iso(getattr(key, name)) for name in ("created_at", "last_used_at", "revoked_at", "deleted_at")},
         "rotated_from": key.rotated_from_id and str(key.rotated_from_id),
         "replaced_by": successor and str(successor.pk),
     }

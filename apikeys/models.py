@@ -151,14 +151,13 @@ class ApiKey(SoftDeleteModel):
 
     def change(self, *, by: Actor = CODE, **fields) -> bool:
         """Change settings of the key, and note the old and new values of those that differ."""
-        is_active = fields.pop("is_active", None)
         with transaction.atomic():
             before = self._row().select_for_update(no_key=True).get()
+            is_active = fields.pop("is_active", before.is_active)
             if changes := self.differences(before, fields):
                 self._row().update(**fields)
                 KeyEvent.objects.record([before], Action.CHANGED, by, changes)
-            switch = {None: lambda **_: 0, True: self._row().activate, False: self._row().deactivate}[is_active]
-            switched = switch(by=by)
+            switched = self._row().activate(by=by) if is_active else self._row().deactivate(by=by)
         return self._won(switched + len(changes))
 
     def rotate(self, *, grace: timedelta, by: Actor = CODE, **fields) -> tuple["ApiKey", str]:
@@ -175,13 +174,18 @@ class ApiKey(SoftDeleteModel):
                 kind=tokens.TEST if tokens.is_test(old.prefix) else tokens.LIVE,
                 by=by,
                 noted={"rotated_from": old.prefix},
-                **{**old._settings(), **fields, "rotated_from": old},
+                **{**old.settings, **fields, "rotated_from": old},
             )
             self._row().update(expires_at=Least("expires_at", Now() + grace))
             self._read_back()
             noted = {"replaced_by": new.prefix, **self.differences(old, {"expires_at": self.expires_at})}
             KeyEvent.objects.record([self], Action.ROTATED, by, noted)
         return new, token
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a person may choose of a key, and the key that takes its place has as well."""
+        return {field.name: getattr(self, field.name) for field in self._meta.concrete_fields if field.editable}
 
     @cached_property
     def state(self) -> str:
@@ -203,9 +207,6 @@ class ApiKey(SoftDeleteModel):
             raise Refused(f"{self} was rotated before: its place has {successor}.")
         if self.state != ACTIVE:
             raise Refused(f"{self} is {self.state}: only an active key can be rotated.")
-
-    def _settings(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in self._meta.concrete_fields if field.editable}
 
     def _won(self, count: int) -> bool:
         self._read_back()

@@ -107,6 +107,12 @@ def test_transition__says_where_the_key_stays_closed(key, apikey):
     assert apikey("activate", key.prefix)[1].endswith("was active already. It is revoked.\n")
 
 
+def test_transition__is_told_in_a_line_whatever_the_name(make_key, apikey):
+    key = make_key(name="Ann\n\x1b[2J")
+
+    assert apikey("revoke", key.prefix)[1] == f"Ann  [2J ({key.prefix}…) is revoked.\n"
+
+
 def test_transition__is_noted_with_the_account_that_ran_it(key, apikey):
     apikey("revoke", key.prefix)
 
@@ -131,13 +137,15 @@ def test_rotate__prints_the_new_token_and_nothing_else(key, apikey):
     new = ApiKey.objects.authenticate(out.removesuffix("\n"))
     assert new.rotated_from == key
     assert out.strip() not in err
+    assert "works until" in err
     key.refresh_from_db()
     assert key.expires_at - timezone.now() == pytest.approx(timedelta(hours=1), abs=timedelta(minutes=1))
 
 
 def test_rotate__without_grace_and_with_another_end(key, apikey):
-    out, _ = apikey("rotate", key.prefix, "--grace", "0", "--expires-in", "30d")
+    out, err = apikey("rotate", key.prefix, "--grace", "0", "--expires-in", "30d")
 
+    assert "opens nothing any more" in err
     assert ApiKey.objects.authenticate(key.token) is None
     assert ApiKey.objects.authenticate(out.strip()).expires_at > timezone.now() + timedelta(days=29)
 

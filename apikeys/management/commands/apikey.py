@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from apikeys import listing, tokens
 from apikeys.audit import Actor, Via
-from apikeys.life import Refused
+from apikeys.life import ACTIVE, Refused
 from apikeys.models import DEVELOPMENT_TOKEN, ApiKey
 from lockngen import retry
 
@@ -69,7 +69,7 @@ class Command(BaseCommand):
             else:
                 getattr(self, command.replace("-", "_"))(**options)
         except Refused as refused:
-            raise CommandError(str(refused)) from None
+            raise CommandError(listing.printable(str(refused))) from None
         except retry.ERRORS as error:
             if retry.outage(error) is None:
                 raise
@@ -88,11 +88,12 @@ class Command(BaseCommand):
     def rotate(self, key: ApiKey, grace: timedelta, expires_in: timedelta | None, **options) -> None:
         fields = {"expires_at": end(expires_in)} if expires_in else {}
         new, token = key.rotate(grace=grace, by=caller(), **fields)
-        self.stderr.write(f"{key} works until {listing.minute(key.expires_at)} UTC.")
+        until = listing.minute(key.expires_at)
+        self.say(f"{key} works until {until} UTC." if key.state == ACTIVE else f"{key} opens nothing any more.")
         self.hand_over(new, token)
 
     def hand_over(self, key: ApiKey, token: str) -> None:
-        self.stderr.write(f"{key}: this is the only time its token is shown.")
+        self.say(f"{key}: this is the only time its token is shown.")
         self.stdout.write(token)
 
     def change(self, command: str, key: ApiKey, cancel_pending: bool = False, **options) -> None:
@@ -102,7 +103,7 @@ class Command(BaseCommand):
         if command == "delete":
             won = won[0]
         is_elsewhere = f" It is {key.state}." if key.state != aim else ""
-        self.stderr.write(f"{key} {f'is {done}' if won else done_before}.{is_elsewhere}")
+        self.say(f"{key} {f'is {done}' if won else done_before}.{is_elsewhere}")
 
     def list(self, all: bool, json: bool, **options) -> None:
         manager = ApiKey.all_objects if all else ApiKey.objects
@@ -119,6 +120,9 @@ class Command(BaseCommand):
             )
         ApiKey.objects.ensure_development(by=caller())
         self.stdout.write(DEVELOPMENT_TOKEN)
+
+    def say(self, text: str) -> None:
+        self.stderr.write(listing.printable(text))
 
     def find(self, text: str) -> ApiKey:
         found = list(ApiKey.all_objects.named(text)[:2])
