@@ -35,6 +35,13 @@ def tokens_in(answer) -> list[str]:
     return [word for word in text_of(answer).split('"') if tokens.is_valid(word)]
 
 
+def filled_in(answer) -> dict[str, str]:
+    """What a browser would send of a page's form as it is."""
+    form = answer.context["adminform"].form
+    values = {name: form[name].value() for name in form.fields}
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def events(key: ApiKey) -> list[tuple[str, str]]:
     return list(key.events.order_by("id").values_list("action", "actor"))
 
@@ -42,8 +49,8 @@ def events(key: ApiKey) -> list[tuple[str, str]]:
 @pytest.fixture
 def add(admin_client):
     def add(**fields):
-        blank = {"name": "Ann", "rate_limit": "7", "expires_at_0": "", "expires_at_1": "", "once": str(uuid7())}
-        return admin_client.post(ADD, {**blank, **fields}, follow=True)
+        data = {**filled_in(admin_client.get(ADD)), "name": "Ann", "rate_limit": "7", **fields}
+        return admin_client.post(ADD, data, follow=True)
 
     return add
 
@@ -122,7 +129,8 @@ def test_add__takes_no_hash_and_no_state(add):
 
 
 def test_change__is_noted_with_old_and_new(admin_client, key):
-    data = {"name": "Ann", "rate_limit": "5", "expires_at_0": "", "expires_at_1": ""}
+    data = {**filled_in(admin_client.get(page_of(key))), "name": "Ann", "rate_limit": "5"}
+    del data["is_active"]
 
     admin_client.post(page_of(key), data)
 
@@ -299,6 +307,7 @@ def test_list__is_filtered_by_state(admin_client, make_key, state):
 
 def test_list__shows_how_much_of_the_limit_is_used(admin_client, make_key, monkeypatch):
     make_key(rate_limit=60)
+    monkeypatch.setattr(usage, "requests_last_minute", lambda keys: {})
     assert '<td class="field-limit">60</td>' in text_of(admin_client.get(KEYS))
 
     monkeypatch.setattr(usage, "requests_last_minute", lambda keys: {key.pk: 12 for key in keys})

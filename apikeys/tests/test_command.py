@@ -270,7 +270,9 @@ def test_show__tells_what_the_key_was_used_for_and_what_was_done_to_it(key, apik
     assert "changed by code: name: Test → Ann" in text
 
 
-def test_show__says_that_nothing_counts_requests_yet(key, apikey):
+def test_show__tells_null_where_the_requests_are_unknown(key, apikey, monkeypatch):
+    monkeypatch.setattr(usage, "requests_last_minute", lambda keys: {})
+
     assert json.loads(apikey("show", key.prefix, "--json")[0])["requests_last_minute"] is None
 
 
