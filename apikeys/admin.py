@@ -132,7 +132,9 @@ class ApiKeyAdmin(SoftDeleteAdmin):
         return super().get_fieldsets(request, obj) if obj else self.add_fieldsets
 
     def get_form(self, request: HttpRequest, obj: ApiKey | None = None, change: bool = False, **kwargs):
-        return super().get_form(request, obj, change, **kwargs if obj else {"form": NewKeyForm, **kwargs})
+        if obj is None:
+            kwargs["form"] = NewKeyForm
+        return super().get_form(request, obj, change, **kwargs)
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: dict | None = None) -> HttpResponse:
         only_save = {"show_save_and_add_another": False, "show_save_and_continue": False}

@@ -220,6 +220,12 @@ def test_action__is_noted_with_the_user(act, make_key, action, before, after):
     assert events(key) == [(after, "admin")]
 
 
+def test_delete__of_one_key_is_noted_with_the_user(admin_client, key):
+    admin_client.post(f"{KEYS}{key.pk}/delete/", {"post": "yes"})
+
+    assert events(key) == [(Action.DELETED, "admin")]
+
+
 def test_action__of_a_key_s_page_leads_back_to_it(act, key):
     assert act("deactivate", key, back_to=str(key.pk)).redirect_chain == [(page_of(key), 302)]
     assert act("activate", key).redirect_chain == [(KEYS, 302)]
