@@ -9,6 +9,7 @@ from django.shortcuts import redirect
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.timesince import timesince
 from uuid_utils.compat import uuid7
@@ -105,9 +106,9 @@ class ApiKeyAdmin(SoftDeleteAdmin):
     def used(self, key: ApiKey) -> str:
         if key.last_used_at is None:
             return "never"
-        return format_html(
-            '<span title="{} UTC">{} ago</span>', listing.minute(key.last_used_at), timesince(key.last_used_at, depth=1)
-        )
+        is_recent = timezone.now() - key.last_used_at < timedelta(minutes=1)
+        ago = "just now" if is_recent else f"{timesince(key.last_used_at, depth=1)} ago"
+        return format_html('<span title="{} UTC">{}</span>', listing.minute(key.last_used_at), ago)
 
     @admin.display(description="rotated from")
     def rotated_from_key(self, key: ApiKey) -> str:

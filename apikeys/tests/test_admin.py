@@ -320,6 +320,15 @@ def test_list__shows_how_much_of_the_limit_is_used(admin_client, make_key, monke
     assert "12 of 60" in text_of(admin_client.get(KEYS))
 
 
+@pytest.mark.parametrize(
+    ("ago", "shown"), [(None, "never"), (timedelta(seconds=5), "just now"), (timedelta(hours=2), "2 hours ago")]
+)
+def test_list__shows_when_a_key_was_used(admin_client, make_key, ago, shown):
+    make_key(last_used_at=ago and timezone.now() - ago)
+
+    assert shown in text_of(admin_client.get(KEYS)).replace("\xa0", " ")
+
+
 def test_list__asks_as_much_for_many_keys_as_for_one(admin_client, make_key, monkeypatch):
     asked = []
     monkeypatch.setattr(usage, "requests_last_minute", lambda keys: asked.append(len(list(keys))) or {})
