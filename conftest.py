@@ -18,6 +18,7 @@ _database.enter_context(environment.development_database())
 django.setup()
 
 from django.db import connection  # noqa: E402  needs the set-up
+from django.db.models.signals import post_migrate  # noqa: E402
 from django.test import Client  # noqa: E402
 from procrastinate.contrib.django.models import ProcrastinateJob  # noqa: E402
 from procrastinate.job_context import AbortReason  # noqa: E402
@@ -32,6 +33,17 @@ def pytest_unconfigure() -> None:
     _database.close()
 
 
+def let_tests_empty_the_audit(**_) -> None:
+    """A transactional test ends with a TRUNCATE of every table, which the audit refuses."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT FROM pg_trigger WHERE tgname = 'keyevent_is_never_emptied'")
+        if cursor.fetchone() is not None:
+            cursor.execute("ALTER TABLE apikeys_keyevent DISABLE TRIGGER keyevent_is_never_emptied")
+
+
+post_migrate.connect(let_tests_empty_the_audit)
+
+
 @pytest.fixture(autouse=True)
 def image_folder(settings, tmp_path):
     """Every test has a folder of images to itself."""
@@ -43,6 +55,12 @@ def image_folder(settings, tmp_path):
 def debug(request, settings):
     """Errors look the same with DEBUG on and off."""
     settings.DEBUG = request.param
+
+
+@pytest.fixture(autouse=True)
+def quick_passwords(settings):
+    """What makes a password costly to guess costs each test with a user half a second."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture

@@ -1,19 +1,273 @@
-from django.contrib import admin
-from django.http import HttpRequest
+from datetime import timedelta
 
+from django import forms
+from django.contrib import admin, messages
+from django.db import IntegrityError
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect
+from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.timesince import timesince
+from uuid_utils.compat import uuid7
+
+from apikeys import chart, listing, work
+from apikeys.audit import Actor, KeyEvent, Via
+from apikeys.life import ACTIVE, DEAD, Refused
 from apikeys.models import ApiKey
-from lockngen.admin import SoftDeleteAdmin
+from lockngen.admin import CappedPaginator, SoftDeleteAdmin
+
+CHART_DAYS = 30
+CHANGE_PAGE = "admin:apikeys_apikey_change"
+GRACES = [(0, "None: it ends at once"), (1, "1 hour"), (24, "1 day"), (24 * 7, "1 week")]  # hours
+SETTINGS = ("name", "rate_limit", "max_pending", "priority", "expires_at")
+LINKS = ("rotated_from_key", "replaced_by_key")
+DATES = ("created_at", "revoked_at", "deleted_at")
+
+
+def caller(request: HttpRequest) -> Actor:
+    return Actor(Via.ADMIN, request.user.get_username(), request.user.pk)
+
+
+class StateFilter(admin.SimpleListFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> list[tuple[str, str]]:
+        return [(state, state.capitalize()) for state in (ACTIVE, *reversed(DEAD))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        return queryset.filter(state=self.value()) if self.value() else queryset
+
+
+class NewKeyForm(forms.ModelForm):
+    # The key's id, chosen before it is made: sending the form again doesn't make a second key.
+    once = forms.UUIDField(initial=uuid7, widget=forms.HiddenInput)
+
+
+class RevokeForm(forms.Form):
+    cancel_pending = forms.BooleanField(
+        required=False, label="Cancel what waits as well", help_text="What is being made right now is finished."
+    )
+
+
+class RotateForm(forms.Form):
+    grace = forms.TypedChoiceField(
+        label="How long the old key works beside the new one", choices=GRACES, coerce=int, widget=forms.RadioSelect
+    )
 
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(SoftDeleteAdmin):
-    list_display = ("name", "prefix", "rate_limit", "is_active", "created_at", "last_used_at", "is_deleted")
-    list_filter = (*SoftDeleteAdmin.list_filter, "is_active")
-    readonly_fields = ("id", "prefix", "created_at", "last_used_at", "revoked_at", "is_deleted", "deleted_at")
+    list_display = ("name", "prefix", "state_label", "limit", "used", "expires_at", "created_at")
+    list_filter = (StateFilter,)
+    actions = ("rotate", "deactivate", "activate", "revoke", "restore")
+    readonly_fields = ("state_label", "limit", "used", "id", "prefix", *DATES, *LINKS, "activity", "events")
     fieldsets = (
-        (None, {"fields": ("name", "rate_limit", "max_pending", "priority", "is_active", "expires_at")}),
-        ("State", {"fields": readonly_fields}),
+        (None, {"fields": ("state_label", *SETTINGS, "is_active")}),
+        ("Use", {"fields": ("used", "limit", "activity")}),
+        ("History", {"fields": ("events",)}),
+        ("Details", {"fields": ("id", "prefix", *DATES, *LINKS)}),
     )
+    add_fieldsets = ((None, {"fields": (*SETTINGS, "once")}),)
+
+    class Media:
+        css = {"all": ("apikeys/admin.css",)}
+
+    # What is shown
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet:
+        return super().get_queryset(request).with_state()
+
+    def get_changelist_instance(self, request: HttpRequest):
+        changelist = super().get_changelist_instance(request)
+        changelist.result_list = listing.with_usage(changelist.result_list)
+        return changelist
+
+    @admin.display(description="state")
+    def state_label(self, key: ApiKey) -> str:
+        return format_html('<span class="key-state key-state-{0}">{0}</span>', key.state)
+
+    @admin.display(description="requests a minute", ordering="rate_limit")
+    def limit(self, key: ApiKey) -> str:
+        if not key.rate_limit:
+            return "no limit"
+        if key.requests_last_minute is None:
+            return str(key.rate_limit)
+        used, most = key.requests_last_minute, key.rate_limit
+        return format_html(
+            '<span class="key-limit"><meter max="{1}" value="{0}"></meter> {0} of {1}</span>', used, most
+        )
+
+    @admin.display(description="last used", ordering="last_used_at")
+    def used(self, key: ApiKey) -> str:
+        if key.last_used_at is None:
+            return "never"
+        is_recent = timezone.now() - key.last_used_at < timedelta(minutes=1)
+        ago = "just now" if is_recent else f"{timesince(key.last_used_at, depth=1)} ago"
+        return format_html('<span title="{} UTC">{}</span>', listing.minute(key.last_used_at), ago)
+
+    @admin.display(description="rotated from")
+    def rotated_from_key(self, key: ApiKey) -> str:
+        return link(key.rotated_from)
+
+    @admin.display(description="replaced by")
+    def replaced_by_key(self, key: ApiKey) -> str:
+        return link(getattr(key, "replaced_by", None))
+
+    @admin.display(description="by day")
+    def activity(self, key: ApiKey) -> str:
+        done = work.of_keys()
+        return chart.by_day(done.by_day(key, CHART_DAYS), CHART_DAYS, done.noun)
+
+    @admin.display(description="newest first")
+    def events(self, key: ApiKey) -> str:
+        return render_to_string("apikeys/events.html", {"events": listing.newest_events(key)})
+
+    # A new key
+
+    def get_fieldsets(self, request: HttpRequest, obj: ApiKey | None = None):
+        return super().get_fieldsets(request, obj) if obj else self.add_fieldsets
+
+    def get_form(self, request: HttpRequest, obj: ApiKey | None = None, change: bool = False, **kwargs):
+        if obj is None:
+            kwargs["form"] = NewKeyForm
+        return super().get_form(request, obj, change, **kwargs)
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: dict | None = None) -> HttpResponse:
+        only_save = {"show_save_and_add_another": False, "show_save_and_continue": False}
+        try:
+            return super().add_view(request, form_url, {**only_save, **(extra_context or {})})
+        except IntegrityError:
+            key = ApiKey.all_objects.filter(pk=request.POST.get("once")).first()
+            if key is None:
+                raise
+            told = f"{key} was made before, and its token was shown then. If you don't have it, rotate the key."
+            self.message_user(request, told, messages.WARNING)
+            return redirect(CHANGE_PAGE, key.pk)
+
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: forms.ModelForm, change: bool) -> None:
+        if change:
+            obj.change(by=caller(request), **{name: form.cleaned_data[name] for name in form.changed_data})
+            return
+        fields = dict(form.cleaned_data)
+        key, obj.token = ApiKey.objects.issue(id=fields.pop("once"), by=caller(request), **fields)
+        obj.__dict__.update(key.__dict__)
+
+    def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None) -> HttpResponse:
+        return self._show_token(request, obj, obj.token, title="Key created")
+
+    def _show_token(self, request: HttpRequest, key: ApiKey, token: str, **context) -> HttpResponse:
+        """The one page that has the token, which is in the answer alone: no message, session or redirect keeps it."""
+        context = {"key": key, "token": token, **context}
+        response = self._page(request, "token", context)
+        response["Cache-Control"] = "no-store"
+        return response
+
+    # Actions: of the list, and of a key's page by the buttons there
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet) -> HttpResponse | None:
+        response = super().response_action(request, queryset)
+        if isinstance(response, HttpResponseRedirect):
+            return HttpResponseRedirect(self._way_back(request))
+        return response
+
+    @admin.action(description="Rotate the selected API key", permissions=["rotate"])
+    def rotate(self, request: HttpRequest, queryset: QuerySet) -> HttpResponse | None:
+        if len(queryset) != 1:
+            self.message_user(request, "Rotate one key at a time: its token is shown once.", messages.ERROR)
+            return None
+        form, (key,) = self._answers(request, RotateForm, grace=1), queryset
+        if not form.is_valid():
+            consequence = "A new key with the same settings takes the place of this one and works at once."
+            return self._ask(request, queryset, form, "rotate", "Rotate the key", consequence)
+        try:
+            new, token = key.rotate(grace=timedelta(hours=form.cleaned_data["grace"]), by=caller(request))
+        except Refused as refused:
+            self.message_user(request, str(refused), messages.ERROR)
+            return None
+        return self._show_token(request, new, token, old=key, title="Key rotated")
+
+    def has_rotate_permission(self, request: HttpRequest) -> bool:
+        return self.has_change_permission(request) and self.has_add_permission(request)
+
+    @admin.action(description="Revoke selected API keys", permissions=["change"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet) -> HttpResponse | None:
+        form = self._answers(request, RevokeForm)
+        if not form.is_valid():
+            consequence = "What is revoked stays so: nothing opens with these keys from the next request on."
+            return self._ask(request, queryset, form, "revoke", "Revoke for good", consequence)
+        self._tell(request, "Revoked", queryset.revoke(by=caller(request), **form.cleaned_data))
+        return None
+
+    @admin.action(description="Deactivate selected API keys", permissions=["change"])
+    def deactivate(self, request: HttpRequest, queryset: QuerySet) -> None:
+        self._tell(request, "Deactivated", queryset.deactivate(by=caller(request)))
+
+    @admin.action(description="Activate selected API keys", permissions=["change"])
+    def activate(self, request: HttpRequest, queryset: QuerySet) -> None:
+        self._tell(request, "Activated", queryset.activate(by=caller(request)))
+
+    @admin.action(description="Restore selected API keys", permissions=["delete"])
+    def restore(self, request: HttpRequest, queryset: QuerySet) -> None:
+        self._tell(request, "Restored", queryset.restore(by=caller(request)))
+
+    def delete_model(self, request: HttpRequest, obj: ApiKey) -> None:
+        obj.delete(by=caller(request))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet) -> None:
+        queryset.delete(by=caller(request))
+
+    def _answers(self, request: HttpRequest, form: type[forms.Form], **initial) -> forms.Form:
+        return form(request.POST if "post" in request.POST else None, initial=initial)
+
+    def _ask(self, request: HttpRequest, keys: QuerySet, form: forms.Form, action: str, title: str, consequence: str):
+        context = {"keys": keys, "form": form, "action": action, "title": title, "consequence": consequence}
+        back = {"back_to": request.POST.get("back_to", ""), "way_back": self._way_back(request)}
+        return self._page(request, "confirm", {**context, **back})
+
+    def _tell(self, request: HttpRequest, done: str, count: int) -> None:
+        self.message_user(request, f"{done}: {count}.", messages.SUCCESS)
+
+    def _way_back(self, request: HttpRequest) -> str:
+        """Where an action was called: a key's own page, or the list as it was filtered."""
+        key = request.POST.get("back_to")
+        return reverse(CHANGE_PAGE, args=[key]) if key else request.get_full_path()
+
+    def _page(self, request: HttpRequest, name: str, context: dict) -> TemplateResponse:
+        context = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media, **context}
+        return TemplateResponse(request, f"admin/apikeys/apikey/{name}.html", context)
+
+
+@admin.register(KeyEvent)
+class KeyEventAdmin(admin.ModelAdmin):
+    """What was done to all keys. It is read here and nothing else, as the database sees to it anyway."""
+
+    list_display = ("at", "action", "name", "prefix", "by", "changed")
+    list_filter = ("action", "via")
+    ordering = ("-id",)
+    paginator = CappedPaginator
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return False  # a token is shown once, by the command that makes it: manage.py apikey create
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: KeyEvent | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: KeyEvent | None = None) -> bool:
+        return False
+
+    @admin.display(description="changes")
+    def changed(self, event: KeyEvent) -> str:
+        return event.told
+
+
+def link(key: ApiKey | None) -> str:
+    if key is None:
+        return "–"
+    return format_html('<a href="{}">{}</a>', reverse(CHANGE_PAGE, args=[key.pk]), key)

@@ -1,12 +1,18 @@
+from datetime import timedelta
+from functools import cached_property
+from typing import Any
+
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models.functions import Least, Now
 from uuid_utils.compat import uuid7
 
-from apikeys import tokens
+from apikeys import tokens, usage
 from apikeys.admission import AdmissionQuerySet
+from apikeys.audit import CODE, Action, Actor, KeyEvent
 from apikeys.buckets import Bucket  # noqa: F401  a model of this app
+from apikeys.life import ACTIVE, DEAD, KeyLifeQuerySet, Refused
 from lockngen.fields import FixedCharField
 from lockngen.softdelete import LiveManager, SoftDeleteModel, deletion_is_dated
 
@@ -16,32 +22,41 @@ DEVELOPMENT_NAME = "Development"
 MOST_TURNS = 10
 
 
-class ApiKeyQuerySet(AdmissionQuerySet):
+class ApiKeyQuerySet(AdmissionQuerySet, KeyLifeQuerySet):
     def usable(self):
         """Keys that open doors now, by the database's clock."""
-        unexpired = Q(expires_at__isnull=True) | Q(expires_at__gt=Now())
-        return self.live().filter(unexpired, is_active=True, revoked_at__isnull=True)
+        return self.filter(*(~condition for condition in DEAD.values()))
 
-    def issue(self, **fields) -> tuple["ApiKey", str]:
+    def issue(
+        self, *, kind: str = tokens.LIVE, by: Actor = CODE, noted: dict[str, Any] | None = None, **fields
+    ) -> tuple["ApiKey", str]:
         """A new key and its token. The token is stored nowhere: this is the only time it can be shown."""
-        token = tokens.make()
-        return self.create(key_hash=tokens.digest(token), prefix=tokens.visible(token), **fields), token
+        token = tokens.make(kind)
+        with transaction.atomic():
+            key = self.create(key_hash=tokens.digest(token), prefix=tokens.visible(token), **fields)
+            KeyEvent.objects.record([key], Action.CREATED, by, noted)
+        return key, token
 
-    def ensure_development(self) -> "ApiKey":
+    def ensure_development(self, *, by: Actor = CODE) -> "ApiKey":
         """The development key, made or made usable again. Migration 0002 states the same row for itself."""
-        key, _ = self.model.all_objects.update_or_create(
-            key_hash=tokens.digest(DEVELOPMENT_TOKEN),
-            defaults={
-                "prefix": tokens.visible(DEVELOPMENT_TOKEN),
-                "name": DEVELOPMENT_NAME,
-                "rate_limit": 0,
-                "is_active": True,
-                "expires_at": None,
-                "revoked_at": None,
-                "is_deleted": False,
-                "deleted_at": None,
-            },
-        )
+        key_hash = tokens.digest(DEVELOPMENT_TOKEN)
+        wanted = {
+            "prefix": tokens.visible(DEVELOPMENT_TOKEN),
+            "name": DEVELOPMENT_NAME,
+            "rate_limit": 0,
+            "is_active": True,
+            "expires_at": None,
+            "revoked_at": None,
+            "is_deleted": False,
+            "deleted_at": None,
+        }
+        with transaction.atomic():
+            before = self.model.all_objects.filter(key_hash=key_hash).first()
+            key, created = self.model.all_objects.update_or_create(key_hash=key_hash, defaults=wanted)
+            if created:
+                KeyEvent.objects.record([key], Action.CREATED, by)
+            elif changes := key.differences(before, wanted):
+                KeyEvent.objects.record([key], Action.CHANGED, by, changes)
         return key
 
 
@@ -75,6 +90,10 @@ class ApiKey(SoftDeleteModel):
     expires_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="To the minute.")
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # Unique: of two rotations at once, one is refused.
+    rotated_from = models.OneToOneField(
+        "self", models.SET_NULL, null=True, blank=True, editable=False, related_name="replaced_by"
+    )
 
     objects = LiveManager.from_queryset(ApiKeyQuerySet)()
     all_objects = models.Manager.from_queryset(ApiKeyQuerySet)()
@@ -99,3 +118,101 @@ class ApiKey(SoftDeleteModel):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
+
+    # The life of a key. Each tells whether it was the one that changed the row; what is noted says who did it.
+
+    def revoke(self, *, cancel_pending: bool = False, by: Actor = CODE) -> bool:
+        """Close the key for good. What waits for it is rendered all the same, unless that is cancelled with it."""
+        return self._won(self._row().revoke(cancel_pending=cancel_pending, by=by))
+
+    def deactivate(self, *, by: Actor = CODE) -> bool:
+        return self._won(self._row().deactivate(by=by))
+
+    def activate(self, *, by: Actor = CODE) -> bool:
+        return self._won(self._row().activate(by=by))
+
+    def delete(
+        self, using: str | None = None, keep_parents: bool = False, *, by: Actor = CODE
+    ) -> tuple[int, dict[str, int]]:
+        counted = self._row(using).delete(by=by)
+        self._read_back()
+        return counted
+
+    def restore(self, *, by: Actor = CODE) -> bool:
+        """Show a deleted key again. One that was revoked stays so."""
+        return self._won(self._row().restore(by=by))
+
+    def hard_delete(
+        self, using: str | None = None, keep_parents: bool = False, *, by: Actor = CODE
+    ) -> tuple[int, dict[str, int]]:
+        with transaction.atomic():
+            KeyEvent.objects.record([self], Action.REMOVED, by)
+            return super().hard_delete(using=using, keep_parents=keep_parents)
+
+    def change(self, *, by: Actor = CODE, **fields) -> bool:
+        """Change settings of the key, and note the old and new values of those that differ."""
+        with transaction.atomic():
+            before = self._row().select_for_update(no_key=True).get()
+            is_active = fields.pop("is_active", before.is_active)
+            if changes := self.differences(before, fields):
+                self._row().update(**fields)
+                KeyEvent.objects.record([before], Action.CHANGED, by, changes)
+            switched = self._row().activate(by=by) if is_active else self._row().deactivate(by=by)
+        return self._won(switched + len(changes))
+
+    def rotate(self, *, grace: timedelta, by: Actor = CODE, **fields) -> tuple["ApiKey", str]:
+        """Make the key that takes this one's place, with the same settings but for `fields`; returns it and its token.
+
+        It works at once. This one expires after the grace, or sooner if it would have.
+        """
+        if grace < timedelta(0):
+            raise ValueError("A grace can't be negative.")
+        with transaction.atomic():
+            old = self._row().with_state().select_for_update(no_key=True).get()
+            old._refuse_to_be_rotated()
+            new, token = type(self).objects.issue(
+                kind=tokens.TEST if tokens.is_test(old.prefix) else tokens.LIVE,
+                by=by,
+                noted={"rotated_from": old.prefix},
+                **{**old.settings, **fields, "rotated_from": old},
+            )
+            self._row().update(expires_at=Least("expires_at", Now() + grace))
+            self._read_back()
+            noted = {"replaced_by": new.prefix, **self.differences(old, {"expires_at": self.expires_at})}
+            KeyEvent.objects.record([self], Action.ROTATED, by, noted)
+        return new, token
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a person may choose of a key, and the key that takes its place has as well."""
+        return {field.name: getattr(self, field.name) for field in self._meta.concrete_fields if field.editable}
+
+    @cached_property
+    def state(self) -> str:
+        """By the database's clock; a list has it from `with_state` without asking for each."""
+        return type(self).all_objects.with_state().values_list("state", flat=True).get(pk=self.pk)
+
+    @cached_property
+    def requests_last_minute(self) -> int | None:
+        """None where that isn't known. A list asks for all of its keys at once."""
+        return usage.requests_last_minute([self]).get(self.pk)
+
+    @staticmethod
+    def differences(before: "ApiKey", fields: dict[str, Any]) -> dict[str, list]:
+        """Old and new value of each field that differs."""
+        return {name: [getattr(before, name), new] for name, new in fields.items() if getattr(before, name) != new}
+
+    def _refuse_to_be_rotated(self) -> None:
+        if successor := getattr(self, "replaced_by", None):
+            raise Refused(f"{self} was rotated before: its place has {successor}.")
+        if self.state != ACTIVE:
+            raise Refused(f"{self} is {self.state}: only an active key can be rotated.")
+
+    def _won(self, count: int) -> bool:
+        self._read_back()
+        return bool(count)
+
+    def _read_back(self) -> None:
+        super()._read_back()
+        for name in ("state", "requests_last_minute"):
+            self.__dict__.pop(name, None)

@@ -5,4 +5,8 @@ class GenerationsConfig(AppConfig):
     name = "generations"
 
     def ready(self) -> None:
+        from apikeys import work
         from generations import checks  # noqa: F401  registers the system checks
+        from generations.work import Generations
+
+        work.register(Generations())

@@ -35,6 +35,9 @@ class GenerationQuerySet(SoftDeleteQuerySet):
     def unfinished(self):
         return self.filter(status__in=UNFINISHED)
 
+    def pending(self):
+        return self.filter(status=Status.PENDING)
+
     def newest_first(self):
         """By id, which is a UUID of version 7 and so sorts by time."""
         return self.order_by("-id")
@@ -96,6 +99,13 @@ class GenerationQuerySet(SoftDeleteQuerySet):
         # The lock lets a generation have one waiting job and no more.
         job = queue.configure_task(RENDER_TASK, queue="render", queueing_lock=str(id), priority=priority)
         job.defer(generation_id=str(id))
+
+    def cancel(self) -> int:
+        """Cancel those that aren't finished and return how many that were."""
+        return self.unfinished().update(status=Status.CANCELLED, completed_at=Now())
+
+    cancel.alters_data = True
+    cancel.queryset_only = True
 
     def delete(self) -> tuple[int, dict[str, int]]:
         """Hide the live rows. What isn't finished is cancelled in the same statement."""

@@ -1,13 +1,35 @@
+import json
+import os
+import pwd
+import subprocess
+import sys
 from datetime import timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import OperationalError
 from django.utils import timezone
+from psycopg_pool import PoolTimeout
 
-from apikeys import tokens
+from apikeys import tokens, usage
+from apikeys.audit import Action
+from apikeys.management.commands.apikey import TRANSITIONS, Command
 from apikeys.models import DEVELOPMENT_TOKEN, ApiKey
 
 pytestmark = pytest.mark.django_db
+ME = pwd.getpwuid(os.getuid()).pw_name
+
+
+@pytest.fixture
+def apikey(capsys):
+    """Run the command and return what it wrote: (output, errors)."""
+
+    def run(*arguments: str) -> tuple[str, str]:
+        capsys.readouterr()
+        call_command("apikey", *arguments)
+        return tuple(capsys.readouterr())
+
+    return run
 
 
 def test_create__prints_the_token_and_nothing_else(capsys):
@@ -70,3 +92,217 @@ def test_ensure_development__is_refused_without_debug():
         call_command("apikey", "ensure-development")
 
     assert not ApiKey.objects.exists()
+
+
+@pytest.mark.parametrize("command", TRANSITIONS)
+def test_transition__says_what_was_done_and_is_done_once(make_key, apikey, command):
+    key = make_key()
+    if command in ("activate", "restore"):
+        apikey({"activate": "deactivate", "restore": "delete"}[command], str(key.pk))
+
+    first, second = apikey(command, key.prefix), apikey(command, key.prefix)
+
+    _, done, done_before, state = TRANSITIONS[command]
+    assert first == ("", f"{key} is {done}.\n")
+    assert second == ("", f"{key} {done_before}.\n")
+    assert ApiKey.all_objects.with_state().get().state == state
+
+
+def test_transition__says_where_the_key_stays_closed(key, apikey):
+    apikey("revoke", key.prefix)
+
+    assert apikey("activate", key.prefix)[1].endswith("was active already. It is revoked.\n")
+
+
+def test_transition__is_told_in_a_line_whatever_the_name(make_key, apikey):
+    key = make_key(name="Ann\n\x1b[2J")
+
+    assert apikey("revoke", key.prefix)[1] == f"Ann  [2J ({key.prefix}…) is revoked.\n"
+
+
+def test_transition__is_noted_with_the_account_that_ran_it(key, apikey):
+    apikey("revoke", key.prefix)
+
+    event = key.events.get()
+    assert (event.action, event.via, event.actor.partition("@")[0]) == (Action.REVOKED, "command", ME)
+
+
+def test_revoke__cancels_what_waits_where_asked(key, apikey, make_generation):
+    generation = make_generation()
+
+    apikey("revoke", key.prefix)
+    generation.refresh_from_db()
+    assert generation.is_unfinished
+    apikey("revoke", key.prefix, "--cancel-pending")
+    generation.refresh_from_db()
+    assert not generation.is_unfinished
+
+
+def test_rotate__prints_the_new_token_and_nothing_else(key, apikey):
+    out, err = apikey("rotate", key.prefix, "--grace", "1h")
+
+    new = ApiKey.objects.authenticate(out.removesuffix("\n"))
+    assert new.rotated_from == key
+    assert out.strip() not in err
+    assert "works until" in err
+    key.refresh_from_db()
+    assert key.expires_at - timezone.now() == pytest.approx(timedelta(hours=1), abs=timedelta(minutes=1))
+
+
+def test_rotate__without_grace_and_with_another_end(key, apikey):
+    out, err = apikey("rotate", key.prefix, "--grace", "0", "--expires-in", "30d")
+
+    assert "opens nothing any more" in err
+    assert ApiKey.objects.authenticate(key.token) is None
+    assert ApiKey.objects.authenticate(out.strip()).expires_at > timezone.now() + timedelta(days=29)
+
+
+@pytest.mark.parametrize("wrong", ["-1h", "0h", "soon", ""])
+def test_rotate__names_what_is_wrong_with_a_grace(key, wrong):
+    with pytest.raises(CommandError, match="grace"):
+        call_command("apikey", "rotate", key.prefix, f"--grace={wrong}")
+
+    assert ApiKey.objects.count() == 1
+
+
+def test_rotate__asks_for_a_grace(key):
+    with pytest.raises(CommandError, match="--grace"):
+        call_command("apikey", "rotate", key.prefix)
+
+
+def test_rotate__refuses_a_dead_key(key):
+    key.revoke()
+
+    with pytest.raises(CommandError, match="revoked: only an active key"):
+        call_command("apikey", "rotate", key.prefix, "--grace=0")
+
+
+@pytest.mark.parametrize(
+    "name", [lambda key: str(key.pk), lambda key: key.prefix, lambda key: key.prefix[:-2], lambda key: f"{key.prefix}…"]
+)
+def test_key__is_named_by_id_or_the_start_of_its_token(key, apikey, name):
+    assert json.loads(apikey("show", name(key), "--json")[0])["id"] == str(key.pk)
+
+
+def test_key__is_named_by_a_whole_token_that_is_shown_to_nobody(key, apikey):
+    out, err = apikey("revoke", key.token)
+
+    assert "is revoked" in err
+    assert key.token not in out + err
+
+
+def test_key__is_found_although_it_is_deleted(key, apikey):
+    key.delete()
+
+    assert json.loads(apikey("show", key.prefix, "--json")[0])["state"] == "deleted"
+
+
+@pytest.mark.parametrize("name", ["", "lg_live_", "lg_live_%", "Test", "0" * 32, "…"])
+def test_key__that_is_unknown_is_an_error_and_never_the_only_key(key, name):
+    with pytest.raises(CommandError, match="There is no key"):
+        call_command("apikey", "revoke", name)
+
+    assert key.state == "active"
+
+
+def test_key__that_is_unknown_is_not_repeated_where_it_is_a_token(db):
+    token = tokens.make()
+
+    with pytest.raises(CommandError) as error:
+        call_command("apikey", "revoke", token)
+
+    assert token[:14] in str(error.value)
+    assert token[:15] not in str(error.value)
+
+
+def test_key__that_is_ambiguous_is_an_error(make_key):
+    make_key(prefix="lg_live_Twins1"), make_key(prefix="lg_live_Twins2")
+
+    with pytest.raises(CommandError, match="Several"):
+        call_command("apikey", "revoke", "lg_live_Twins")
+
+    assert not ApiKey.objects.filter(revoked_at__isnull=False).exists()
+
+
+def test_list__is_a_table_of_what_is_not_deleted(make_key, apikey):
+    ann, bob, gone = make_key(name="Ann", rate_limit=7), make_key(name="Bob\x1b[2J\n", rate_limit=0), make_key()
+    bob.revoke()
+    gone.delete()
+
+    head, *rows = apikey("list")[0].splitlines()
+
+    assert head.split("  ")[0] == "ID"
+    assert [row.split()[:3] for row in rows] == [[str(bob.pk), bob.prefix, "Bob"], [str(ann.pk), ann.prefix, "Ann"]]
+    assert rows[1].split()[3:5] == ["active", "7"]
+    assert "\x1b" not in "".join(rows)
+    assert len(apikey("list", "--all")[0].splitlines()) == 4
+
+
+def test_list__in_json_has_no_secret(key, apikey):
+    new, _ = key.rotate(grace=timedelta(hours=1))
+
+    newest, oldest = json.loads(apikey("list", "--json")[0])
+
+    assert (newest["id"], newest["rotated_from"]) == (str(new.pk), str(key.pk))
+    assert (oldest["state"], oldest["replaced_by"], oldest["last_used_at"]) == ("active", str(new.pk), None)
+    assert key.key_hash not in json.dumps([newest, oldest])
+
+
+def test_list__asks_as_much_for_many_keys_as_for_one(make_key, apikey, django_assert_num_queries, monkeypatch):
+    counted = []
+    monkeypatch.setattr(usage, "requests_last_minute", lambda keys: counted.append(len(keys)) or {})
+    for _ in range(5):
+        make_key()
+
+    with django_assert_num_queries(1):
+        apikey("list", "--json")
+
+    assert counted == [5]
+
+
+def test_show__tells_what_the_key_was_used_for_and_what_was_done_to_it(key, apikey, make_generation, monkeypatch):
+    monkeypatch.setattr(usage, "requests_last_minute", lambda keys: {key.pk: 12 for key in keys})
+    make_generation(), make_generation().delete()
+    key.change(name="Ann")
+
+    shown = json.loads(apikey("show", key.prefix, "--json")[0])
+    text = apikey("show", key.prefix)[0]
+
+    assert shown["generations"] == {"pending": 1, "processing": 0, "completed": 0, "failed": 0, "cancelled": 0}
+    assert shown["requests_last_minute"] == 12
+    assert [(event["action"], event["changes"]) for event in shown["events"]] == [
+        ("changed", {"name": ["Test", "Ann"]})
+    ]
+    assert "1 pending" in text
+    assert "changed by code: name: Test → Ann" in text
+
+
+def test_show__tells_null_where_the_requests_are_unknown(key, apikey, monkeypatch):
+    monkeypatch.setattr(usage, "requests_last_minute", lambda keys: {})
+
+    assert json.loads(apikey("show", key.prefix, "--json")[0])["requests_last_minute"] is None
+
+
+def test_outage__is_told_in_a_line(key, monkeypatch):
+    def fail(*_):
+        raise OperationalError("couldn't get a connection") from PoolTimeout()
+
+    monkeypatch.setattr(type(ApiKey.all_objects), "named", fail)
+
+    with pytest.raises(CommandError, match="The database failed: couldn't get a connection") as error:
+        call_command("apikey", "show", key.prefix)
+
+    assert error.value.returncode == 3
+
+
+def test_usage__is_told_from_a_refusal_by_the_exit_code():
+    done = subprocess.run([sys.executable, "manage.py", "apikey", "rotate"], capture_output=True, text=True)
+
+    assert done.returncode == 2
+    assert done.stdout == ""
+
+
+def test_help__tells_the_exit_codes():
+    text = Command().create_parser("manage.py", "apikey").format_help()
+
+    assert "Exit codes: 0 it is done" in " ".join(text.split())

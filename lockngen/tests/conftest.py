@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,6 +71,16 @@ class Dev:
         )
         with OPENER.open(request, timeout=30) as answer:
             return answer.read()
+
+    def answers_to(self, token: str) -> int:
+        """The status that the API answers a token with."""
+        headers = {"Authorization": f"Bearer {token}"}
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/api/v1/key", headers=headers)
+        try:
+            with OPENER.open(request, timeout=30) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            return error.code
 
     def create(self, **asked) -> dict:
         return json.loads(self.ask(URL, {"prompt": "a lighthouse at dusk", **asked}))

@@ -246,5 +246,9 @@ def test_key__shows_neither_hash_nor_token(admin_client, key):
         assert key.token not in text
 
 
-def test_key__is_not_added_here(admin_client):
-    assert admin_client.get(KEYS + "add/").status_code == 403
+def test_key__is_added_by_whom_may_only(client, django_user_model):
+    viewer = django_user_model.objects.create_user("viewer", is_staff=True)
+    viewer.user_permissions.add(Permission.objects.get(codename="view_apikey"))
+    client.force_login(viewer)
+
+    assert client.get(KEYS + "add/").status_code == 403

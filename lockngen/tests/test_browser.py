@@ -132,3 +132,70 @@ def test_admin__shows_keys(admin):
 
     keep(admin, "admin-keys")
     expect(admin.get_by_role("link", name="Development")).to_be_visible()
+
+
+@pytest.fixture
+def key_page(admin) -> Page:
+    """The admin at the page that shows the token of a key which was made there."""
+    admin.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    admin.goto("/admin/apikeys/apikey/add/")
+    admin.get_by_label("Name").fill("Browser")
+    admin.get_by_role("button", name="Save").click()
+    expect(admin.get_by_role("heading", name="Key created")).to_be_visible()
+    keep(admin, "admin-token")
+    return admin
+
+
+def shown_token(page: Page) -> str:
+    return page.get_by_label("Token").input_value()
+
+
+def test_admin__makes_a_key_and_shows_its_token_once(key_page, dev):
+    token = shown_token(key_page)
+    assert dev.answers_to(token) == 200
+
+    key_page.get_by_role("button", name="Copy").click()
+    expect(key_page.get_by_role("button", name="Copied")).to_be_visible()
+    assert key_page.evaluate("navigator.clipboard.readText()") == token
+
+    # Without TLS, and not on this machine, a browser has no clipboard for scripts.
+    key_page.evaluate("navigator.clipboard.writeText('nothing')")
+    key_page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    key_page.get_by_role("button", name="Copied").click()
+    key_page.get_by_label("Token").evaluate("field => { field.readOnly = false; field.value = ''; field.focus() }")
+    key_page.keyboard.press("Control+V")
+    expect(key_page.get_by_label("Token")).to_have_value(token)
+
+    key_page.reload()  # which sends the form again
+    expect(key_page.get_by_text("was made before")).to_be_visible()
+    assert token not in key_page.content()
+    assert dev.count(f"apikeys_apikey WHERE prefix = '{token[:14]}'") == 1
+    assert dev.count("apikeys_apikey WHERE name = 'Browser'") == 1
+
+
+def test_admin__rotates_and_revokes_a_key(key_page, dev):
+    old = shown_token(key_page)
+    key_page.get_by_role("link", name="go on to the key").click()
+    key_page.get_by_role("button", name="Rotate").click()
+    key_page.get_by_label("None: it ends at once").check()
+    keep(key_page, "admin-rotate")
+    key_page.get_by_role("button", name="Rotate the key").click()
+    expect(key_page.get_by_role("heading", name="Key rotated")).to_be_visible()
+    new = shown_token(key_page)
+    assert (dev.answers_to(old), dev.answers_to(new)) == (401, 200)
+
+    key_page.reload()
+    expect(key_page.get_by_text("was rotated before")).to_be_visible()
+    expect(key_page.locator(".field-state_label .key-state")).to_have_text("expired")
+    assert new not in key_page.content()
+
+    key_page.locator(".field-replaced_by_key a").click()
+    key_page.get_by_role("button", name="Revoke").click()
+    key_page.get_by_label("Cancel what waits as well").check()
+    keep(key_page, "admin-revoke")
+    key_page.get_by_role("button", name="Revoke for good").click()
+    expect(key_page.get_by_text("Revoked: 1.")).to_be_visible()
+    expect(key_page.locator(".field-state_label .key-state")).to_have_text("revoked")
+    expect(key_page.locator(".key-events tbody tr").first).to_contain_text("ann (admin)")
+    keep(key_page, "admin-key")
+    assert dev.answers_to(new) == 401

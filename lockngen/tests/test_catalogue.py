@@ -19,6 +19,7 @@ COLUMNS = {
         "expires_at": ("timestamp with time zone", False),
         "last_used_at": ("timestamp with time zone", False),
         "revoked_at": ("timestamp with time zone", False),
+        "rotated_from_id": ("uuid", False),
         "is_deleted": ("boolean", True),
         "deleted_at": ("timestamp with time zone", False),
     },
@@ -27,6 +28,18 @@ COLUMNS = {
         "spent": ("bigint", True),
         "is_admitted": ("boolean", True),
         "measured_at": ("timestamp with time zone", True),
+    },
+    "apikeys_keyevent": {
+        "id": ("bigint", True),
+        "key_id": ("uuid", True),
+        "prefix": ("character varying(20)", True),
+        "name": ("character varying(100)", True),
+        "action": ("character varying(20)", True),
+        "changes": ("jsonb", True),
+        "via": ("character varying(10)", True),
+        "actor": ("character varying(150)", True),
+        "user_id": ("bigint", False),
+        "at": ("timestamp with time zone", True),
     },
     "generations_generation": {
         "id": ("uuid", True),
@@ -60,6 +73,7 @@ CHECKS = {
         "apikey_deletion_is_dated",
     },
     "apikeys_bucket": set(),
+    "apikeys_keyevent": set(),
     "generations_generation": {
         "generation_status_is_known",
         "generation_end_is_dated",
@@ -75,6 +89,11 @@ INDEXES = {
         "apikeys_apikey_pkey": "UNIQUE btree (id)",
         "apikey_key_hash_unique": "UNIQUE btree (key_hash)",
         "apikey_prefix": "btree (prefix varchar_pattern_ops)",
+        "apikey_rotated_from_unique": "UNIQUE btree (rotated_from_id)",
+    },
+    "apikeys_keyevent": {
+        "apikeys_keyevent_pkey": "UNIQUE btree (id)",
+        "keyevent_by_key": "btree (key_id, id DESC)",
     },
     "apikeys_bucket": {"apikeys_bucket_pkey": "UNIQUE btree (key_id)"},
     "generations_generation": {
@@ -96,6 +115,7 @@ DEFAULTS = {
         "is_deleted": "false",
     },
     "apikeys_bucket": {},
+    "apikeys_keyevent": {"changes": "'{}'::jsonb", "at": "statement_timestamp()"},
     "generations_generation": {
         "negative_prompt": "''::character varying",
         "model": "'default'::character varying",
@@ -110,7 +130,7 @@ DEFAULTS = {
         "is_deleted": "false",
     },
 }
-UNLOGGED = {"apikeys_bucket"}  # what a crash may empty
+UNLOGGED = {"apikeys_bucket", "generations_turn"}  # what a crash may empty
 TABLES = pytest.mark.parametrize("table", COLUMNS)
 
 

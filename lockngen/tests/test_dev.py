@@ -87,6 +87,16 @@ def test_command__needs_no_configuration(dev, dev_folder, command):
     assert done.returncode == 0, done.stderr
 
 
+def test_key__that_a_command_revokes_opens_nothing_from_the_next_request_on(dev):
+    token = dev.manage("apikey", "create", "Ann").stdout.strip()
+    assert dev.answers_to(token) == 200
+
+    done = dev.manage("apikey", "revoke", token[:14])
+
+    assert done.returncode == 0, done.stderr
+    assert dev.answers_to(token) == 401
+
+
 def test_dev__comes_back_with_its_data_after_everything_was_killed(make_dev):
     dev = make_dev()
     generation = dev.wait_for(dev.create(width=64, height=64)["id"], "completed")

@@ -1,0 +1,101 @@
+"""Keys as a terminal and as a script read them."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from apikeys import usage, work
+from apikeys.audit import KeyEvent
+from apikeys.models import ApiKey
+
+EVENTS_SHOWN = 20
+NOTHING = "–"
+
+
+def facts(key: ApiKey) -> dict[str, Any]:
+    """What `list` and `show` tell of a key in JSON. It never has more than the visible start of the token."""
+    successor = getattr(key, "replaced_by", None)
+    return {
+        "id": str(key.pk),
+        "prefix": key.prefix,
+        "state": key.state,
+        **{name: iso(value) if isinstance(value, datetime) else value for name, value in key.settings.items()},
+        "requests_last_minute": key.requests_last_minute,
+        **{name: iso(getattr(key, name)) for name in ("created_at", "last_used_at", "revoked_at", "deleted_at")},
+        "rotated_from": key.rotated_from_id and str(key.rotated_from_id),
+        "replaced_by": successor and str(successor.pk),
+    }
+
+
+def more_facts(key: ApiKey) -> dict[str, Any]:
+    """The same with what only `show` tells."""
+    return {
+        **facts(key),
+        work.of_keys().noun: work.of_keys().by_status(key),
+        "events": [
+            {"at": iso(event.at), "action": event.action, "by": event.by, "changes": event.changes}
+            for event in newest_events(key)
+        ],
+    }
+
+
+def with_usage(keys: Iterable[ApiKey]) -> list[ApiKey]:
+    """The keys, each knowing how much of its limit is used: asked for all of them at once."""
+    keys = list(keys)
+    used = usage.requests_last_minute(keys)
+    for key in keys:
+        key.requests_last_minute = used.get(key.pk)
+    return keys
+
+
+def newest_events(key: ApiKey) -> list[KeyEvent]:
+    return list(KeyEvent.objects.filter(key_id=key.pk).order_by("-id")[:EVENTS_SHOWN])
+
+
+def table(keys: Iterable[ApiKey]) -> str:
+    head = ("ID", "PREFIX", "NAME", "STATE", "LIMIT", "CREATED", "LAST USED", "EXPIRES")
+    rows = [head, *(row(key) for key in keys)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, cells, widths)).rstrip() for cells in rows)
+
+
+def row(key: ApiKey) -> tuple[str, ...]:
+    times = (minute(key.created_at), minute(key.last_used_at), minute(key.expires_at))
+    return (str(key.pk), key.prefix, printable(key.name), key.state, str(key.rate_limit or "none"), *times)
+
+
+def details(key: ApiKey) -> str:
+    told = more_facts(key)
+    made = [f"{count} {status}" for status, count in told[work.of_keys().noun].items() if count]
+    used = NOTHING if key.requests_last_minute is None else key.requests_last_minute
+    lines = {
+        "name": printable(key.name),
+        "id": key.pk,
+        "token": f"{key.prefix}…",
+        "state": key.state,
+        "limit": f"{key.rate_limit} requests a minute" if key.rate_limit else "none",
+        "requests in the last minute": used,
+        work.of_keys().noun: ", ".join(made) or "none",
+        **{name: minute(getattr(key, f"{name.replace(' ', '_')}_at")) for name in ("created", "last used", "expires")},
+        "rotated from": told["rotated_from"] or NOTHING,
+        "replaced by": told["replaced_by"] or NOTHING,
+    }
+    history = [
+        printable(f"  {minute(event.at)}  {event.get_action_display().lower()} by {event.by}")
+        + (printable(f": {event.told}") if event.told else "")
+        for event in newest_events(key)
+    ]
+    return "\n".join([f"{name:<28}{value}" for name, value in lines.items()] + ["history, newest first", *history])
+
+
+def minute(time: datetime | None) -> str:
+    return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M") if time else NOTHING
+
+
+def iso(time: datetime | None) -> str | None:
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z") if time else None
+
+
+def printable(text: str) -> str:
+    """A text that somebody else wrote, without what would move a terminal's cursor or break a line."""
+    return "".join(character if character.isprintable() else " " for character in text)

@@ -1,0 +1,49 @@
+"""What several connections do to one key at the same moment happens once."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from threading import Barrier
+
+import pytest
+from django.db import connection
+
+from apikeys.audit import Action
+from apikeys.life import Refused
+from apikeys.models import ApiKey
+
+pytestmark = pytest.mark.django_db(transaction=True)
+AT_ONCE = 3  # a pool has four connections by default, and the test has one of them
+
+
+def race(act: Callable[[ApiKey], object], key: ApiKey) -> list:
+    """Do it on several connections, none before all are there, and return what each got."""
+    barrier = Barrier(AT_ONCE, timeout=20)
+
+    def run(_) -> object:
+        try:
+            same = ApiKey.all_objects.get(pk=key.pk)
+            barrier.wait()
+            return act(same)
+        except Refused as refused:
+            return refused
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(run, range(AT_ONCE)))
+
+
+def test_revoke__is_won_by_one(key):
+    assert sorted(race(ApiKey.revoke, key)) == [False] * (AT_ONCE - 1) + [True]
+    assert [event.action for event in key.events.all()] == [Action.REVOKED]
+
+
+@pytest.mark.parametrize("grace", [timedelta(0), timedelta(hours=1)])
+def test_rotate__is_won_by_one(key, grace):
+    results = race(lambda key: key.rotate(grace=grace), key)
+
+    (won,) = [result for result in results if not isinstance(result, Refused)]
+    assert ApiKey.objects.authenticate(won[1]).rotated_from == key
+    assert ApiKey.objects.count() == 2
+    assert [event.action for event in key.events.all()] == [Action.ROTATED]
