@@ -5,6 +5,7 @@ from typing import Any
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from django.db.models import Q
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Least, Now
 from uuid_utils.compat import uuid7
 
@@ -181,6 +182,18 @@ class ApiKey(SoftDeleteModel):
             noted = {"replaced_by": new.prefix, **self.differences(old, {"expires_at": self.expires_at})}
             KeyEvent.objects.record([self], Action.ROTATED, by, noted)
         return new, token
+
+    @property
+    def lineage(self) -> RawSQL:
+        """A subquery of the ids of this key and of those that it was rotated from."""
+        return RawSQL(
+            """WITH RECURSIVE lineage (id, rotated_from_id) AS (
+                   SELECT id, rotated_from_id FROM apikeys_apikey WHERE id = %s
+                   UNION SELECT key.id, key.rotated_from_id FROM apikeys_apikey key
+                   JOIN lineage ON key.id = lineage.rotated_from_id
+               ) SELECT id FROM lineage""",
+            [self.pk],
+        )
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -30,7 +30,10 @@ class QueueFull(Exception):
 
 class GenerationQuerySet(SoftDeleteQuerySet):
     def owned_by(self, api_key):
-        return self.filter(api_key=api_key)
+        """The key's own, and those of the keys whose place it has taken."""
+        if api_key.rotated_from_id is None:
+            return self.filter(api_key=api_key)
+        return self.filter(api_key__in=api_key.lineage)
 
     def unfinished(self):
         return self.filter(status__in=UNFINISHED)
@@ -81,7 +84,7 @@ class GenerationQuerySet(SoftDeleteQuerySet):
         rows = type(api_key).all_objects.select_for_update(no_key=True).filter(pk=api_key.pk)
         max_pending = rows.values_list("max_pending", flat=True).get()
         # A statement of its own: it sees what was committed while the one before waited.
-        if max_pending and self.owned_by(api_key).unfinished().count() >= max_pending:
+        if max_pending and self.filter(api_key=api_key).unfinished().count() >= max_pending:
             raise QueueFull(max_pending)
 
     def requeue(self) -> list[UUID]:

@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apikeys import tokens
+from apikeys.admission import ADMITTED
 from apikeys.buckets import Bucket
+from apikeys.life import ACTIVE
 from apikeys.models import ApiKey
 from apikeys.tests.test_models import UNUSABLE
 
@@ -259,3 +261,22 @@ def test_last_use__is_written_for_the_first_time(key):
     admit(key)
 
     assert used_at(key)
+
+
+@pytest.mark.parametrize("field", ["is_active", "expires_at", "revoked_at", "is_deleted"])
+@pytest.mark.parametrize("other", ["is_active", "expires_at", "revoked_at", "is_deleted"])
+def test_state__is_the_one_that_the_life_of_keys_knows(make_key, field, other):
+    now = timezone.now()
+    dead = {
+        "is_active": {"is_active": False},
+        "expires_at": {"expires_at": now},
+        "revoked_at": {"revoked_at": now},
+        "is_deleted": {"is_deleted": True, "deleted_at": now},
+    }
+    key = make_key(**dead[field], **({} if field == other else dead[other]))
+
+    assert ApiKey.objects.admit(key.token).reason == key.state
+
+
+def test_state__of_a_good_key_is_active(key):
+    assert (ApiKey.objects.admit(key.token).reason, key.state) == (ADMITTED, ACTIVE)

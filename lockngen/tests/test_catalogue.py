@@ -63,6 +63,12 @@ COLUMNS = {
         "is_deleted": ("boolean", True),
         "deleted_at": ("timestamp with time zone", False),
     },
+    "generations_turn": {
+        "api_key_id": ("uuid", True),
+        "taken": ("bigint", True),
+        "taken_at": ("timestamp with time zone", True),
+        "started": ("bigint", False),
+    },
 }
 CHECKS = {
     "apikeys_apikey": {
@@ -83,6 +89,7 @@ CHECKS = {
         "generation_attempts_are_counted",
         "generation_deletion_is_dated",
     },
+    "generations_turn": set(),
 }
 INDEXES = {
     "apikeys_apikey": {
@@ -103,6 +110,10 @@ INDEXES = {
         "generation_by_status": "btree (status, id DESC)",
         "generation_deleted": "btree (id DESC) WHERE is_deleted",
         "generation_by_key": "btree (api_key_id)",
+    },
+    "generations_turn": {
+        "generations_turn_pkey": "UNIQUE btree (api_key_id)",
+        "turn_started": "btree (started)",
     },
 }
 DEFAULTS = {
@@ -129,6 +140,7 @@ DEFAULTS = {
         "created_at": "statement_timestamp()",
         "is_deleted": "false",
     },
+    "generations_turn": {},
 }
 UNLOGGED = {"apikeys_bucket", "generations_turn"}  # what a crash may empty
 TABLES = pytest.mark.parametrize("table", COLUMNS)
