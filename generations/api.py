@@ -54,7 +54,7 @@ def show(request: HttpRequest, id: str):
 @router.get(
     "/{id}/image",
     summary="Fetch the image",
-    openapi_extra={"responses": {200: {"content": {"image/png": {}}}, 304: {"description": "Not Modified"}}},
+    openapi_extra={"responses": {200: {"content": {"image/*": {}}}, 304: {"description": "Not Modified"}}},
     response=refused(404),
 )
 @retry.idempotent

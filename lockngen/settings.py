@@ -109,6 +109,9 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Rendering
 RENDERER_URL = env.text("RENDERER_URL", "sketch:")
+COMFYUI_AUTHORIZATION = env.text("COMFYUI_AUTHORIZATION")
+WORKFLOWS_DIR = env.text("WORKFLOWS_DIR") and str(BASE_DIR / env.text("WORKFLOWS_DIR"))
+DEFAULT_WORKFLOW = env.text("DEFAULT_WORKFLOW", "sdxl")
 RENDER_MAX_ATTEMPTS = env.integer("RENDER_MAX_ATTEMPTS", 3, minimum=1)
 RENDER_TIMEOUT = env.seconds("RENDER_TIMEOUT", 600, minimum=1)
 RENDER_GRACE = env.seconds("RENDER_GRACE", 8)
@@ -160,5 +163,7 @@ LOGGING = {
         # Of the queue, what happens to jobs; not that tasks are registered, which every command would say.
         "procrastinate": {"level": "WARNING"},
         "procrastinate.worker": {"level": "INFO"},
+        # It would name every call to a renderer.
+        "httpx": {"level": "WARNING"},
     },
 }

@@ -1,7 +1,36 @@
+from uuid import uuid4
+
 import pytest
+
+from generations.renderers import RenderRequest
+from generations.tests.comfyui.process import Double
+from lockngen.tests.conftest import free_port
 
 
 @pytest.fixture(params=[True, False], ids=["debug", "no debug"])
 def debug(request, settings):
     """Errors look the same with DEBUG on and off."""
     settings.DEBUG = request.param
+
+
+@pytest.fixture(scope="session")
+def double_process(tmp_path_factory):
+    process = Double(free_port(), tmp_path_factory.mktemp("comfyui"))
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def double(double_process) -> Double:
+    """A ComfyUI without a model, in a process of its own, with nothing to do and nothing wrong with it."""
+    double_process.empty()
+    return double_process
+
+
+@pytest.fixture
+def make_request():
+    def make(**fields) -> RenderRequest:
+        defaults = {"negative_prompt": "", "model": "blank", "width": 64, "height": 64, "steps": 30, "guidance": 7.0}
+        return RenderRequest(**{"id": uuid4(), "prompt": "a lighthouse", "seed": None, **defaults, **fields})
+
+    return make

@@ -1,8 +1,9 @@
 import pytest
 from django.core.checks.registry import registry
 
-from generations.checks import renderer_is_known
+from generations import checks as generation_checks
 from lockngen import checks
+from lockngen.environment import BASE_DIR
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,30 @@ from lockngen import checks
             {"WORKER_CONCURRENCY": checks.MOST_RENDERS_AT_ONCE + 1},
             "lockngen.E002",
         ),
+        (
+            generation_checks.renderer_is_known,
+            {"RENDERER_URL": "comfyuis://gpu.example.org?patience=5"},
+            {"RENDERER_URL": "comfyui://gpu:port"},
+            "generations.E001",
+        ),
+        (
+            generation_checks.workflows_are_whole,
+            {"WORKFLOWS_DIR": ""},
+            {"WORKFLOWS_DIR": "/nowhere"},
+            "generations.E002",
+        ),
+        (
+            generation_checks.default_workflow_is_there,
+            {"DEFAULT_WORKFLOW": "flux"},
+            {"DEFAULT_WORKFLOW": "fluxx"},
+            "generations.E003",
+        ),
+        (
+            generation_checks.comfyui_authorization_fits_a_header,
+            {"COMFYUI_AUTHORIZATION": "Bearer secret"},
+            {"COMFYUI_AUTHORIZATION": "Bearer\nsecret"},
+            "generations.E004",
+        ),
     ],
 )
 def test_check__tells_what_is_wrong_and_how_to_mend_it(settings, check, fine, wrong, id):
@@ -34,6 +59,26 @@ def test_check__tells_what_is_wrong_and_how_to_mend_it(settings, check, fine, wr
     (message,) = check(None)
 
     assert (message.id, bool(message.hint)) == (id, True)
+
+
+def test_broken_workflow__is_told_with_file_and_place(settings, tmp_path):
+    settings.WORKFLOWS_DIR = str(tmp_path)
+    (tmp_path / "own.json").write_text('{"1": {"class_type": "EmptyImage", "inputs": {"width": "{{breadth}}"}}}')
+
+    (message,) = generation_checks.workflows_are_whole(None)
+
+    assert message.id == "generations.E002"
+    assert message.msg.startswith(f"{tmp_path}/own.json: ")
+
+
+def test_workflow_s_defaults__keep_the_limits_of_clients(settings, tmp_path):
+    text = (BASE_DIR / "generations/renderers/workflows/flux.json").read_text()
+    settings.WORKFLOWS_DIR = str(tmp_path)
+    (tmp_path / "own.json").write_text(text.replace('"steps": 20', '"steps": 2000'))
+
+    (message,) = generation_checks.workflows_are_whole(None)
+
+    assert "workflow own, lockngen.steps: " in message.msg
 
 
 def test_static_files__are_missed_where_pages_need_them(settings, tmp_path):
@@ -56,7 +101,10 @@ def test_static_files__are_missed_where_pages_need_them(settings, tmp_path):
         checks.worker_concurrency_has_threads,
         checks.migrations_are_not_automatic_in_production,
         checks.static_files_are_collected,
-        renderer_is_known,
+        generation_checks.renderer_is_known,
+        generation_checks.workflows_are_whole,
+        generation_checks.default_workflow_is_there,
+        generation_checks.comfyui_authorization_fits_a_header,
     ],
 )
 def test_check__is_one_that_manage_py_check_runs(check):

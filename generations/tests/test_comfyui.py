@@ -1,0 +1,497 @@
+"""The renderer against a double of ComfyUI: every trap of its protocol."""
+
+import os
+import signal
+import threading
+import time
+from io import BytesIO
+from uuid import uuid4
+
+import pytest
+from PIL import Image
+
+from generations.renderers import RendererFailure, RenderError
+from generations.renderers.comfyui import ComfyUIRenderer, address, prompt
+from generations.renderers.workflows import read
+from generations.renderers.workflows.workflow import Workflow, parse
+from generations.tests.test_workflows import make_file
+
+
+class Stop(Exception):
+    """What progress raises where a render has to end."""
+
+
+def make_renderer(double, authorization: str = "", **workflows: Workflow) -> ComfyUIRenderer:
+    found = read().beginning_with("blank")
+    found.workflows.update(workflows)
+    return ComfyUIRenderer(double.url, found, authorization)
+
+
+@pytest.fixture
+def render(double):
+    """Render a request and return the picture; `progress` is what the renderer calls."""
+
+    def render(request, progress=lambda percent: None, **options) -> Image.Image:
+        return Image.open(BytesIO(make_renderer(double, **options).render(request, progress)))
+
+    return render
+
+
+def leave_running(double, render, request) -> None:
+    """What a worker leaves that stops or dies while its prompt runs."""
+
+    def stop(percent: int) -> None:
+        if double.queue()[0]:
+            raise Stop
+
+    with pytest.raises(Stop):
+        render(request, stop)
+
+
+def test_render__brings_the_picture(render, make_request):
+    picture = render(make_request(width=128, height=64, seed=0xFF8000))
+
+    assert (picture.format, picture.size) == ("PNG", (128, 64))
+    assert picture.getpixel((0, 0)) == (255, 128, 0)
+
+
+def test_render__submits_under_the_generation_s_id(double, render, make_request):
+    request = make_request(attempt=2)
+
+    render(request)
+
+    (submitted,) = double.prompts()
+    assert submitted["prompt_id"] == submitted["client_id"] == str(request.id)
+    assert submitted["prompt"]["2"]["inputs"]["filename_prefix"] == f"lockngen/{request.id}_2"
+
+
+@pytest.mark.parametrize("model", ["sdxl", "flux", "blank", "default"])
+def test_render__runs_the_workflow_of_the_model(double, render, make_request, model):
+    render(make_request(model=model))
+
+    (submitted,) = double.prompts()
+    classes = {node["class_type"] for node in submitted["prompt"].values()}
+    assert ("FluxGuidance" in classes, "EmptyImage" in classes) == (model == "flux", model in ("blank", "default"))
+
+
+def test_render__fails_for_a_model_that_was_removed(render, make_request):
+    with pytest.raises(RenderError, match="no such model"):
+        render(make_request(model="gone"))
+
+
+def test_render__reports_the_server_s_progress(double, render, make_request):
+    double.set(seconds=0.5)
+    reported = []
+
+    render(make_request(), reported.append)
+
+    assert reported == sorted(reported)
+    assert (reported[0], reported[-1]) == (0, 100)
+    assert {19, 39, 59, 79} <= set(reported)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "webp"])
+def test_render__takes_other_kinds_of_images(double, render, make_request, kind):
+    double.set(image=kind)
+
+    assert render(make_request()).format == kind.upper()
+
+
+def test_render__waits_for_a_history_that_is_written_after_the_success(double, render, make_request):
+    double.set(history_delay=0.3)
+
+    assert render(make_request()).size == (64, 64)
+    assert len(double.prompts()) == 1
+
+
+def test_render__asks_hardly_more_often_than_events_tell(double, render, make_request):
+    double.set(seconds=1)
+    request = make_request()
+
+    render(request)
+
+    assert len(double.calls("GET", f"/history/{request.id}")) <= 6
+    assert len(double.calls("GET", "/queue")) <= 3
+
+
+@pytest.mark.parametrize("sockets", ["dropped", "refused"])
+def test_render__does_without_events(double, render, make_request, sockets):
+    double.set(sockets=sockets, seconds=0.5)
+
+    assert render(make_request()).size == (64, 64)
+    assert len(double.prompts()) == 1
+
+
+def test_render__connects_again_to_hear_events(double, render, make_request, monkeypatch):
+    monkeypatch.setattr("generations.renderers.comfyui.events.RECONNECT_AFTER", 0.1)
+    double.set(sockets="dropped", seconds=1)
+    request, reported = make_request(), []
+
+    render(request, reported.append)
+
+    assert len(double.calls("GET", f"/ws?clientId={request.id}")) > 2
+    assert len(set(reported)) > 3
+
+
+def test_render__follows_what_the_server_gave_another_id(double, render, make_request):
+    double.set(is_old=True)
+    request = make_request()
+
+    render(request)
+
+    assert str(request.id) not in double.history()
+
+
+def test_render__is_not_done_twice_when_an_answer_was_lost(double, render, make_request):
+    double.set(loses_answers=True, seconds=0.2)
+
+    assert render(make_request()).size == (64, 64)
+    assert len(double.prompts()) == 1
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_next_attempt__adopts_what_is_still_running(double, render, make_request, is_old):
+    double.set(seconds=0.5, is_old=is_old)
+    request = make_request()
+    leave_running(double, render, request)
+
+    assert render(make_request(id=request.id, attempt=2)).size == (64, 64)
+    assert len(double.prompts()) == 1
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_next_attempt__adopts_what_is_done_meanwhile(double, render, make_request, is_old):
+    double.set(seconds=0.2, is_old=is_old)
+    request = make_request()
+    leave_running(double, render, request)
+    double.wait_for(lambda double: double.history())
+
+    assert render(make_request(id=request.id, attempt=2)).size == (64, 64)
+    assert len(double.prompts()) == 1
+
+
+def test_next_attempt__adopts_what_is_waiting(double, render, make_request):
+    double.set(seconds=0.5)
+    double.submit(str(uuid4()))
+    request = make_request()
+
+    def stop(percent: int) -> None:
+        if double.queue()[1]:
+            raise Stop
+
+    with pytest.raises(Stop):
+        render(request, stop)
+    render(make_request(id=request.id, attempt=2))
+
+    assert len(double.prompts()) == 2
+
+
+def test_next_attempt__does_not_take_an_earlier_failure_for_its_own(double, render, make_request):
+    double.set(error="oom")
+    request = make_request()
+    with pytest.raises(RendererFailure):
+        render(request)
+    double.set()
+
+    assert render(make_request(id=request.id, attempt=2)).size == (64, 64)
+
+
+def test_next_attempt__renders_anew_where_the_file_is_gone(double, render, make_request):
+    request = make_request()
+    render(request)
+    for file in double.folder.rglob(f"{request.id}*"):
+        file.unlink()
+
+    with pytest.raises(RendererFailure):
+        render(make_request(id=request.id, attempt=2))
+    # The same graph would be answered from the cache, without a file: this attempt's has another name in it.
+    assert render(make_request(id=request.id, attempt=3)).size == (64, 64)
+
+
+def test_next_attempt__fails_at_once_where_an_earlier_one_did_for_good(double, render, make_request):
+    double.set(error="node")
+    request = make_request()
+    for attempt in (1, 2):
+        with pytest.raises(RenderError, match="EmptyImage"):
+            render(make_request(id=request.id, attempt=attempt))
+
+    assert len(double.prompts()) == 1
+
+
+def test_refused_graph__is_told_by_its_nodes_and_inputs(double, render, make_request):
+    own = parse("own", make_file({"width": "{{width}}", "height": "{{height}}", "batch_size": 1, "color": "{{seed}}"}))
+
+    with pytest.raises(RenderError) as caught:
+        render(make_request(model="own", seed=2**40), own=own)
+
+    value = f"Value {2**40} bigger than max of {0xFFFFFF}"
+    assert str(caught.value) == f"The renderer refused the workflow: EmptyImage: {value} (color)."
+    assert double.history() == {}
+
+
+def test_refused_graph__tells_no_files_of_the_server(double, render, make_request, caplog):
+    sdxl = read().workflows["sdxl"]
+    own = Workflow(sdxl.model, sdxl.graph, "secret.safetensors")
+
+    with pytest.raises(RenderError) as caught:
+        render(make_request(model="own"), own=own)
+
+    assert (
+        str(caught.value) == "The renderer refused the workflow: CheckpointLoaderSimple: Value not in list (ckpt_name)."
+    )
+    assert "flux1-dev-fp8.safetensors" in caplog.text
+
+
+def test_refused_graph__tells_which_node_there_is_not(render, make_request):
+    text = make_file({"width": 64, "height": 64, "batch_size": 1, "color": 0}).replace("EmptyImage", "MyOwnNode")
+
+    with pytest.raises(RenderError, match=r"Node 'MyOwnNode' not found\. The custom node may not be installed\.$"):
+        render(make_request(model="own"), own=parse("own", text))
+
+
+def test_failing_node__is_told_without_paths_and_hosts(double, render, make_request):
+    double.set(error="node")
+
+    with pytest.raises(RenderError) as caught:
+        render(make_request())
+
+    assert str(caught.value) == "The workflow failed at its node EmptyImage: RuntimeError."
+
+
+def test_no_image__is_an_error_for_good(double, render, make_request):
+    double.set(image="none")
+
+    with pytest.raises(RenderError, match="made no image"):
+        render(make_request())
+
+
+def test_large_image__is_refused_before_all_of_it_is_here(double, render, make_request):
+    double.set(image="large")
+
+    with pytest.raises(RenderError, match="larger than 64 MiB"):
+        render(make_request())
+
+
+@pytest.mark.parametrize("image", ["garbage", "cut", "wide"])
+def test_what_is_no_image__is_rendered_again(double, render, make_request, image):
+    double.set(image=image)
+    request = make_request()
+
+    with pytest.raises(RendererFailure, match="no image"):
+        render(request)
+    double.set()
+
+    assert render(make_request(id=request.id, attempt=2)).size == (64, 64)
+
+
+def test_out_of_memory__is_worth_another_try(double, render, make_request):
+    double.set(error="oom")
+
+    with pytest.raises(RendererFailure, match="out of memory"):
+        render(make_request())
+
+
+def test_interrupted_by_somebody_else__is_worth_another_try(double, render, make_request):
+    double.set(seconds=5)
+
+    def interrupt(percent: int) -> None:
+        if double.queue()[0]:
+            double.http.post("/interrupt")
+
+    with pytest.raises(RendererFailure, match="interrupted"):
+        render(make_request(), interrupt)
+
+
+@pytest.mark.parametrize(("status", "said"), [(503, "not ready"), (401, "refuses"), (404, "understood")])
+def test_strange_answer__is_worth_another_try(double, make_request, status, said):
+    double.set(status=status)
+    renderer = ComfyUIRenderer(f"comfyui://127.0.0.1:{double.port}?patience=0.3", read())
+
+    with pytest.raises(RendererFailure, match=said) as caught:
+        renderer.render(make_request(), lambda percent: None)
+
+    assert "127.0.0.1" not in str(caught.value)
+    assert str(status) in str(caught.value.__cause__)
+
+
+def test_server_that_is_away__is_waited_for(double, render, make_request):
+    double.kill()
+    threading.Timer(0.5, double.start).start()
+
+    assert render(make_request()).size == (64, 64)
+
+
+def test_server_that_stays_away__is_given_up_on(double, make_request):
+    double.kill()
+    renderer = ComfyUIRenderer(f"comfyui://127.0.0.1:{double.port}?patience=0.5", read())
+    started_at = time.monotonic()
+
+    with pytest.raises(RendererFailure, match="can't be reached"):
+        renderer.render(make_request(), lambda percent: None)
+
+    assert 0.4 < time.monotonic() - started_at < 5
+
+
+def test_server_that_is_frozen__does_not_hold_a_worker_that_stops(double, make_request, monkeypatch):
+    monkeypatch.setattr("generations.renderers.comfyui.client.TIMEOUT", 0.3)
+    monkeypatch.setattr("generations.renderers.comfyui.events.OPEN_TIMEOUT", 0.3)
+    renderer, calls = make_renderer(double), []
+
+    def stop(percent: int) -> None:
+        calls.append(percent)
+        if len(calls) > 2:
+            raise Stop
+
+    os.kill(double.process.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(Stop):
+            renderer.render(make_request(), stop)
+    finally:
+        os.kill(double.process.pid, signal.SIGCONT)
+
+
+def test_server_that_forgot_what_was_running__has_cost_a_try(double, render, make_request):
+    double.set(seconds=1)
+    killed = []
+
+    def kill(percent: int) -> None:
+        if percent and not killed:
+            killed.append(True)
+            double.kill()
+            double.start()
+
+    with pytest.raises(RendererFailure, match="forgot"):
+        render(make_request(), kill)
+
+
+def test_server_that_forgot_what_was_waiting__is_handed_it_again(double, render, make_request):
+    double.set(seconds=20)
+    double.submit(str(uuid4()))
+    killed = []
+
+    def kill(percent: int) -> None:
+        if not killed and double.queue()[1]:
+            killed.append(True)
+            double.kill()
+            double.start()
+
+    assert render(make_request(), kill).size == (64, 64)
+
+
+def test_cancel__interrupts_what_runs(double, render, make_request):
+    double.set(seconds=3)
+    request = make_request()
+    leave_running(double, render, request)
+
+    make_renderer(double).cancel(request.id)
+
+    double.wait_for(lambda double: double.queue() == ([], []))
+    assert [call["body"] for call in double.calls("POST", "/interrupt")] == [{"prompt_id": str(request.id)}]
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_cancel__leaves_the_prompts_of_others(double, make_request, is_old):
+    double.set(seconds=20, is_old=is_old)
+    running, waiting, request = str(uuid4()), str(uuid4()), make_request()
+    double.submit(running)
+    double.submit(waiting)
+    others = double.queue()
+    with pytest.raises(Stop):
+        make_renderer(double).render(request, lambda percent: stop_when_submitted(double, 2))
+
+    make_renderer(double).cancel(request.id)
+    time.sleep(0.1)
+
+    assert double.queue() == others
+    assert double.calls("POST", "/interrupt") == []
+
+
+def stop_when_submitted(double, waiting: int) -> None:
+    if len(double.queue()[1]) == waiting:
+        raise Stop
+
+
+def test_cancel__of_what_is_unknown_does_nothing(double):
+    double.set(seconds=20)
+    double.submit(str(uuid4()))
+    double.wait_for(lambda double: double.queue()[0])
+
+    make_renderer(double).cancel(uuid4())
+
+    assert double.calls("POST", "/interrupt") == double.calls("POST", "/queue") == []
+
+
+def test_cancel__raises_nothing_where_the_server_is_away(double, caplog):
+    double.kill()
+
+    make_renderer(double).cancel(uuid4())
+
+    assert "may still be rendered" in caplog.text
+
+
+def test_authorization__is_sent_with_every_call_and_never_logged(double, make_request, caplog):
+    caplog.set_level("DEBUG", logger="generations")
+    renderer = make_renderer(double, "Bearer secret")
+
+    renderer.render(make_request(), lambda percent: None)
+
+    assert {call["headers"].get("Authorization") for call in double.http.get("/double").json()} == {"Bearer secret"}
+    assert "secret" not in caplog.text
+
+
+def test_proxy_of_the_environment__is_not_asked(render, make_request, monkeypatch):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "ws_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+        monkeypatch.setenv(name.upper(), "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+
+    assert render(make_request()).size == (64, 64)
+
+
+@pytest.mark.parametrize(
+    ("url", "http", "websocket", "patience"),
+    [
+        ("comfyui://gpu", "http://gpu:8188", "ws://gpu:8188", 60),
+        (
+            "comfyuis://gpu.example.org/comfy/",
+            "https://gpu.example.org:443/comfy",
+            "wss://gpu.example.org:443/comfy",
+            60,
+        ),
+        ("comfyui://[::1]:8189?patience=2.5", "http://[::1]:8189", "ws://[::1]:8189", 2.5),
+    ],
+)
+def test_address__tells_where_the_server_is(url, http, websocket, patience):
+    found = address.parse(url)
+
+    assert (found.http, found.websocket, found.patience) == (http, websocket, patience)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("comfyui:", "comfyui://host:8188"),
+        ("comfyui://", "comfyui://host:8188"),
+        ("comfyui://gpu:port", "comfyui://host:8188"),
+        ("comfyui://gpu:99999", "comfyui://host:8188"),
+        ("comfyui://g pu", "comfyui://host:8188"),
+        ("comfyui://gpu#x", "comfyui://host:8188"),
+        ("comfyui://gpu?patience=long", "patience"),
+        ("comfyui://gpu?speed=1", "patience"),
+        ("comfyui://gpu?patience=1&patience=2", "patience"),
+        ("comfyui://me:secret@gpu", "COMFYUI_AUTHORIZATION"),
+    ],
+)
+def test_bad_address__is_refused_with_what_it_takes(url, said):
+    with pytest.raises(ValueError, match=said) as caught:
+        address.parse(url)
+
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "percent"),
+    [({"value": 1, "max": 4}, 24), ({"value": 9, "max": 4}, 99), ({"value": 1, "max": 0}, 0), ({}, 0)],
+)
+def test_percent__is_below_100_until_the_picture_is_here(data, percent):
+    assert prompt._percent(data) == percent
