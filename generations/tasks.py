@@ -71,8 +71,7 @@ def _attempt(generation: Generation, attempt: int, context: JobContext) -> None:
         _call_off(generation)
     except RenderError as error:
         logger.warning("Generation %s failed: %s", generation.id, error)
-        retry.idempotent(generation.fail)(attempt, str(error))
-        _call_off(generation)
+        _fail(generation, attempt, str(error))
     except JobAborted:
         _hand_back(generation, attempt, context)
     except Exception as error:
@@ -103,10 +102,14 @@ def _release(generation: Generation, attempt: int, *, costs_a_try: bool) -> bool
     return generation.release(attempt, costs_a_try)
 
 
-@retry.idempotent
 def _give_up(generation: Generation, attempt: int, error: Exception | None = None) -> None:
     said = f" {error}" if isinstance(error, RendererFailure) else ""
-    generation.fail(attempt, f"Rendering was tried {settings.RENDER_MAX_ATTEMPTS} times without success.{said}")
+    _fail(generation, attempt, f"Rendering was tried {settings.RENDER_MAX_ATTEMPTS} times without success.{said}")
+
+
+def _fail(generation: Generation, attempt: int, message: str) -> None:
+    retry.idempotent(generation.fail)(attempt, message)
+    _call_off(generation)
 
 
 def _call_off(generation: Generation | None) -> None:

@@ -163,7 +163,9 @@ LOGGING = {
         # Of the queue, what happens to jobs; not that tasks are registered, which every command would say.
         "procrastinate": {"level": "WARNING"},
         "procrastinate.worker": {"level": "INFO"},
-        # It would name every call to a renderer.
+        # They would tell every call to a renderer, and with it, where somebody asks for more, its secret.
         "httpx": {"level": "WARNING"},
+        "httpcore": {"level": "WARNING"},
+        "websockets": {"level": "WARNING"},
     },
 }

@@ -302,7 +302,9 @@ def test_interrupted_by_somebody_else__is_worth_another_try(double, render, make
         render(make_request(), interrupt)
 
 
-@pytest.mark.parametrize(("status", "said"), [(503, "not ready"), (401, "refuses"), (404, "understood")])
+@pytest.mark.parametrize(
+    ("status", "said"), [(503, "not ready"), (401, "refuses"), (404, "understood"), (500, "understood")]
+)
 def test_strange_answer__is_worth_another_try(double, make_request, status, said):
     double.set(status=status)
     renderer = ComfyUIRenderer(f"comfyui://127.0.0.1:{double.port}?patience=0.3", read())
@@ -430,7 +432,7 @@ def test_cancel__raises_nothing_where_the_server_is_away(double, caplog):
 
 
 def test_authorization__is_sent_with_every_call_and_never_logged(double, make_request, caplog):
-    caplog.set_level("DEBUG", logger="generations")
+    caplog.set_level("DEBUG")
     renderer = make_renderer(double, "Bearer secret")
 
     renderer.render(make_request(), lambda percent: None)

@@ -1,6 +1,6 @@
 """What holds for a real ComfyUI as well: `COMFYUI_URL=comfyui://host:8188 bin/test -m comfyui`.
 
-Without the variable the double is asked. No checkpoint is needed, and nothing there is touched but the prompts made here.
+Without the variable the double is asked. No checkpoint is needed, and no prompt but those made here is touched.
 """
 
 import os

@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 TIMEOUT = httpx.Timeout(6, connect=3)  # seconds for each step of a call
 RECENT = 100  # prompts of the history that are searched for one whose id is unknown
 JSON = {"Content-Type": "application/json"}
+PASSING = {408, 425, 429, 502, 503, 504}  # what a proxy says while the server behind it starts
 QUEUES = (("queue_running", True), ("queue_pending", False))
 
 
@@ -144,7 +145,7 @@ class Client:
 def _check_status(answer: httpx.Response) -> None:
     if answer.is_success:
         return
-    if answer.status_code in (408, 425, 429) or answer.is_server_error:
+    if answer.status_code in PASSING:
         raise Unreachable("The renderer is not ready.") from _said(answer)
     if answer.status_code in (401, 403):
         raise RendererFailure("The renderer refuses to work for this service.") from _said(answer)

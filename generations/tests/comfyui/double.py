@@ -1,8 +1,7 @@
 """A ComfyUI without a model: its HTTP and WebSocket interface as a real server, and the order in which it does things.
 
-`python -m generations.tests.comfyui.double PORT FOLDER` is the process. Queue, history and cache are its memory and go
-with it; the images lie in the folder. What else may go wrong is switched on by POST /double, and GET /double tells the
-calls that came in.
+`python -m generations.tests.comfyui.double PORT FOLDER FAULTS` is the process. Queue, history and cache are its memory
+and go with it; the images lie in the folder. POST /double changes its faults, GET /double tells the calls that came in.
 """
 
 import asyncio
@@ -52,8 +51,8 @@ class Faults:
 
 
 class Server:
-    def __init__(self, folder: Path):
-        self.folder, self.faults, self.calls = folder, Faults(), []
+    def __init__(self, folder: Path, faults: Faults):
+        self.folder, self.faults, self.calls = folder, faults, []
         self.number, self.waiting, self.running, self.history = 0, [], {}, {}
         self.cache, self.sockets, self.client_id, self.interrupt = {}, {}, None, False
         self.arrived = asyncio.Event()
@@ -304,5 +303,5 @@ def picture(graph: dict, kind: str) -> bytes:
 
 
 if __name__ == "__main__":
-    port, folder = int(sys.argv[1]), Path(sys.argv[2])
-    web.run_app(Server(folder).app(), host="127.0.0.1", port=port, print=None, access_log=None, shutdown_timeout=0.1)
+    port, folder, faults = int(sys.argv[1]), Path(sys.argv[2]), Faults(**json.loads(sys.argv[3]))
+    web.run_app(Server(folder, faults).app(), host="127.0.0.1", port=port, print=None, access_log=None)

@@ -1,5 +1,6 @@
 """The double as a process, as tests start, change, kill and watch it."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -13,10 +14,10 @@ from lockngen.environment import BASE_DIR
 
 
 class Double:
-    """Whatever is killed here loses its memory, but not its folder."""
+    """Whatever is killed here loses its memory, but neither its folder nor its faults."""
 
     def __init__(self, port: int, folder: Path):
-        self.port, self.folder = port, folder
+        self.port, self.folder, self.faults = port, folder, {}
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=10)
         self.start()
 
@@ -26,7 +27,8 @@ class Double:
 
     def start(self) -> None:
         module = "generations.tests.comfyui.double"
-        self.process = subprocess.Popen([sys.executable, "-m", module, str(self.port), self.folder], cwd=BASE_DIR)
+        arguments = [str(self.port), self.folder, json.dumps(self.faults)]
+        self.process = subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=BASE_DIR)
         deadline = time.monotonic() + 20
         while True:
             with suppress(httpx.TransportError):
@@ -49,6 +51,7 @@ class Double:
 
     def set(self, **faults) -> None:
         """From now on these faults and no others; the calls are counted anew."""
+        self.faults = faults
         self.http.post("/double", json=faults).raise_for_status()
 
     def calls(self, method: str, path: str) -> list[dict]:
@@ -83,10 +86,10 @@ class Double:
 
     def empty(self) -> None:
         """Without faults, prompts or history."""
-        if not self.is_running():
-            self.start()
-        self.set()
-        if self.queue() != ([], []):
+        self.faults = {}
+        if self.is_running():
+            self.set()
+        if not self.is_running() or self.queue() != ([], []):
             self.kill()
             self.start()
         self.http.post("/history", json={"clear": True}).raise_for_status()
