@@ -6,8 +6,8 @@ from pydantic import Field
 
 from apikeys.auth import BearerToken
 from generations import renderers
+from generations.api import refused
 from generations.models import DEFAULT_MODEL
-from lockngen.problems import ProblemDocument
 
 router = Router(auth=BearerToken(), tags=["models"])
 
@@ -23,11 +23,7 @@ class ModelList(Schema):
     items: list[ModelOut]
 
 
-@router.get(
-    "",
-    summary="List models",
-    response={200: ModelList, 401: ProblemDocument, 500: ProblemDocument, 503: ProblemDocument},
-)
+@router.get("", summary="List models", response={200: ModelList, **refused()})
 def list_(request: HttpRequest):
     """What `model` of a generation takes, beside `default`. The first is the default."""
     default = renderers.model(DEFAULT_MODEL)

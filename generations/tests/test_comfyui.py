@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from generations.renderers import RendererFailure, RenderError
-from generations.renderers.comfyui import ComfyUIRenderer, address, prompt
+from generations.renderers.comfyui import ComfyUIRenderer, address, outcome, prompt
+from generations.renderers.comfyui.client import Client
 from generations.renderers.workflows import read
 from generations.renderers.workflows.workflow import Workflow, parse
 from generations.tests.test_workflows import make_file
@@ -99,6 +100,20 @@ def test_render__takes_other_kinds_of_images(double, render, make_request, kind)
 
 def test_render__waits_for_a_history_that_is_written_after_the_success(double, render, make_request):
     double.set(history_delay=0.3)
+
+    assert render(make_request()).size == (64, 64)
+    assert len(double.prompts()) == 1
+
+
+def test_render__misses_nothing_that_moves_while_it_looks(double, render, make_request, monkeypatch):
+    queue = Client._queue
+
+    def read_queue_late(client):
+        double.wait_for(lambda double: not any(double.queue()))
+        return queue(client)
+
+    monkeypatch.setattr(Client, "_queue", read_queue_late)
+    double.set(seconds=0.2, sockets="refused")
 
     assert render(make_request()).size == (64, 64)
     assert len(double.prompts()) == 1
@@ -249,13 +264,72 @@ def test_refused_graph__tells_which_node_there_is_not(render, make_request):
         render(make_request(model="own"), own=parse("own", text))
 
 
-def test_failing_node__is_told_without_paths_and_hosts(double, render, make_request):
+@pytest.mark.parametrize(
+    ("error", "failure", "said"),
+    [
+        ({"exception_type": "torch.OutOfMemoryError", "exception_message": "Allocation on device"}, True, "memory"),
+        ({"exception_type": "RuntimeError", "exception_message": "MPS backend out of memory"}, True, "memory"),
+        ({"exception_type": "RuntimeError", "exception_message": "CUDA error: unspecified"}, True, "GPU"),
+        ({"exception_type": "a.b/c@d", "node_type": "Ke<y>"}, False, r"node Key: bcd\.$"),
+        ({}, False, r"node unnamed: None\.$"),
+    ],
+)
+def test_failure__is_told_by_what_it_means_for_another_attempt(error, failure, said):
+    entry = {"status": {"status_str": "error", "messages": [["execution_error", error], "x", ["y"]]}}
+
+    with pytest.raises(RendererFailure if failure else RenderError, match=said):
+        outcome.image(entry)
+
+
+@pytest.mark.parametrize("entry", [{}, {"status": None, "outputs": None}, {"outputs": {"1": {"images": [3]}, "2": 4}}])
+def test_entry__of_a_strange_form_is_no_image(entry):
+    with pytest.raises(RenderError, match="made no image"):
+        outcome.image(entry)
+
+
+def test_entry__has_stored_images_before_previews():
+    preview, stored = ({"filename": kind, "subfolder": "", "type": kind} for kind in ("temp", "output"))
+
+    assert outcome.image({"outputs": {"1": {"images": [preview]}, "2": {"images": [stored]}}}) == stored
+    assert outcome.image({"outputs": {"1": {"images": [preview]}}}) == preview
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("Value not in list", "Value not in list"),
+        ("see /opt/ComfyUI/models and C:\\models", "see … and …"),
+        ("ask http://gpu7.internal:8188/x or gpu7:8188 or 10.0.0.7", "ask … or … or …"),
+        ("two\n lines", "two lines"),
+        (7, "7"),
+        ("", "it gave no reason"),
+    ],
+)
+def test_refusal__passes_on_no_paths_and_hosts(message, said):
+    assert outcome.refusal({"error": {"message": message}}) == f"The renderer refused the workflow: {said}."
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, {"node_errors": []}, {"node_errors": {"1": 2, "3": {"errors": [4]}}, "error": "x"}]
+)
+def test_refusal__of_a_strange_form_is_one_all_the_same(answer):
+    assert outcome.refusal(answer).startswith("The renderer refused the workflow: ")
+
+
+def test_refusal__is_short():
+    errors = [{"message": "Value not in list", "extra_info": {"input_name": "x" * 500}}] * 100
+
+    assert len(outcome.refusal({"node_errors": {"1": {"errors": errors}}})) < 600
+
+
+def test_failing_node__is_told_without_paths_and_hosts(double, render, make_request, caplog):
     double.set(error="node")
 
     with pytest.raises(RenderError) as caught:
         render(make_request())
 
     assert str(caught.value) == "The workflow failed at its node EmptyImage: RuntimeError."
+    assert "mat1 and mat2" in caplog.text
 
 
 def test_no_image__is_an_error_for_good(double, render, make_request):
@@ -375,6 +449,7 @@ def test_server_that_forgot_what_was_waiting__is_handed_it_again(double, render,
         if not killed and double.queue()[1]:
             killed.append(True)
             double.kill()
+            double.faults = {}
             double.start()
 
     assert render(make_request(), kill).size == (64, 64)

@@ -151,7 +151,7 @@ def test_renderer_that_is_away__is_not_named_to_clients(make_generation, run, do
 
 @pytest.mark.parametrize("end", ["cancel", "delete"])
 def test_cancelled__is_interrupted_on_the_server_and_nothing_else_is(make_generation, run_until, double, end):
-    double.set(seconds=10)
+    double.set(seconds=4)
     generation, other = make_generation(), str(uuid4())
 
     def cancel() -> None:
@@ -193,7 +193,7 @@ def test_stopped_worker__leaves_the_prompt_to_the_next(make_generation, run, sto
 
 
 def test_cancelled_between_two_attempts__is_interrupted_as_well(make_generation, run, stop_while_rendering, double):
-    double.set(seconds=10)
+    double.set(seconds=4)
     generation = make_generation()
     stop_while_rendering(generation)
 
@@ -201,6 +201,21 @@ def test_cancelled_between_two_attempts__is_interrupted_as_well(make_generation,
     run(generation)
 
     double.wait_for(lambda double: double.queue() == ([], []))
+    assert len(double.calls("POST", "/interrupt")) == 1
+
+
+def test_given_up__is_interrupted_as_well(make_generation, run, stop_while_rendering, double, settings):
+    settings.RENDER_MAX_ATTEMPTS = 1
+    double.set(seconds=4)
+    generation = make_generation()
+    stop_while_rendering(generation)
+    generation.start()  # a worker that died without a word
+
+    run(generation)
+
+    assert generation.status == Status.FAILED
+    double.wait_for(lambda double: double.queue() == ([], []))
+    assert len(double.calls("POST", "/interrupt")) == 1
 
 
 def test_overtaken__leaves_the_prompt_to_who_overtook_it(make_generation, run_until, double):

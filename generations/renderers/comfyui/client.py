@@ -19,6 +19,7 @@ from generations.renderers.comfyui.address import Address
 logger = logging.getLogger(__name__)
 
 TIMEOUT = httpx.Timeout(6, connect=3)  # seconds for each step of a call
+LONGEST_LOGGED = 10_000  # characters of an answer
 RECENT = 100  # prompts of the history that are searched for one whose id is unknown
 JSON = {"Content-Type": "application/json"}
 PASSING = {408, 425, 429, 502, 503, 504}  # what a proxy says while the server behind it starts
@@ -65,7 +66,7 @@ class Client:
         answer = self._call("POST", "/prompt", {"prompt": graph, "prompt_id": id, "client_id": id}, takes=400)
         content = _object(answer)
         if answer.status_code == 400:
-            logger.error("ComfyUI refused the graph of generation %s: %s", id, answer.text[:10_000])
+            logger.error("ComfyUI refused the graph of generation %s: %s", id, json.dumps(content)[:LONGEST_LOGGED])
             raise RenderError(outcome.refusal(content))
         if not isinstance(content.get("prompt_id"), str):
             raise _not_understood("it accepted a prompt without telling its id")

@@ -10,7 +10,13 @@ from generations.renderers.base import RendererFailure, RenderError
 
 LONGEST_REFUSAL = 500  # characters
 PATH = re.compile(r"\S*[/\\@]\S*|\S+:\d+\S*|\S*\d+\.\d+\.\d+\.\d+\S*")
-PASSING = re.compile(r"out ?of ?memory|cuda error|cudnn|device-side", re.IGNORECASE)  # what a restart or a pause mends
+# What a node may fail with although the graph is good: another attempt may find more memory, or a GPU that works again.
+PASSING = {
+    "The renderer ran out of memory.": re.compile(r"out ?of ?memory", re.IGNORECASE),
+    "The renderer's GPU failed.": re.compile(
+        r"(cuda|cudnn|cublas|hip) error|cudnn_status|cublas_status", re.IGNORECASE
+    ),
+}
 
 
 def image(entry: dict[str, Any]) -> dict[str, str]:
@@ -59,8 +65,9 @@ def _failure(entry: dict[str, Any]) -> Exception:
     if "execution_error" not in events:
         return RendererFailure("The renderer was interrupted.")
     error = events["execution_error"]
-    if PASSING.search(f"{error.get('exception_type')} {error.get('exception_message')}"):
-        return RendererFailure("The renderer ran out of memory.")
+    for said, pattern in PASSING.items():
+        if pattern.search(f"{error.get('exception_type')} {error.get('exception_message')}"):
+            return RendererFailure(said)
     kind = _name(str(error.get("exception_type")).rpartition(".")[2])
     return RenderError(f"The workflow failed at its node {_name(error.get('node_type'))}: {kind}.")
 

@@ -1,16 +1,17 @@
 """One generation's prompt on a ComfyUI server, from its submission to its picture."""
 
+import json
 import logging
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from generations.renderers import picture
 from generations.renderers.base import Progress, RendererFailure, RenderRequest
 from generations.renderers.comfyui import outcome
-from generations.renderers.comfyui.client import Client, Gone, Unreachable
+from generations.renderers.comfyui.client import LONGEST_LOGGED, Client, Gone, Unreachable
 from generations.renderers.comfyui.events import Events
 
 logger = logging.getLogger(__name__)
@@ -94,7 +95,12 @@ class Prompt:
         return kind in ENDS or (kind == "executing" and data.get("node") is None)
 
     def _fetch(self, prompt_id: str, entry: dict[str, Any]) -> bytes:
-        where = outcome.image(entry)
+        try:
+            where = outcome.image(entry)
+        except Exception:
+            status = json.dumps(entry.get("status"))
+            logger.warning("Generation %s: prompt %s ended with %s", self.tag, prompt_id, status[:LONGEST_LOGGED])
+            raise
         try:
             image = self._insist(lambda: self.client.view(where, self._tick))
             picture.check(image)
@@ -112,9 +118,15 @@ class Prompt:
             stop=stop_after_delay(self.patience),
             wait=wait_random_exponential(0.2, max=LONGEST_PAUSE),
             sleep=self._pause,
+            before_sleep=self._tell_once,
             reraise=True,
         )
         return tries(call)
+
+    def _tell_once(self, state: RetryCallState) -> None:
+        if state.attempt_number == 1:
+            error = state.outcome.exception()
+            logger.warning("Generation %s: %s Waiting up to %g s: %s", self.tag, error, self.patience, error.__cause__)
 
     def _pause(self, seconds: float) -> None:
         give_up_at = time.monotonic() + seconds
