@@ -8,7 +8,6 @@ from django.conf import settings
 
 from generations.renderers import workflows
 from generations.renderers.base import DEFAULT_MODEL, Model, Renderer, RendererFailure, RenderError, RenderRequest
-from generations.renderers.comfyui import ComfyUIRenderer
 from generations.renderers.sketch import SketchRenderer
 
 __all__ = [
@@ -30,6 +29,8 @@ def from_url(url: str) -> Renderer:
     if scheme == "sketch" and (not rest or rest.startswith("?")):
         return SketchRenderer.from_query(rest.removeprefix("?"))
     if scheme in ("comfyui", "comfyuis"):
+        from generations.renderers.comfyui import ComfyUIRenderer  # its libraries take a while to load
+
         return ComfyUIRenderer(url, catalogue(), settings.COMFYUI_AUTHORIZATION)
     shown = repr(url) if "@" not in url else "it"  # there may be a password in it
     raise ValueError(f"{shown} names no renderer: it takes sketch: or comfyui://host:8188.")

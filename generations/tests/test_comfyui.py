@@ -1,10 +1,13 @@
 """The renderer against a double of ComfyUI: every trap of its protocol."""
 
 import os
+import shutil
 import signal
+import subprocess
 import threading
 import time
 from io import BytesIO
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -15,7 +18,9 @@ from generations.renderers.comfyui import ComfyUIRenderer, address, outcome, pro
 from generations.renderers.comfyui.client import Client
 from generations.renderers.workflows import read
 from generations.renderers.workflows.workflow import Workflow, parse
+from generations.tests.comfyui.process import Double
 from generations.tests.test_workflows import make_file
+from lockngen.tests.conftest import free_port
 
 
 class Stop(Exception):
@@ -217,7 +222,7 @@ def test_next_attempt__renders_anew_where_the_file_is_gone(double, render, make_
     for file in double.folder.rglob(f"{request.id}*"):
         file.unlink()
 
-    with pytest.raises(RendererFailure):
+    with pytest.raises(RendererFailure, match="lost the picture"):
         render(make_request(id=request.id, attempt=2))
     # The same graph would be answered from the cache, without a file: this attempt's has another name in it.
     assert render(make_request(id=request.id, attempt=3)).size == (64, 64)
@@ -516,13 +521,49 @@ def test_authorization__is_sent_with_every_call_and_never_logged(double, make_re
     assert "secret" not in caplog.text
 
 
-def test_proxy_of_the_environment__is_not_asked(render, make_request, monkeypatch):
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """Key and certificate of localhost, which only those trust who are told to."""
+    file = tmp_path_factory.mktemp("tls") / "localhost.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    options = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", *subject]
+    subprocess.run(["openssl", "req", "-x509", *options, "-keyout", file, "-out", f"{file}.crt"], check=True)
+    file.write_text(file.read_text() + Path(f"{file}.crt").read_text())
+    return file
+
+
+@pytest.fixture
+def encrypted_double(certificate, tmp_path):
+    double = Double(free_port(), tmp_path, certificate)
+    yield double
+    double.stop()
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="there is no openssl to make a certificate with")
+def test_encrypted_server__is_asked_if_its_certificate_is_trusted(encrypted_double, make_request, monkeypatch):
+    request, reported = make_request(), []
+    with pytest.raises(RendererFailure, match="can't be reached"):
+        ComfyUIRenderer(encrypted_double.url.replace("=5", "=0.1"), read()).render(request, reported.append)
+
+    monkeypatch.setenv("SSL_CERT_FILE", str(encrypted_double.certificate))
+    encrypted_double.set(seconds=0.5)
+    make_renderer(encrypted_double).render(request, reported.append)
+
+    assert 39 in reported  # which came by WebSocket
+    assert len(encrypted_double.prompts()) == 1
+
+
+def test_proxy_of_the_environment__is_not_asked(double, render, make_request, monkeypatch):
+    double.set(seconds=0.5)
+    reported = []
     for name in ("http_proxy", "https_proxy", "all_proxy", "ws_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
         monkeypatch.setenv(name.upper(), "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "")
 
-    assert render(make_request()).size == (64, 64)
+    render(make_request(), reported.append)
+
+    assert 39 in reported  # which came by WebSocket
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,7 @@ PATH = re.compile(r"\S*[/\\@]\S*|\S+:\d+\S*|\S*\d+\.\d+\.\d+\.\d+\S*")
 # What a node may fail with although the graph is good: another attempt may find more memory, or a GPU that works again.
 PASSING = {
     "The renderer ran out of memory.": re.compile(r"out ?of ?memory", re.IGNORECASE),
-    "The renderer's GPU failed.": re.compile(
-        r"(cuda|cudnn|cublas|hip) error|cudnn_status|cublas_status", re.IGNORECASE
-    ),
+    "The renderer's GPU failed.": re.compile(r"(cuda|cudnn|cublas|hip)( error|_status)", re.IGNORECASE),
 }
 
 
@@ -73,7 +71,8 @@ def _failure(entry: dict[str, Any]) -> Exception:
 
 
 def _words(error: dict[str, Any]) -> str:
-    message = PATH.sub("…", " ".join(str(error.get("message") or "it gave no reason").split())).rstrip(".")
+    message = " ".join(str(error.get("message") or "it gave no reason")[:LONGEST_REFUSAL].split())
+    message = PATH.sub("…", message).rstrip(".")
     name = _dict(error.get("extra_info")).get("input_name")
     return f"{message} ({_name(name)})" if name else message
 

@@ -107,7 +107,8 @@ class Prompt:
         except (Gone, ValueError) as error:
             # The entry would be adopted, and fail, for ever.
             self._insist(lambda: self.client.forget(prompt_id))
-            raise RendererFailure("The renderer made something that is no image.") from error
+            what = "lost the picture" if isinstance(error, Gone) else "made something that is no image"
+            raise RendererFailure(f"The renderer {what}.") from error
         self.progress(100)
         return image
 

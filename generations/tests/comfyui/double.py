@@ -1,7 +1,8 @@
 """A ComfyUI without a model: its HTTP and WebSocket interface as a real server, and the order in which it does things.
 
-`python -m generations.tests.comfyui.double PORT FOLDER FAULTS` is the process. Queue, history and cache are its memory
-and go with it; the images lie in the folder. POST /double changes its faults, GET /double tells the calls that came in.
+`python -m generations.tests.comfyui.double PORT FOLDER FAULTS [CERTIFICATE]` is the process. Queue, history and cache
+are its memory and go with it; the images lie in the folder. POST /double changes its faults, and GET /double tells the
+calls that came in.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import struct
 import sys
 import time
@@ -312,4 +314,8 @@ def widened(png: bytes) -> bytes:
 
 if __name__ == "__main__":
     port, folder, faults = int(sys.argv[1]), Path(sys.argv[2]), Faults(**json.loads(sys.argv[3]))
-    web.run_app(Server(folder, faults).app(), host="127.0.0.1", port=port, print=None, access_log=None)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if sys.argv[4:] else None
+    if tls:
+        tls.load_cert_chain(sys.argv[4])
+    app = Server(folder, faults).app()
+    web.run_app(app, host="127.0.0.1", port=port, ssl_context=tls, print=None, access_log=None)

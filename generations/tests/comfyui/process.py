@@ -2,6 +2,7 @@
 
 import json
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -16,18 +17,26 @@ from lockngen.environment import BASE_DIR
 class Double:
     """Whatever is killed here loses its memory, but neither its folder nor its faults."""
 
-    def __init__(self, port: int, folder: Path):
-        self.port, self.folder, self.faults = port, folder, {}
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=10)
+    def __init__(self, port: int, folder: Path, certificate: Path | None = None):
+        self.port, self.folder, self.faults, self.certificate = port, folder, {}, certificate
+        address = f"https://localhost:{port}" if certificate else f"http://127.0.0.1:{port}"
+        verify = ssl.create_default_context(cafile=certificate) if certificate else False
+        self.http = httpx.Client(base_url=address, verify=verify, trust_env=False, timeout=10)
         self.start()
 
     @property
     def url(self) -> str:
-        return f"comfyui://127.0.0.1:{self.port}?patience=5"
+        server = "comfyuis://localhost" if self.certificate else "comfyui://127.0.0.1"
+        return f"{server}:{self.port}?patience=5"
 
     def start(self) -> None:
         module = "generations.tests.comfyui.double"
-        arguments = [str(self.port), self.folder, json.dumps(self.faults)]
+        arguments = [
+            str(self.port),
+            self.folder,
+            json.dumps(self.faults),
+            *([self.certificate] if self.certificate else []),
+        ]
         self.process = subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=BASE_DIR)
         deadline = time.monotonic() + 20
         while True:
