@@ -103,22 +103,30 @@ def test_render__takes_other_kinds_of_images(double, render, make_request, kind)
     assert render(make_request()).format == kind.upper()
 
 
-def test_render__waits_for_a_history_that_is_written_after_the_success(double, render, make_request):
-    double.set(history_delay=0.3)
+def test_render__waits_for_a_history_that_is_written_after_the_success(double, render, make_request, monkeypatch):
+    monkeypatch.setattr(prompt, "LOOK", 600)  # the events tell when it is time
+    double.set(seconds=0.3, history_delay=0.3)
+    give_up_at = time.monotonic() + 20
 
-    assert render(make_request()).size == (64, 64)
+    def progress(percent: int) -> None:
+        if time.monotonic() > give_up_at:
+            raise Stop
+
+    assert render(make_request(), progress).size == (64, 64)
     assert len(double.prompts()) == 1
 
 
 def test_render__misses_nothing_that_moves_while_it_looks(double, render, make_request, monkeypatch):
-    queue = Client._queue
+    queue, looks = Client._queue, []
 
-    def read_queue_late(client):
-        double.wait_for(lambda double: not any(double.queue()))
+    def read_queue(client):
+        looks.append(True)
+        if len(looks) > 2:  # before it was submitted, and when it was seen running
+            double.wait_for(lambda double: not any(double.queue()))
         return queue(client)
 
-    monkeypatch.setattr(Client, "_queue", read_queue_late)
-    double.set(seconds=0.2, sockets="refused")
+    monkeypatch.setattr(Client, "_queue", read_queue)
+    double.set(seconds=1, sockets="refused")
 
     assert render(make_request()).size == (64, 64)
     assert len(double.prompts()) == 1
@@ -162,8 +170,9 @@ def test_render__follows_what_the_server_gave_another_id(double, render, make_re
     assert str(request.id) not in double.history()
 
 
-def test_render__is_not_done_twice_when_an_answer_was_lost(double, render, make_request):
-    double.set(loses_answers=True, seconds=0.2)
+@pytest.mark.parametrize("faults", [{"seconds": 0.2}, {"is_old": True}])
+def test_render__is_not_done_twice_when_an_answer_was_lost(double, render, make_request, faults):
+    double.set(loses_answers=True, **faults)
 
     assert render(make_request()).size == (64, 64)
     assert len(double.prompts()) == 1
@@ -211,7 +220,7 @@ def test_next_attempt__does_not_take_an_earlier_failure_for_its_own(double, rend
     request = make_request()
     with pytest.raises(RendererFailure):
         render(request)
-    double.set()
+    double.set(seconds=0.3)
 
     assert render(make_request(id=request.id, attempt=2)).size == (64, 64)
 

@@ -122,7 +122,8 @@ def test_out_of_memory__is_tried_again_and_told_in_the_end(make_generation, run,
 
     assert (generation.status, generation.tries) == (Status.FAILED, 2)
     assert generation.error_message == ("Rendering was tried 2 times without success. The renderer ran out of memory.")
-    assert len(double.prompts()) == 2
+    names = [prompt["prompt"]["2"]["inputs"]["filename_prefix"] for prompt in double.prompts()]
+    assert names == [f"lockngen/{generation.id}_1", f"lockngen/{generation.id}_2"]
 
 
 def test_out_of_memory__that_passes_is_forgotten(make_generation, run, double):
@@ -162,6 +163,7 @@ def test_cancelled__is_interrupted_on_the_server_and_nothing_else_is(make_genera
 
     assert (generation.status, generation.image_path) == (Status.CANCELLED, None)
     double.wait_for(lambda double: double.queue() == ([other], []))
+    assert [call["body"] for call in double.calls("POST", "/interrupt")] == [{"prompt_id": str(generation.id)}]
 
 
 def test_timed_out__is_interrupted_on_the_server(make_generation, run, double, settings):

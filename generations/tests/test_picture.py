@@ -35,11 +35,12 @@ def test_broken_image__is_refused(kind):
 
 
 def test_large_image__is_refused_before_it_is_decoded(monkeypatch):
+    large = encoded("JPEG", (72, 64))
     monkeypatch.setattr(picture, "MOST_PIXELS", 64 * 64)
     monkeypatch.setattr(Image.Image, "load", lambda image: pytest.fail("It was decoded."))
 
     with pytest.raises(ValueError, match="72 x 64 pixels"):
-        picture.check(encoded("JPEG", (72, 64)))
+        picture.check(large)
 
 
 def test_image_of_the_largest_size__passes(monkeypatch):
