@@ -1,9 +1,12 @@
+from io import BytesIO
 from uuid import uuid4
 
 import pytest
+from PIL import Image
 
 from generations.renderers import RenderRequest
 from generations.tests.comfyui.process import Double
+from generations.tests.comfyui.renders import make_renderer
 from lockngen.tests.conftest import free_port
 
 
@@ -34,3 +37,13 @@ def make_request():
         return RenderRequest(**{"id": uuid4(), "prompt": "a lighthouse", "seed": None, **defaults, **fields})
 
     return make
+
+
+@pytest.fixture
+def render(double):
+    """Render a request and return the picture; `progress` is what the renderer calls."""
+
+    def render(request, progress=lambda percent: None, **options) -> Image.Image:
+        return Image.open(BytesIO(make_renderer(double, **options).render(request, progress)))
+
+    return render

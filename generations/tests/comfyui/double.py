@@ -8,23 +8,17 @@ calls that came in.
 import asyncio
 import heapq
 import json
-import os
 import re
-import signal
 import ssl
-import struct
 import sys
 import time
 import uuid
-import zlib
-from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 from aiohttp import WSMsgType, web
-from PIL import Image
 
 from generations.tests.comfyui import nodes
+from generations.tests.comfyui.faults import Faults, NodeFailed, picture, strike
 
 STEPS = 5  # into which the work of a prompt is cut
 PREVIEW = b"\x00\x00\x00\x01\x00\x00\x00\x02" + b"no more than a preview"
@@ -33,25 +27,6 @@ UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 class Interrupted(Exception):
     pass
-
-
-class NodeFailed(Exception):
-    def __init__(self, kind: str, message: str):
-        super().__init__(message)
-        self.kind = kind
-
-
-@dataclass
-class Faults:
-    only: str = ""  # what a graph has to contain for the faults of its execution to strike
-    seconds: float = 0.0  # that a prompt takes
-    error: str = ""  # oom, node, or crash, which ends the process
-    image: str = "png"  # or jpeg, webp, garbage, cut, wide, large, none
-    history_delay: float = 0.0  # seconds between execution_success and the history
-    is_old: bool = False  # mints its own ids, and interrupts whatever runs
-    sockets: str = "kept"  # or dropped after the second event, or refused
-    status: int = 0  # that every call is answered with
-    loses_answers: bool = False  # accepts a prompt and breaks off before it answers
 
 
 class Server:
@@ -275,16 +250,6 @@ class Server:
         return {"filename": filename, "subfolder": subfolder, "type": "output"}
 
 
-def strike(error: str) -> None:
-    if error == "oom":
-        message = "Allocation on device 0 would exceed allowed memory. (out of memory)\nCurrently allocated: 7.5 GiB"
-        raise NodeFailed("torch.cuda.OutOfMemoryError", message)
-    if error == "node":
-        raise NodeFailed("RuntimeError", "mat1 and mat2 shapes cannot be multiplied, see /opt/ComfyUI on gpu7.internal")
-    if error == "crash":
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
 def signature(graph: dict, id: str) -> str:
     """What a node's output depends on. The same again is not executed again."""
     inputs = {
@@ -292,24 +257,6 @@ def signature(graph: dict, id: str) -> str:
         for name, value in graph[id]["inputs"].items()
     }
     return json.dumps([graph[id]["class_type"], inputs], sort_keys=True)
-
-
-def picture(graph: dict, kind: str) -> bytes:
-    inputs = {name: value for node in graph.values() for name, value in node["inputs"].items()}
-    color = f"#{inputs.get('color', inputs.get('seed', 0)) % 2**24:06x}"
-    if kind == "garbage":
-        return b"<html>no image</html>"
-    file = BytesIO()
-    size = inputs["width"], inputs["height"]
-    Image.new("RGB", size, color).save(file, kind if kind in ("jpeg", "webp") else "png")
-    content = file.getvalue()
-    return {"cut": content[:-30], "large": content + bytes(65 * 2**20), "wide": widened(content)}.get(kind, content)
-
-
-def widened(png: bytes) -> bytes:
-    """The same, but claiming to be 9000 pixels wide and high."""
-    header = b"IHDR" + struct.pack(">II", 9000, 9000) + png[24:29]
-    return png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:]
 
 
 if __name__ == "__main__":
