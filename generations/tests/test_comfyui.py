@@ -88,8 +88,9 @@ def test_render__misses_nothing_that_moves_while_it_looks(double, render, make_r
     assert len(double.prompts()) == 1
 
 
-def test_render__asks_hardly_more_often_than_events_tell(double, render, make_request):
-    double.set(seconds=1)
+def test_render__asks_hardly_more_often_than_events_tell(double, render, make_request, monkeypatch):
+    monkeypatch.setattr(prompt, "LOOK", 600)
+    double.set(seconds=0.5)
     request = make_request()
 
     render(request)

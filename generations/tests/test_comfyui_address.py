@@ -33,7 +33,7 @@ def test_server_that_stays_away__is_given_up_on(double, make_request):
     with pytest.raises(RendererFailure, match="can't be reached"):
         renderer.render(make_request(), lambda percent: None)
 
-    assert 0.4 < time.monotonic() - started_at < 5
+    assert 0.4 < time.monotonic() - started_at < 20
 
 
 def test_server_that_is_frozen__does_not_hold_a_worker_that_stops(double, make_request, monkeypatch):

@@ -20,7 +20,7 @@ def test_next_attempt__adopts_what_is_still_running(double, render, make_request
 
 @pytest.mark.parametrize("is_old", [False, True])
 def test_next_attempt__adopts_what_is_done_meanwhile(double, render, make_request, is_old):
-    double.set(seconds=0.2, is_old=is_old)
+    double.set(seconds=0.5, is_old=is_old)
     request = make_request()
     leave_running(double, render, request)
     double.wait_for(lambda double: double.history())

@@ -168,7 +168,7 @@ def test_cancelled__is_interrupted_on_the_server_and_nothing_else_is(make_genera
 
 def test_timed_out__is_interrupted_on_the_server(make_generation, run, double, settings):
     settings.RENDER_TIMEOUT = 0.5
-    double.set(seconds=2.5)
+    double.set(seconds=5)
     generation = make_generation()
 
     run(generation)
@@ -182,7 +182,7 @@ def test_timed_out__is_interrupted_on_the_server(make_generation, run, double, s
 
 
 def test_stopped_worker__leaves_the_prompt_to_the_next(make_generation, run, stop_while_rendering, double):
-    double.set(seconds=1)
+    double.set(seconds=2)
     generation = make_generation()
 
     stop_while_rendering(generation)

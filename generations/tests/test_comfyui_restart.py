@@ -16,7 +16,13 @@ pytestmark = pytest.mark.xdist_group("comfyui")
 @pytest.fixture(scope="module")
 def lockn_gen(double_process):
     with open_folder() as folder:
-        dev = Dev(folder / "data", RENDERER_URL=double_process.url, DEFAULT_WORKFLOW="blank", RENDER_GRACE="0")
+        dev = Dev(
+            folder / "data",
+            RENDERER_URL=double_process.url,
+            DEFAULT_WORKFLOW="blank",
+            RENDER_GRACE="0",
+            WEB_WORKERS="1",
+        )
         yield dev
         if dev.process.poll() is None:
             dev.stop()
