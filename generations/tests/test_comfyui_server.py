@@ -45,10 +45,10 @@ def opened(image: bytes) -> Image.Image:
 
 
 def test_picture__is_of_the_size_and_color_asked_for(renderer, make_request):
-    picture = opened(renderer.render(make_request(width=128, height=72, seed=0xFF8000), lambda percent: None))
+    picture = opened(renderer.render(make_request(width=128, height=72, seed=0xFF00FF), lambda percent: None))
 
     assert picture.size == (128, 72)
-    assert picture.convert("RGB").getpixel((5, 5)) == (255, 128, 0)
+    assert picture.convert("RGB").getpixel((5, 5)) == (255, 0, 255)
 
 
 def test_same_picture__is_another_file_for_another_generation(renderer, make_request, history):
