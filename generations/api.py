@@ -61,7 +61,7 @@ def show(request: HttpRequest, id: str):
     "/{id}/image",
     summary="Fetch the image",
     auth=BearerToken(is_free=True),
-    openapi_extra={"responses": {200: {"content": {"image/png": {}}}, 304: {"description": "Not Modified"}}},
+    openapi_extra={"responses": {200: {"content": {"image/*": {}}}, 304: {"description": "Not Modified"}}},
     response=refused(404),
 )
 @retry.idempotent

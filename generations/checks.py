@@ -1,7 +1,19 @@
+from collections.abc import Iterator
+
 from django.conf import settings
 from django.core import checks
+from pydantic import TypeAdapter, ValidationError
 
 from generations import renderers
+from generations.renderers.workflows import Catalogue
+from generations.schemas import Guidance, Pixels, Steps
+
+LIMITS = {
+    "width": TypeAdapter(Pixels),
+    "height": TypeAdapter(Pixels),
+    "steps": TypeAdapter(Steps),
+    "guidance": TypeAdapter(Guidance),
+}
 
 
 @checks.register
@@ -11,3 +23,49 @@ def renderer_is_known(app_configs, **kwargs) -> list[checks.CheckMessage]:
     except ValueError as error:
         return [checks.Error(f"RENDERER_URL: {error}", hint="Set RENDERER_URL=sketch:", id="generations.E001")]
     return []
+
+
+@checks.register
+def workflows_are_whole(app_configs, **kwargs) -> list[checks.CheckMessage]:
+    catalogue = renderers.catalogue()
+    hint = "Mend the file or remove it from WORKFLOWS_DIR; docs/operations.md shows one."
+    errors = [str(error) for error in catalogue.errors]
+    return [checks.Error(error, hint=hint, id="generations.E002") for error in [*errors, *_bad_defaults(catalogue)]]
+
+
+@checks.register
+def default_workflow_is_there(app_configs, **kwargs) -> list[checks.CheckMessage]:
+    names = list(renderers.catalogue().workflows)
+    if settings.DEFAULT_WORKFLOW in names:
+        return []
+    return [
+        checks.Error(
+            f"DEFAULT_WORKFLOW is {settings.DEFAULT_WORKFLOW!r}, and there is no workflow of that name.",
+            hint=f"Set it to one of {', '.join(names)}.",
+            id="generations.E003",
+        )
+    ]
+
+
+@checks.register
+def comfyui_authorization_fits_a_header(app_configs, **kwargs) -> list[checks.CheckMessage]:
+    # The value is a secret, so the message doesn't repeat it.
+    if settings.COMFYUI_AUTHORIZATION.isascii() and settings.COMFYUI_AUTHORIZATION.isprintable():
+        return []
+    return [
+        checks.Error(
+            "COMFYUI_AUTHORIZATION contains characters that can't be sent in a header.",
+            hint="It takes the whole value, such as 'Bearer …' or 'Basic …', in one line of ASCII.",
+            id="generations.E004",
+        )
+    ]
+
+
+def _bad_defaults(catalogue: Catalogue) -> Iterator[str]:
+    """A workflow's defaults keep the limits that clients keep."""
+    for name, workflow in catalogue.workflows.items():
+        for field, value in workflow.model.defaults.items():
+            try:
+                LIMITS[field].validate_python(value)
+            except ValidationError as error:
+                yield f"workflow {name}, lockngen.{field}: {error.errors()[0]['msg']}"

@@ -8,17 +8,17 @@ from django.http import FileResponse, Http404, HttpRequest, HttpResponse
 from django.utils.cache import get_conditional_response
 
 from generations.models import Generation
+from generations.renderers import picture
 
 logger = logging.getLogger(__name__)
 
-CONTENT_TYPE = "image/png"
 # An image never changes once it is there, and it belongs to one key alone.
 CACHE_CONTROL = "private, max-age=31536000, immutable"
 
 
 def store(generation: Generation, image: bytes) -> str:
-    """Save the image and return its path, `generations/<yyyy>/<mm>/<id>.png`."""
-    path = f"generations/{generation.created_at:%Y/%m}/{generation.id}.png"
+    """Save the image and return its path, `generations/<yyyy>/<mm>/<id>.<png, jpg or webp>`."""
+    path = f"generations/{generation.created_at:%Y/%m}/{generation.id}.{picture.suffix(image)}"
     return default_storage.save(path, ContentFile(image))
 
 
@@ -43,4 +43,5 @@ def _file(generation: Generation) -> FileResponse:
     except FileNotFoundError:
         logger.exception("The image of generation %s is missing from the storage.", generation.id)
         raise Http404("The image is missing from the storage.") from None
-    return FileResponse(file, content_type=CONTENT_TYPE, headers={"Content-Disposition": "inline"})
+    content_type = picture.CONTENT_TYPES[generation.image_path.rpartition(".")[2]]
+    return FileResponse(file, content_type=content_type, headers={"Content-Disposition": "inline"})

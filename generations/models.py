@@ -5,6 +5,7 @@ from uuid_utils.compat import uuid7
 
 from apikeys.models import ApiKey
 from generations.querysets import GenerationQuerySet
+from generations.renderers.base import DEFAULT_MODEL
 from generations.status import FINISHED, UNFINISHED, Status
 from generations.turns import Turn  # noqa: F401  a model of this app
 from lockngen.softdelete import LIVE, LiveManager, SoftDeleteModel, deletion_is_dated
@@ -12,7 +13,6 @@ from lockngen.softdelete import LIVE, LiveManager, SoftDeleteModel, deletion_is_
 PROMPT_LENGTH = 2000  # characters, as are the lengths below
 MODEL_LENGTH = 100
 ERROR_LENGTH = 1000
-DEFAULT_MODEL = "default"  # whatever the renderer takes when nobody chooses
 
 
 class Generation(SoftDeleteModel):

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from ninja import Schema
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictInt
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictInt, model_validator
 
-from generations import cursors
+from generations import cursors, renderers
 from generations.models import DEFAULT_MODEL, MODEL_LENGTH, PROMPT_LENGTH, Generation
 from generations.renderers.base import LARGEST_SEED
 from generations.status import Status
@@ -28,6 +28,13 @@ def _not_blank(text: str) -> str:
     return text
 
 
+def _known_model(name: str) -> str:
+    names = [DEFAULT_MODEL, *renderers.models()]
+    if name not in names:
+        raise ValueError(f"it is not known; there are {', '.join(names)}")
+    return name
+
+
 def _digits(value: Any) -> Any:
     # A query has only text, and int() would take "1.0" and " 1" for numbers as well.
     if isinstance(value, str) and not (value.isascii() and value.isdigit()):
@@ -37,6 +44,8 @@ def _digits(value: Any) -> Any:
 
 Text = Annotated[str, AfterValidator(_without_nul)]
 Pixels = Annotated[StrictInt, Field(ge=64, le=2048, multiple_of=8)]
+Steps = Annotated[StrictInt, Field(ge=1, le=150)]
+Guidance = Annotated[float, Field(ge=0, le=30, strict=True, allow_inf_nan=False)]
 
 
 class GenerationIn(Schema):
@@ -49,14 +58,23 @@ class GenerationIn(Schema):
         description="What the picture shows.", examples=["a lighthouse at dusk"], min_length=1
     )
     negative_prompt: Annotated[Text, Field(max_length=PROMPT_LENGTH)] = Field("", description="What it avoids.")
-    model: Annotated[Text, Field(min_length=1, max_length=MODEL_LENGTH)] = Field(DEFAULT_MODEL)
+    model: Annotated[Text, Field(min_length=1, max_length=MODEL_LENGTH), AfterValidator(_known_model)] = Field(
+        DEFAULT_MODEL, description="One of `GET /api/v1/models`. Some have defaults of their own for what follows."
+    )
     width: Pixels = Field(512, description="Pixels, in steps of 8.")
     height: Pixels = Field(512, description="Pixels, in steps of 8.")
-    steps: Annotated[StrictInt, Field(ge=1, le=150)] = 30
-    guidance: Annotated[float, Field(ge=0, le=30, strict=True, allow_inf_nan=False)] = 7.0
+    steps: Steps = 30
+    guidance: Guidance = 7.0
     seed: Annotated[StrictInt, Field(ge=0, le=LARGEST_SEED)] | None = Field(
         None, description="The same seed gives the same picture; null leaves it to the renderer."
     )
+
+    @model_validator(mode="after")
+    def _take_the_model_s_defaults(self) -> "GenerationIn":
+        for name, value in renderers.model(self.model).defaults.items():
+            if name not in self.model_fields_set:
+                setattr(self, name, value)
+        return self
 
 
 class GenerationOut(Schema):

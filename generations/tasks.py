@@ -16,7 +16,7 @@ from procrastinate.jobs import Job
 from generations import images, renderers
 from generations.models import Generation
 from generations.querysets import RENDER_TASK
-from generations.renderers import Renderer, RenderError, RenderRequest
+from generations.renderers import Renderer, RendererFailure, RenderError, RenderRequest
 from generations.renderers.base import Progress
 from generations.status import Status
 from generations.turns import URGENT, Turn
@@ -48,6 +48,7 @@ def render(context: JobContext, generation_id: str) -> None:
     generation, attempt = _begin(generation_id, context.job.priority)
     if attempt is None:
         logger.info("Generation %s: nothing to render.", generation_id)
+        _call_off(generation)
     elif generation.tries > settings.RENDER_MAX_ATTEMPTS:  # the worker died in the last one
         _give_up(generation, attempt)
     else:
@@ -66,20 +67,21 @@ def _begin(generation_id: str, priority: int) -> tuple[Generation | None, int | 
 
 def _attempt(generation: Generation, attempt: int, context: JobContext) -> None:
     try:
-        image = _paint(generation, _watch(generation, attempt, context))
+        image = _paint(generation, attempt, _watch(generation, attempt, context))
         _deliver(generation, attempt, image)
     except Superseded:
         logger.info("Generation %s: attempt %d is not wanted any more.", generation.id, attempt)
+        _call_off(generation)
     except RenderError as error:
         logger.warning("Generation %s failed: %s", generation.id, error)
-        retry.idempotent(generation.fail)(attempt, str(error))
+        _fail(generation, attempt, str(error))
     except JobAborted:
         _hand_back(generation, attempt, context)
     except Exception as error:
         costs_a_try = retry.outage(error) is None  # an outage of the database says nothing about the prompt
         logger.exception("Generation %s: attempt %d broke off.", generation.id, attempt)
         if costs_a_try and generation.tries >= settings.RENDER_MAX_ATTEMPTS:
-            _give_up(generation, attempt)
+            _give_up(generation, attempt, error)
         elif _release(generation, attempt, costs_a_try=costs_a_try):
             raise
 
@@ -87,6 +89,7 @@ def _attempt(generation: Generation, attempt: int, context: JobContext) -> None:
 def _hand_back(generation: Generation, attempt: int, context: JobContext) -> None:
     if context.abort_reason() != AbortReason.SHUTDOWN:  # somebody ended the job itself
         retry.idempotent(generation.cancel)()
+        _call_off(generation)
     # Where this attempt was overtaken, the job is the other's: raising would start it a third time.
     elif _release(generation, attempt, costs_a_try=False):
         logger.info("Generation %s is handed back: the worker stops.", generation.id)
@@ -102,9 +105,26 @@ def _release(generation: Generation, attempt: int, *, costs_a_try: bool) -> bool
     return generation.release(attempt, costs_a_try)
 
 
+def _give_up(generation: Generation, attempt: int, error: Exception | None = None) -> None:
+    said = f" {error}" if isinstance(error, RendererFailure) else ""
+    _fail(generation, attempt, f"Rendering was tried {settings.RENDER_MAX_ATTEMPTS} times without success.{said}")
+
+
+def _fail(generation: Generation, attempt: int, message: str) -> None:
+    retry.idempotent(generation.fail)(attempt, message)
+    _call_off(generation)
+
+
+def _call_off(generation: Generation | None) -> None:
+    """Have the renderer end what it may still do for a generation that ended. A later attempt's is left alone."""
+    if generation and generation.attempts and _has_ended(generation):
+        connection.close()
+        _renderer(settings.RENDERER_URL).cancel(generation.id)
+
+
 @retry.idempotent
-def _give_up(generation: Generation, attempt: int) -> None:
-    generation.fail(attempt, f"Rendering was tried {settings.RENDER_MAX_ATTEMPTS} times without success.")
+def _has_ended(generation: Generation) -> bool:
+    return not Generation.all_objects.filter(pk=generation.pk).unfinished().exists()
 
 
 def _has(generation: Generation, attempt: int, status: Status) -> bool | None:
@@ -112,7 +132,7 @@ def _has(generation: Generation, attempt: int, status: Status) -> bool | None:
     return Generation.all_objects.filter(pk=generation.pk, status=status, attempts=attempt).exists() or None
 
 
-def _paint(generation: Generation, progress: Progress) -> bytes:
+def _paint(generation: Generation, attempt: int, progress: Progress) -> bytes:
     # Rendering takes long: it holds neither a transaction nor a connection of the pool.
     connection.close()
     return _renderer(settings.RENDERER_URL).render(
@@ -126,6 +146,7 @@ def _paint(generation: Generation, progress: Progress) -> bytes:
             steps=generation.steps,
             guidance=generation.guidance,
             seed=generation.seed,
+            attempt=attempt,
         ),
         progress,
     )

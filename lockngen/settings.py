@@ -141,6 +141,9 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Rendering
 RENDERER_URL = env.text("RENDERER_URL", "sketch:")
+COMFYUI_AUTHORIZATION = env.text("COMFYUI_AUTHORIZATION")
+WORKFLOWS_DIR = env.text("WORKFLOWS_DIR") and str(BASE_DIR / env.text("WORKFLOWS_DIR"))
+DEFAULT_WORKFLOW = env.text("DEFAULT_WORKFLOW", "sdxl")
 RENDER_MAX_ATTEMPTS = env.integer("RENDER_MAX_ATTEMPTS", 3, minimum=1)
 RENDER_TIMEOUT = env.seconds("RENDER_TIMEOUT", 600, minimum=1)
 RENDER_GRACE = env.seconds("RENDER_GRACE", 8)
@@ -203,5 +206,9 @@ LOGGING = {
         # Of the queue, what happens to jobs; not that tasks are registered, which every command would say.
         "procrastinate": {"level": "WARNING"},
         "procrastinate.worker": {"level": "INFO"},
+        # They would tell every call to a renderer, and with it, where somebody asks for more, its secret.
+        "httpx": {"level": "WARNING"},
+        "httpcore": {"level": "WARNING"},
+        "websockets": {"level": "WARNING"},
     },
 }

@@ -22,6 +22,7 @@ api = ProblemAPI(
     parser=WholeBodyParser(),
 )
 api.add_router("/generations", "generations.api.router")
+api.add_router("/models", "generations.models_api.router")
 api.add_router("/key", "apikeys.api.router")
 
 admin.site.site_header = admin.site.site_title = "LockN Gen"

@@ -1,14 +1,57 @@
-"""Which renderer RENDERER_URL names."""
+"""Which renderer RENDERER_URL names, and which models there are."""
 
-from generations.renderers.base import Renderer, RenderError, RenderRequest
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from django.conf import settings
+
+from generations.renderers import workflows
+from generations.renderers.base import DEFAULT_MODEL, Model, Renderer, RendererFailure, RenderError, RenderRequest
 from generations.renderers.sketch import SketchRenderer
 
-__all__ = ["RenderError", "RenderRequest", "Renderer", "from_url"]
+__all__ = [
+    "Model",
+    "RenderError",
+    "RenderRequest",
+    "Renderer",
+    "RendererFailure",
+    "catalogue",
+    "from_url",
+    "model",
+    "models",
+]
 
 
 def from_url(url: str) -> Renderer:
-    """The renderer of a URL such as `sketch:` or `sketch:?seconds=3`. Raises ValueError with what is wrong."""
+    """The renderer of a URL such as `sketch:?seconds=3` or `comfyui://host:8188`, or ValueError with what is wrong."""
     scheme, _, rest = url.partition(":")
-    if scheme != "sketch" or (rest and not rest.startswith("?")):
-        raise ValueError(f"{url!r} names no renderer: it takes sketch: or sketch:?seconds=3&fail=1.")
-    return SketchRenderer.from_query(rest.removeprefix("?"))
+    if scheme == "sketch" and (not rest or rest.startswith("?")):
+        return SketchRenderer.from_query(rest.removeprefix("?"))
+    if scheme in ("comfyui", "comfyuis"):
+        from generations.renderers.comfyui import ComfyUIRenderer  # its libraries take a while to load
+
+        return ComfyUIRenderer(url, catalogue(), settings.COMFYUI_AUTHORIZATION)
+    shown = repr(url) if "@" not in url else "it"  # there may be a password in it
+    raise ValueError(f"{shown} names no renderer: it takes sketch: or comfyui://host:8188.")
+
+
+def catalogue() -> workflows.Catalogue:
+    """The workflows there are, beginning with the one that "default" means."""
+    folders = [Path(settings.WORKFLOWS_DIR)] if settings.WORKFLOWS_DIR else []
+    return workflows.read(*folders).beginning_with(settings.DEFAULT_WORKFLOW)
+
+
+def models() -> Mapping[str, Model]:
+    """The models that a generation may ask for, by name. The first is what "default" means."""
+    return _models(settings.RENDERER_URL, settings.WORKFLOWS_DIR, settings.DEFAULT_WORKFLOW)
+
+
+def model(name: str) -> Model:
+    """The model that a name of `models()` or "default" means."""
+    return next(iter(models().values())) if name == DEFAULT_MODEL else models()[name]
+
+
+@cache  # files and settings are read once in the life of a process
+def _models(url: str, *what_they_depend_on) -> Mapping[str, Model]:
+    return from_url(url).models

@@ -1,10 +1,12 @@
-"""What every renderer is: a picture described by numbers and words goes in, PNG bytes come out."""
+"""What every renderer is: a picture described by numbers and words goes in, the bytes of an image come out."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Protocol
 from uuid import UUID
 
+DEFAULT_MODEL = "default"  # whatever the renderer takes when nobody chooses
 LARGEST_SEED = 2**53 - 1  # the largest whole number that JavaScript holds exactly
 
 Progress = Callable[[int], None]
@@ -13,6 +15,19 @@ Progress = Callable[[int], None]
 
 class RenderError(Exception):
     """The picture can't be rendered. The message is for the client: short, without host names or paths."""
+
+
+class RendererFailure(Exception):
+    """The renderer broke off, and another attempt may succeed. The message is for the client, its cause for the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What a client chooses by name, and the values that go with it where the client names none."""
+
+    name: str
+    description: str = ""
+    defaults: Mapping[str, int | float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +43,20 @@ class RenderRequest:
     steps: int
     guidance: float
     seed: int | None
+    attempt: int = 1  # an earlier one may have left something that this one can go on with
+
+    @property
+    def definite_seed(self) -> int:
+        """Without a seed the id makes one, so that another attempt renders the same picture."""
+        return int.from_bytes(sha256(self.id.bytes).digest()[:8]) & LARGEST_SEED if self.seed is None else self.seed
 
 
 class Renderer(Protocol):
+    models: Mapping[str, Model]
+    """By name. The first is what DEFAULT_MODEL means."""
+
     def render(self, request: RenderRequest, progress: Progress) -> bytes:
-        """Return the picture as PNG bytes of the size asked for, or raise RenderError."""
+        """Return the picture as a PNG, JPEG or WebP, or raise RenderError or RendererFailure."""
+
+    def cancel(self, id: UUID) -> None:
+        """End what is still rendered for a generation that nobody waits for. Raises nothing."""

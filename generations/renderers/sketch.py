@@ -3,13 +3,13 @@
 import re
 import time
 from collections.abc import Callable
-from hashlib import sha256
 from io import BytesIO
 from urllib.parse import parse_qsl
+from uuid import UUID
 
 from PIL import Image, PngImagePlugin
 
-from generations.renderers.base import LARGEST_SEED, Progress, RenderError, RenderRequest
+from generations.renderers.base import Model, Progress, RenderError, RenderRequest
 from generations.renderers.painting.caption import Caption, storable
 from generations.renderers.painting.landscape import Landscape
 
@@ -28,6 +28,8 @@ class SketchRenderer:
     fail (after the seconds, if there are any).
     """
 
+    models = {"sketch": Model("sketch", "A landscape painted on the CPU. No model made it, and it says so.")}
+
     def __init__(self, seconds: float = 0, fail: bool = False):
         self.seconds = seconds
         self.fail = fail
@@ -45,17 +47,20 @@ class SketchRenderer:
         return cls(**options)
 
     def render(self, request: RenderRequest, progress: Progress) -> bytes:
-        """Paint the picture. Without a seed the id makes one, so that another attempt paints the same."""
+        """Paint the picture."""
         pace = Pace(self.seconds, progress)
         pace.report(0)
         if self.fail:
             pace.wait()
             raise RenderError("The sketch renderer was asked to fail.")
-        seed = seed_from_id(request) if request.seed is None else request.seed
+        seed = request.definite_seed
         png = encode(paint(request, seed, pace.report), request, seed)
         pace.wait()
         progress(100)
         return png
+
+    def cancel(self, id: UUID) -> None:
+        """A render of this kind ends with its call."""
 
 
 def parse_seconds(value: str) -> float:
@@ -93,10 +98,6 @@ class Pace:
         while (left := self.seconds - self.elapsed) > 0:
             self.report(0)
             time.sleep(min(PAUSE_SECONDS, left))
-
-
-def seed_from_id(request: RenderRequest) -> int:
-    return int.from_bytes(sha256(request.id.bytes).digest()[:8]) & LARGEST_SEED
 
 
 def paint(request: RenderRequest, seed: int, report: Callable[[int], None]) -> Image.Image:

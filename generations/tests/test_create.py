@@ -26,6 +26,7 @@ REFUSED = {
     "null as prompt": ({"prompt": None}, "prompt"),
     "long negative prompt": ({"prompt": "x", "negative_prompt": "x" * 2001}, "negative_prompt"),
     "empty model": ({"prompt": "x", "model": ""}, "model"),
+    "unknown model": ({"prompt": "x", "model": "sdxl"}, "model"),
     "long model": ({"prompt": "x", "model": "x" * 101}, "model"),
     "width as text": ({"prompt": "x", "width": "512"}, "width"),
     "width as float": ({"prompt": "x", "width": 512.0}, "width"),
@@ -54,7 +55,7 @@ REFUSED = {
 
 
 def test_create__stores_what_was_asked_for(api, key, waiting_jobs):
-    asked = {"prompt": "a lighthouse", "negative_prompt": "fog", "model": "sdxl", "width": 640, "height": 64}
+    asked = {"prompt": "a lighthouse", "negative_prompt": "fog", "model": "sketch", "width": 640, "height": 64}
     asked |= {"steps": 150, "guidance": 3, "seed": LARGEST_SEED}
 
     answer = post(api, asked)

@@ -10,10 +10,14 @@ from generations.models import Generation
 URL = "/api/v1/generations/{}/image"
 
 
-def png(width: int = 64, height: int = 64) -> bytes:
+def encoded(kind: str) -> bytes:
     file = BytesIO()
-    Image.new("RGB", (width, height), "teal").save(file, "PNG")
+    Image.new("RGB", (64, 64), "teal").save(file, kind)
     return file.getvalue()
+
+
+def png() -> bytes:
+    return encoded("PNG")
 
 
 @pytest.fixture
@@ -56,6 +60,19 @@ def test_image__comes_with_type_length_etag_and_caching(api, make_completed):
     assert answer["ETag"] == f'"{generation.id}"'
     assert answer["Cache-Control"] == "private, max-age=31536000, immutable"
     assert "Authorization" in answer["Vary"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix", "content_type"),
+    [("PNG", "png", "image/png"), ("JPEG", "jpg", "image/jpeg"), ("WEBP", "webp", "image/webp")],
+)
+def test_image__keeps_its_bytes_and_its_type(api, make_completed, kind, suffix, content_type):
+    generation = make_completed(encoded(kind))
+
+    answer = api.get(URL.format(generation.id))
+
+    assert generation.image_path.endswith(f".{suffix}")
+    assert (answer.getvalue(), answer["Content-Type"]) == (encoded(kind), content_type)
 
 
 def test_image__tells_its_length_without_being_sent(api, make_completed):

@@ -26,7 +26,7 @@ def render_with(monkeypatch):
     """Let the renderer be a function of the request and its progress callback."""
 
     def use(function) -> None:
-        monkeypatch.setattr(tasks, "_renderer", lambda url: SimpleNamespace(render=function))
+        monkeypatch.setattr(tasks, "_renderer", lambda url: SimpleNamespace(render=function, cancel=lambda id: None))
 
     return use
 

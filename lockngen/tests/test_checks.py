@@ -7,8 +7,9 @@ from django.core.checks.registry import registry
 from django.db import OperationalError, connection
 
 from apikeys.checks import development_key_is_not_active
-from generations.checks import renderer_is_known
+from generations import checks as generation_checks
 from lockngen import checks
+from lockngen.environment import BASE_DIR
 
 STRONG = "".join(chr(97 + number % 26) for number in range(60))
 
@@ -39,6 +40,30 @@ STRONG = "".join(chr(97 + number % 26) for number in range(60))
         (checks.secret_key_is_strong, {"SECRET_KEY": STRONG}, {"SECRET_KEY": "secret"}, "lockngen.E009"),
         (checks.secret_key_is_strong, {}, {"SECRET_KEY": "x" * 60}, "lockngen.E009"),
         (checks.secret_key_is_strong, {}, {"SECRET_KEY_FALLBACKS": ["secret"]}, "lockngen.E009"),
+        (
+            generation_checks.renderer_is_known,
+            {"RENDERER_URL": "comfyuis://gpu.example.org?patience=5"},
+            {"RENDERER_URL": "comfyui://gpu:port"},
+            "generations.E001",
+        ),
+        (
+            generation_checks.workflows_are_whole,
+            {"WORKFLOWS_DIR": ""},
+            {"WORKFLOWS_DIR": "/nowhere"},
+            "generations.E002",
+        ),
+        (
+            generation_checks.default_workflow_is_there,
+            {"DEFAULT_WORKFLOW": "flux"},
+            {"DEFAULT_WORKFLOW": "fluxx"},
+            "generations.E003",
+        ),
+        (
+            generation_checks.comfyui_authorization_fits_a_header,
+            {"COMFYUI_AUTHORIZATION": "Bearer secret"},
+            {"COMFYUI_AUTHORIZATION": "Bearer\nsecret"},
+            "generations.E004",
+        ),
     ],
 )
 def test_check__tells_what_is_wrong_and_how_to_mend_it(settings, check, fine, wrong, id):
@@ -97,6 +122,26 @@ def test_timeouts__are_read_only_where_the_database_may_be_asked(settings):
     assert checks.timeouts_hold(None) == []
 
 
+def test_broken_workflow__is_told_with_file_and_place(settings, tmp_path):
+    settings.WORKFLOWS_DIR = str(tmp_path)
+    (tmp_path / "own.json").write_text('{"1": {"class_type": "EmptyImage", "inputs": {"width": "{{breadth}}"}}}')
+
+    (message,) = generation_checks.workflows_are_whole(None)
+
+    assert message.id == "generations.E002"
+    assert message.msg.startswith(f"{tmp_path}/own.json: ")
+
+
+def test_workflow_s_defaults__keep_the_limits_of_clients(settings, tmp_path):
+    text = (BASE_DIR / "generations/renderers/workflows/flux.json").read_text()
+    settings.WORKFLOWS_DIR = str(tmp_path)
+    (tmp_path / "own.json").write_text(text.replace('"steps": 20', '"steps": 2000'))
+
+    (message,) = generation_checks.workflows_are_whole(None)
+
+    assert "workflow own, lockngen.steps: " in message.msg
+
+
 def test_static_files__are_missed_where_pages_need_them(settings, tmp_path):
     assert checks.static_files_are_collected(None) == []  # a development checkout serves them from where they are
 
@@ -121,7 +166,10 @@ def test_static_files__are_missed_where_pages_need_them(settings, tmp_path):
         checks.bouncer_can_be_passed,
         checks.static_files_are_collected,
         checks.trusted_proxies_are_addresses,
-        renderer_is_known,
+        generation_checks.renderer_is_known,
+        generation_checks.workflows_are_whole,
+        generation_checks.default_workflow_is_there,
+        generation_checks.comfyui_authorization_fits_a_header,
     ],
 )
 def test_check__is_one_that_manage_py_check_runs(check):

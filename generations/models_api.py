@@ -1,0 +1,39 @@
+"""Which models a client can choose from."""
+
+from django.http import HttpRequest
+from ninja import Router, Schema
+from pydantic import Field
+
+from apikeys.auth import BearerToken
+from generations import renderers
+from generations.api import refused
+from generations.models import DEFAULT_MODEL
+
+router = Router(auth=BearerToken(), tags=["models"])
+
+
+class ModelOut(Schema):
+    name: str = Field(description="What `model` of a generation takes.")
+    description: str
+    is_default: bool = Field(description="Whether it is the one that `default` means.")
+    defaults: dict[str, int | float] = Field(description="What it takes for fields that a generation leaves out.")
+
+
+class ModelList(Schema):
+    items: list[ModelOut]
+
+
+@router.get("", summary="List models", response={200: ModelList, **refused()})
+def list_(request: HttpRequest):
+    """What `model` of a generation takes, beside `default`. The first is the default."""
+    default = renderers.model(DEFAULT_MODEL)
+    return {"items": [_out(model, model is default) for model in renderers.models().values()]}
+
+
+def _out(model: renderers.Model, is_default: bool) -> dict:
+    return {
+        "name": model.name,
+        "description": model.description,
+        "is_default": is_default,
+        "defaults": dict(model.defaults),
+    }

@@ -1,0 +1,90 @@
+"""What became of a prompt, by its entry in ComfyUI's history or by the answer that refused it, in words for clients.
+
+The server's own texts name its files and hosts, so of these only the names of nodes, inputs and errors are passed on.
+"""
+
+import re
+from typing import Any
+
+from generations.renderers.base import RendererFailure, RenderError
+
+LONGEST_REFUSAL = 500  # characters
+PATH = re.compile(r"\S*[/\\@]\S*|\S+:\d+\S*|\S*\d+\.\d+\.\d+\.\d+\S*")
+# What a node may fail with although the graph is good: another attempt may find more memory, or a GPU that works again.
+PASSING = {
+    "The renderer ran out of memory.": re.compile(r"out ?of ?memory", re.IGNORECASE),
+    "The renderer's GPU failed.": re.compile(r"(cuda|cudnn|cublas|hip)( error|_status)", re.IGNORECASE),
+}
+
+
+def image(entry: dict[str, Any]) -> dict[str, str]:
+    """The parameters of `/view` for the image of an entry: the first that is stored, or else the first preview.
+
+    Raises RenderError where another attempt would end the same way, RendererFailure where it may not.
+    """
+    if _dict(entry.get("status")).get("status_str") == "error":
+        raise _failure(entry)
+    found = [
+        {name: str(image.get(name, "")) for name in ("filename", "subfolder", "type")}
+        for output in _dict(entry.get("outputs")).values()
+        for image in _list(_dict(output).get("images"))
+        if isinstance(image, dict)
+    ]
+    for image in sorted(found, key=lambda image: image["type"] != "output"):
+        return image
+    raise RenderError("The workflow made no image.")
+
+
+def is_worth_keeping(entry: dict[str, Any]) -> bool:
+    """Whether an entry that an earlier attempt left is this one's outcome too."""
+    try:
+        image(entry)
+    except RendererFailure:
+        return False
+    except RenderError:
+        pass
+    return True
+
+
+def refusal(answer: dict[str, Any]) -> str:
+    """Why a graph was refused: the errors of its nodes, or else the general one."""
+    said = [
+        f"{_name(node.get('class_type'))}: {_words(error)}"
+        for node in map(_dict, _dict(answer.get("node_errors")).values())
+        for error in map(_dict, _list(node.get("errors")))
+    ]
+    reasons = "; ".join(said) or _words(_dict(answer.get("error")))
+    return f"The renderer refused the workflow: {reasons[:LONGEST_REFUSAL]}."
+
+
+def _failure(entry: dict[str, Any]) -> Exception:
+    messages = [message for message in _list(_dict(entry.get("status")).get("messages")) if len(_list(message)) == 2]
+    events = {name: _dict(data) for name, data in messages if isinstance(name, str)}
+    if "execution_error" not in events:
+        return RendererFailure("The renderer was interrupted.")
+    error = events["execution_error"]
+    for said, pattern in PASSING.items():
+        if pattern.search(f"{error.get('exception_type')} {error.get('exception_message')}"):
+            return RendererFailure(said)
+    kind = _name(str(error.get("exception_type")).rpartition(".")[2])
+    return RenderError(f"The workflow failed at its node {_name(error.get('node_type'))}: {kind}.")
+
+
+def _words(error: dict[str, Any]) -> str:
+    message = " ".join(str(error.get("message") or "it gave no reason")[:LONGEST_REFUSAL].split())
+    message = PATH.sub("…", message).rstrip(".")
+    name = _dict(error.get("extra_info")).get("input_name")
+    return f"{message} ({_name(name)})" if name else message
+
+
+def _name(value: Any) -> str:
+    """A name of the workflow's own, such as KSampler, without what no such name contains."""
+    return re.sub(r"[^\w .-]", "", value)[:60] if isinstance(value, str) and value else "unnamed"
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,146 @@
+"""One generation's prompt on a ComfyUI server, from its submission to its picture."""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from generations.renderers import picture
+from generations.renderers.base import Progress, RendererFailure, RenderRequest
+from generations.renderers.comfyui import outcome
+from generations.renderers.comfyui.client import LONGEST_LOGGED, Client, Gone, Unreachable
+from generations.renderers.comfyui.events import Events
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# Seconds between two looks at where the prompt is: while events tell what happens, without them, and the first one
+# after an event that says that it ended, as the history is written later than that.
+LOOK, LOOK_WITHOUT_EVENTS, LOOK_AT_END = 2.0, 0.5, 0.05
+TICK = 0.25  # seconds between two calls of progress
+LONGEST_PAUSE = 2.0  # seconds between two tries to reach the server
+SUBMISSIONS = 3  # of one attempt, where the server forgot the prompt before it began
+ENDS = {"execution_success", "execution_error", "execution_interrupted"}
+
+
+class Prompt:
+    """What the server says by HTTP about its queue and its history is the truth. Events tell when to ask."""
+
+    def __init__(
+        self, client: Client, events: Events, request: RenderRequest, graph: dict, progress: Progress, patience: float
+    ):
+        self.client, self.events = client, events
+        self.tag, self.graph = str(request.id), graph
+        self.progress, self.patience = progress, patience
+        self.percent = 0
+        self.has_begun = False
+        self.may_have_been_submitted = request.attempt > 1
+
+    def render(self) -> bytes:
+        """Adopt the prompt that an earlier attempt left, or submit one; return the picture when it is there."""
+        for _ in range(SUBMISSIONS):
+            prompt_id = self._insist(self._adopt_or_submit)
+            if entry := self._follow(prompt_id):
+                return self._fetch(prompt_id, entry)
+            # What was only waiting when the server forgot it can't be what made the server fail.
+            if self.has_begun:
+                break
+        raise RendererFailure("The renderer was restarted and forgot the picture.")
+
+    def _adopt_or_submit(self) -> str:
+        # An answer that was lost on the way may have been a submission that was accepted, so each try looks first.
+        found = self.client.find(self.tag, self.tag, thoroughly=self.may_have_been_submitted)
+        if found and found.entry and not outcome.is_worth_keeping(found.entry):
+            self.client.forget(found.prompt_id)
+        elif found:
+            logger.info("Generation %s: prompt %s is there already.", self.tag, found.prompt_id)
+            return found.prompt_id
+        self.may_have_been_submitted = True
+        return self.client.submit(self.graph, self.tag)
+
+    def _follow(self, prompt_id: str) -> dict[str, Any] | None:
+        """The history's entry once there is one, or None where the prompt is lost."""
+        pause = LOOK
+        while position := self._insist(lambda: self.client.find(prompt_id, self.tag)):
+            if position.entry:
+                return position.entry
+            self.has_begun = self.has_begun or position.is_running
+            pause = LOOK_AT_END if self._listen(pause) else min(LOOK, 2 * pause)
+        return None
+
+    def _listen(self, seconds: float) -> bool:
+        """Take in events until some seconds are over, or one of them says that the prompt ended."""
+        give_up_at = time.monotonic() + seconds
+        while (left := give_up_at - time.monotonic()) > 0:
+            event = self.events.next(min(left, TICK))
+            self.progress(self.percent)
+            if self._take_in(event):
+                return True
+            if not self.events.is_connected:
+                give_up_at = min(give_up_at, time.monotonic() + LOOK_WITHOUT_EVENTS)
+        return False
+
+    def _take_in(self, event: dict[str, Any]) -> bool:
+        """Note what an event tells, and return whether it tells the end."""
+        kind, data = event.get("type"), event.get("data", {})
+        if kind == "progress":
+            self.has_begun = True
+            self.percent = max(self.percent, _percent(data))
+        if kind == "execution_start":
+            self.has_begun = True
+        return kind in ENDS or (kind == "executing" and data.get("node") is None)
+
+    def _fetch(self, prompt_id: str, entry: dict[str, Any]) -> bytes:
+        try:
+            where = outcome.image(entry)
+        except Exception:
+            status = json.dumps(entry.get("status"))
+            logger.warning("Generation %s: prompt %s ended with %s", self.tag, prompt_id, status[:LONGEST_LOGGED])
+            raise
+        try:
+            image = self._insist(lambda: self.client.view(where, self._tick))
+            picture.check(image)
+        except (Gone, ValueError) as error:
+            # The entry would be adopted, and fail, for ever.
+            self._insist(lambda: self.client.forget(prompt_id))
+            what = "lost the picture" if isinstance(error, Gone) else "made something that is no image"
+            raise RendererFailure(f"The renderer {what}.") from error
+        self.progress(100)
+        return image
+
+    def _insist(self, call: Callable[[], T]) -> T:
+        """The call's result, tried again while the server is away and patience lasts."""
+        tries = Retrying(
+            retry=retry_if_exception_type(Unreachable),
+            stop=stop_after_delay(self.patience),
+            wait=wait_random_exponential(0.2, max=LONGEST_PAUSE),
+            sleep=self._pause,
+            before_sleep=self._tell_once,
+            reraise=True,
+        )
+        return tries(call)
+
+    def _tell_once(self, state: RetryCallState) -> None:
+        if state.attempt_number == 1:
+            error = state.outcome.exception()
+            logger.warning("Generation %s: %s Waiting up to %g s: %s", self.tag, error, self.patience, error.__cause__)
+
+    def _pause(self, seconds: float) -> None:
+        give_up_at = time.monotonic() + seconds
+        while (left := give_up_at - time.monotonic()) > 0:
+            self._tick()
+            time.sleep(min(TICK, left))
+
+    def _tick(self) -> None:
+        self.progress(self.percent)
+
+
+def _percent(data: dict[str, Any]) -> int:
+    value, largest = data.get("value"), data.get("max")
+    if not (isinstance(value, int | float) and isinstance(largest, int | float) and largest > 0):
+        return 0
+    return int(100 * min(1, max(0, value / largest)) * 0.99)

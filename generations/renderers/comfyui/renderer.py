@@ -1,0 +1,64 @@
+"""Renders with ComfyUI: fills a workflow in, has a server run it, and brings the picture back."""
+
+import logging
+import ssl
+from functools import cached_property
+from uuid import UUID
+
+from generations.renderers.base import DEFAULT_MODEL, Model, Progress, RendererFailure, RenderError, RenderRequest
+from generations.renderers.comfyui import address
+from generations.renderers.comfyui.client import Client
+from generations.renderers.comfyui.events import Events
+from generations.renderers.comfyui.prompt import Prompt
+from generations.renderers.workflows import Catalogue, Workflow
+
+logger = logging.getLogger(__name__)
+
+FOLDER = "lockngen"  # in the server's folder of output
+
+
+class ComfyUIRenderer:
+    """A generation's id is its prompt's id, its client's id, and a part of its file's name on the server.
+
+    So whoever attempts it next finds what an earlier attempt left there: waiting, running or done.
+    """
+
+    def __init__(self, url: str, catalogue: Catalogue, authorization: str = ""):
+        self.address = address.parse(url)
+        self.catalogue = catalogue
+        self.authorization = authorization
+
+    @property
+    def models(self) -> dict[str, Model]:
+        return {name: workflow.model for name, workflow in self.catalogue.workflows.items()}
+
+    def render(self, request: RenderRequest, progress: Progress) -> bytes:
+        """The picture, as the server stored it."""
+        # Each attempt has a name of its own: the same would bring no new file where the last one's is gone or broken.
+        graph = self._workflow(request.model).fill(request, f"{FOLDER}/{request.id}_{request.attempt}")
+        progress(0)
+        events = Events(self.address, str(request.id), self.authorization, self._context)
+        with events, self._client() as client:
+            return Prompt(client, events, request, graph, progress, self.address.patience).render()
+
+    def cancel(self, id: UUID) -> None:
+        """End the generation's prompt on the server, and nothing else there."""
+        try:
+            with self._client() as client:
+                client.cancel(str(id))
+        except RendererFailure as failure:
+            logger.warning("Generation %s may still be rendered: %s", id, failure.__cause__ or failure)
+
+    def _workflow(self, model: str) -> Workflow:
+        workflows = self.catalogue.workflows
+        name = next(iter(workflows), "") if model == DEFAULT_MODEL else model
+        if name not in workflows:
+            raise RenderError("There is no such model any more.")
+        return workflows[name]
+
+    def _client(self) -> Client:
+        return Client(self.address, self.authorization, self._context)
+
+    @cached_property
+    def _context(self) -> ssl.SSLContext:
+        return ssl.create_default_context()

@@ -1,0 +1,6 @@
+"""Graphs of ComfyUI as data: a file each, here and in the operator's own folder."""
+
+from generations.renderers.workflows.catalogue import Catalogue, read
+from generations.renderers.workflows.workflow import Workflow, WorkflowError
+
+__all__ = ["Catalogue", "Workflow", "WorkflowError", "read"]

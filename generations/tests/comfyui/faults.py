@@ -1,0 +1,60 @@
+"""What can be wrong with the double, and the pictures it makes."""
+
+import os
+import signal
+import struct
+import zlib
+from dataclasses import dataclass
+from io import BytesIO
+
+from PIL import Image
+
+
+class NodeFailed(Exception):
+    def __init__(self, kind: str, message: str):
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass
+class Faults:
+    """Switched on one by one; these are none."""
+
+    only: str = ""  # what a graph has to contain for the faults of its execution to strike
+    seconds: float = 0.0  # that a prompt takes
+    error: str = ""  # oom, node, or crash, which ends the process
+    image: str = "png"  # or jpeg, webp, garbage, cut, wide, large, none
+    history_delay: float = 0.0  # seconds between execution_success and the history
+    is_old: bool = False  # mints its own ids, and interrupts whatever runs
+    sockets: str = "kept"  # or dropped after each progress, or refused
+    status: int = 0  # that every call is answered with
+    loses_answers: bool = False  # accepts a prompt and breaks off before it answers
+
+
+def strike(error: str) -> None:
+    if error == "oom":
+        message = "Allocation on device 0 would exceed allowed memory. (out of memory)\nCurrently allocated: 7.5 GiB"
+        raise NodeFailed("torch.cuda.OutOfMemoryError", message)
+    if error == "node":
+        raise NodeFailed("RuntimeError", "mat1 and mat2 shapes cannot be multiplied, see /opt/ComfyUI on gpu7.internal")
+    if error == "crash":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def picture(graph: dict, kind: str) -> bytes:
+    inputs = {name: value for node in graph.values() for name, value in node["inputs"].items()}
+    color = f"#{inputs.get('color', inputs.get('seed', 0)) % 2**24:06x}"
+    if kind == "garbage":
+        return b"<html>no image</html>"
+    file = BytesIO()
+    size = inputs["width"], inputs["height"]
+    Image.new("RGB", size, color).save(file, kind if kind in ("jpeg", "webp") else "png")
+    content = file.getvalue()
+    changes = {"cut": lambda png: png[:-30], "large": lambda png: png + bytes(65 * 2**20), "wide": widened}
+    return changes[kind](content) if kind in changes else content
+
+
+def widened(png: bytes) -> bytes:
+    """The same, but claiming to be 9000 pixels wide and high."""
+    header = b"IHDR" + struct.pack(">II", 9000, 9000) + png[24:29]
+    return png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:]

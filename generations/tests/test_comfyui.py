@@ -1,0 +1,143 @@
+"""The renderer against a double of ComfyUI: how a prompt becomes a picture."""
+
+import time
+
+import pytest
+
+from generations.renderers import RenderError
+from generations.renderers.comfyui import prompt
+from generations.renderers.comfyui.client import Client
+from generations.tests.comfyui.renders import Stop
+
+
+def test_render__brings_the_picture(render, make_request):
+    picture = render(make_request(width=128, height=64, seed=0xFF8000))
+
+    assert (picture.format, picture.size) == ("PNG", (128, 64))
+    assert picture.getpixel((0, 0)) == (255, 128, 0)
+
+
+def test_render__submits_under_the_generation_s_id(double, render, make_request):
+    request = make_request(attempt=2)
+
+    render(request)
+
+    (submitted,) = double.prompts()
+    assert submitted["prompt_id"] == submitted["client_id"] == str(request.id)
+    assert submitted["prompt"]["2"]["inputs"]["filename_prefix"] == f"lockngen/{request.id}_2"
+
+
+@pytest.mark.parametrize("model", ["sdxl", "flux", "blank", "default"])
+def test_render__runs_the_workflow_of_the_model(double, render, make_request, model):
+    render(make_request(model=model))
+
+    (submitted,) = double.prompts()
+    classes = {node["class_type"] for node in submitted["prompt"].values()}
+    assert ("FluxGuidance" in classes, "EmptyImage" in classes) == (model == "flux", model in ("blank", "default"))
+
+
+def test_render__fails_for_a_model_that_was_removed(render, make_request):
+    with pytest.raises(RenderError, match="no such model"):
+        render(make_request(model="gone"))
+
+
+def test_render__reports_the_server_s_progress(double, render, make_request):
+    double.set(seconds=0.5)
+    reported = []
+
+    render(make_request(), reported.append)
+
+    assert reported == sorted(reported)
+    assert (reported[0], reported[-1]) == (0, 100)
+    assert {19, 39, 59, 79} <= set(reported)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "webp"])
+def test_render__takes_other_kinds_of_images(double, render, make_request, kind):
+    double.set(image=kind)
+
+    assert render(make_request()).format == kind.upper()
+
+
+def test_render__waits_for_a_history_that_is_written_after_the_success(double, render, make_request, monkeypatch):
+    monkeypatch.setattr(prompt, "LOOK", 600)  # the events tell when it is time
+    double.set(seconds=0.3, history_delay=0.3)
+    give_up_at = time.monotonic() + 20
+
+    def progress(percent: int) -> None:
+        if time.monotonic() > give_up_at:
+            raise Stop
+
+    assert render(make_request(), progress).size == (64, 64)
+    assert len(double.prompts()) == 1
+
+
+def test_render__misses_nothing_that_moves_while_it_looks(double, render, make_request, monkeypatch):
+    queue, looks = Client._queue, []
+
+    def read_queue(client):
+        looks.append(True)
+        if len(looks) > 2:  # before it was submitted, and when it was seen running
+            double.wait_for(lambda double: not any(double.queue()))
+        return queue(client)
+
+    monkeypatch.setattr(Client, "_queue", read_queue)
+    double.set(seconds=1, sockets="refused")
+
+    assert render(make_request()).size == (64, 64)
+    assert len(double.prompts()) == 1
+
+
+def test_render__asks_hardly_more_often_than_events_tell(double, render, make_request, monkeypatch):
+    monkeypatch.setattr(prompt, "LOOK", 600)
+    double.set(seconds=0.5)
+    request = make_request()
+
+    render(request)
+
+    assert len(double.calls("GET", f"/history/{request.id}")) <= 6
+    assert len(double.calls("GET", "/queue")) <= 3
+
+
+@pytest.mark.parametrize("sockets", ["dropped", "refused"])
+def test_render__does_without_events(double, render, make_request, sockets):
+    double.set(sockets=sockets, seconds=0.5)
+
+    assert render(make_request()).size == (64, 64)
+    assert len(double.prompts()) == 1
+
+
+def test_render__connects_again_to_hear_events(double, render, make_request, monkeypatch):
+    monkeypatch.setattr("generations.renderers.comfyui.events.RECONNECT_AFTER", 0.1)
+    double.set(sockets="dropped", seconds=1)
+    request, reported = make_request(), []
+
+    render(request, reported.append)
+
+    assert len(double.calls("GET", f"/ws?clientId={request.id}")) > 2
+    assert len(set(reported)) > 3
+
+
+def test_render__follows_what_the_server_gave_another_id(double, render, make_request):
+    double.set(is_old=True)
+    request = make_request()
+
+    render(request)
+
+    assert str(request.id) not in double.history()
+
+
+@pytest.mark.parametrize("faults", [{"seconds": 0.2}, {"is_old": True}])
+def test_render__is_not_done_twice_when_an_answer_was_lost(double, render, make_request, faults):
+    double.set(loses_answers=True, **faults)
+
+    assert render(make_request()).size == (64, 64)
+    assert len(double.prompts()) == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "percent"),
+    [({"value": 1, "max": 4}, 24), ({"value": 9, "max": 4}, 99), ({"value": 1, "max": 0}, 0), ({}, 0)],
+)
+def test_percent__is_below_100_until_the_picture_is_here(data, percent):
+    assert prompt._percent(data) == percent

@@ -1,0 +1,150 @@
+"""How a ComfyUI server is reached, and what happens while it isn't."""
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from generations.renderers import RendererFailure
+from generations.renderers.comfyui import ComfyUIRenderer, address
+from generations.renderers.workflows import read
+from generations.tests.comfyui.process import Double
+from generations.tests.comfyui.renders import Stop, make_renderer
+from lockngen.tests.conftest import free_port
+
+
+def test_server_that_is_away__is_waited_for(double, render, make_request):
+    double.kill()
+    threading.Timer(0.5, double.start).start()
+
+    assert render(make_request()).size == (64, 64)
+
+
+def test_server_that_stays_away__is_given_up_on(double, make_request):
+    double.kill()
+    renderer = ComfyUIRenderer(f"comfyui://127.0.0.1:{double.port}?patience=0.5", read())
+    started_at = time.monotonic()
+
+    with pytest.raises(RendererFailure, match="can't be reached"):
+        renderer.render(make_request(), lambda percent: None)
+
+    assert 0.4 < time.monotonic() - started_at < 20
+
+
+def test_server_that_is_frozen__does_not_hold_a_worker_that_stops(double, make_request, monkeypatch):
+    monkeypatch.setattr("generations.renderers.comfyui.client.TIMEOUT", 0.3)
+    monkeypatch.setattr("generations.renderers.comfyui.events.OPEN_TIMEOUT", 0.3)
+    renderer, calls = make_renderer(double), []
+
+    def stop(percent: int) -> None:
+        calls.append(percent)
+        if len(calls) > 2:
+            raise Stop
+
+    os.kill(double.process.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(Stop):
+            renderer.render(make_request(), stop)
+    finally:
+        os.kill(double.process.pid, signal.SIGCONT)
+
+
+def test_authorization__is_sent_with_every_call_and_never_logged(double, make_request, caplog):
+    caplog.set_level("DEBUG")
+    renderer = make_renderer(double, "Bearer secret")
+
+    renderer.render(make_request(), lambda percent: None)
+
+    assert {call["headers"].get("Authorization") for call in double.http.get("/double").json()} == {"Bearer secret"}
+    assert "secret" not in caplog.text
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """Key and certificate of localhost, which only those trust who are told to."""
+    file = tmp_path_factory.mktemp("tls") / "localhost.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    options = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", *subject]
+    subprocess.run(["openssl", "req", "-x509", *options, "-keyout", file, "-out", f"{file}.crt"], check=True)
+    file.write_text(file.read_text() + Path(f"{file}.crt").read_text())
+    return file
+
+
+@pytest.fixture
+def encrypted_double(certificate, tmp_path):
+    double = Double(free_port(), tmp_path, certificate)
+    yield double
+    double.stop()
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="there is no openssl to make a certificate with")
+def test_encrypted_server__is_asked_if_its_certificate_is_trusted(encrypted_double, make_request, monkeypatch):
+    request, reported = make_request(), []
+    with pytest.raises(RendererFailure, match="can't be reached"):
+        ComfyUIRenderer(encrypted_double.url.replace("=5", "=0.1"), read()).render(request, reported.append)
+
+    monkeypatch.setenv("SSL_CERT_FILE", str(encrypted_double.certificate))
+    encrypted_double.set(seconds=0.5)
+    make_renderer(encrypted_double).render(request, reported.append)
+
+    assert 39 in reported  # which came by WebSocket
+    assert len(encrypted_double.prompts()) == 1
+
+
+def test_proxy_of_the_environment__is_not_asked(double, render, make_request, monkeypatch):
+    double.set(seconds=0.5)
+    reported = []
+    for name in ("http_proxy", "https_proxy", "all_proxy", "ws_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+        monkeypatch.setenv(name.upper(), "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+
+    render(make_request(), reported.append)
+
+    assert 39 in reported  # which came by WebSocket
+
+
+@pytest.mark.parametrize(
+    ("url", "http", "websocket", "patience"),
+    [
+        ("comfyui://gpu", "http://gpu:8188", "ws://gpu:8188", 60),
+        (
+            "comfyuis://gpu.example.org/comfy/",
+            "https://gpu.example.org:443/comfy",
+            "wss://gpu.example.org:443/comfy",
+            60,
+        ),
+        ("comfyui://[::1]:8189?patience=2.5", "http://[::1]:8189", "ws://[::1]:8189", 2.5),
+    ],
+)
+def test_address__tells_where_the_server_is(url, http, websocket, patience):
+    found = address.parse(url)
+
+    assert (found.http, found.websocket, found.patience) == (http, websocket, patience)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("comfyui:", "comfyui://host:8188"),
+        ("comfyui://", "comfyui://host:8188"),
+        ("comfyui://gpu:port", "comfyui://host:8188"),
+        ("comfyui://gpu:99999", "comfyui://host:8188"),
+        ("comfyui://g pu", "comfyui://host:8188"),
+        ("comfyui://gpu#x", "comfyui://host:8188"),
+        ("comfyui://gpu?patience=long", "patience"),
+        ("comfyui://gpu?speed=1", "patience"),
+        ("comfyui://gpu?patience=1&patience=2", "patience"),
+        ("comfyui://me:secret@gpu", "COMFYUI_AUTHORIZATION"),
+    ],
+)
+def test_bad_address__is_refused_with_what_it_takes(url, said):
+    with pytest.raises(ValueError, match=said) as caught:
+        address.parse(url)
+
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,166 @@
+"""What goes wrong on a ComfyUI server, in words for clients: for good, or worth another try."""
+
+import pytest
+
+from generations.renderers import RendererFailure, RenderError
+from generations.renderers.comfyui import ComfyUIRenderer, outcome
+from generations.renderers.workflows import read
+from generations.renderers.workflows.workflow import Workflow, parse
+from generations.tests.test_workflows import make_file
+
+
+def test_refused_graph__is_told_by_its_nodes_and_inputs(double, render, make_request):
+    own = parse("own", make_file({"width": "{{width}}", "height": "{{height}}", "batch_size": 1, "color": "{{seed}}"}))
+
+    with pytest.raises(RenderError) as caught:
+        render(make_request(model="own", seed=2**40), own=own)
+
+    value = f"Value {2**40} bigger than max of {0xFFFFFF}"
+    assert str(caught.value) == f"The renderer refused the workflow: EmptyImage: {value} (color)."
+    assert double.history() == {}
+
+
+def test_refused_graph__tells_no_files_of_the_server(double, render, make_request, caplog):
+    sdxl = read().workflows["sdxl"]
+    own = Workflow(sdxl.model, sdxl.graph, "secret.safetensors")
+
+    with pytest.raises(RenderError) as caught:
+        render(make_request(model="own"), own=own)
+
+    assert (
+        str(caught.value) == "The renderer refused the workflow: CheckpointLoaderSimple: Value not in list (ckpt_name)."
+    )
+    assert "flux1-dev-fp8.safetensors" in caplog.text
+
+
+def test_refused_graph__tells_which_node_there_is_not(render, make_request):
+    text = make_file({"width": 64, "height": 64, "batch_size": 1, "color": 0}).replace("EmptyImage", "MyOwnNode")
+
+    with pytest.raises(RenderError, match=r"Node 'MyOwnNode' not found\. The custom node may not be installed\.$"):
+        render(make_request(model="own"), own=parse("own", text))
+
+
+@pytest.mark.parametrize(
+    ("error", "failure", "said"),
+    [
+        ({"exception_type": "torch.OutOfMemoryError", "exception_message": "Allocation on device"}, True, "memory"),
+        ({"exception_type": "RuntimeError", "exception_message": "MPS backend out of memory"}, True, "memory"),
+        ({"exception_type": "RuntimeError", "exception_message": "CUDA error: unspecified"}, True, "GPU"),
+        ({"exception_type": "a.b/c@d", "node_type": "Ke<y>"}, False, r"node Key: bcd\.$"),
+        ({}, False, r"node unnamed: None\.$"),
+    ],
+)
+def test_failure__is_told_by_what_it_means_for_another_attempt(error, failure, said):
+    entry = {"status": {"status_str": "error", "messages": [["execution_error", error], "x", ["y"]]}}
+
+    with pytest.raises(RendererFailure if failure else RenderError, match=said):
+        outcome.image(entry)
+
+
+@pytest.mark.parametrize("entry", [{}, {"status": None, "outputs": None}, {"outputs": {"1": {"images": [3]}, "2": 4}}])
+def test_entry__of_a_strange_form_is_no_image(entry):
+    with pytest.raises(RenderError, match="made no image"):
+        outcome.image(entry)
+
+
+def test_entry__has_stored_images_before_previews():
+    preview, stored = ({"filename": kind, "subfolder": "", "type": kind} for kind in ("temp", "output"))
+
+    assert outcome.image({"outputs": {"1": {"images": [preview]}, "2": {"images": [stored]}}}) == stored
+    assert outcome.image({"outputs": {"1": {"images": [preview]}}}) == preview
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("Value not in list", "Value not in list"),
+        ("see /opt/ComfyUI/models and C:\\models", "see … and …"),
+        ("ask http://gpu7.internal:8188/x or gpu7:8188 or 10.0.0.7", "ask … or … or …"),
+        ("two\n lines", "two lines"),
+        (7, "7"),
+        ("", "it gave no reason"),
+    ],
+)
+def test_refusal__passes_on_no_paths_and_hosts(message, said):
+    assert outcome.refusal({"error": {"message": message}}) == f"The renderer refused the workflow: {said}."
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, {"node_errors": []}, {"node_errors": {"1": 2, "3": {"errors": [4]}}, "error": "x"}]
+)
+def test_refusal__of_a_strange_form_is_one_all_the_same(answer):
+    assert outcome.refusal(answer).startswith("The renderer refused the workflow: ")
+
+
+def test_refusal__is_short():
+    errors = [{"message": "Value not in list", "extra_info": {"input_name": "x" * 500}}] * 100
+
+    assert len(outcome.refusal({"node_errors": {"1": {"errors": errors}}})) < 600
+
+
+def test_failing_node__is_told_without_paths_and_hosts(double, render, make_request, caplog):
+    double.set(error="node")
+
+    with pytest.raises(RenderError) as caught:
+        render(make_request())
+
+    assert str(caught.value) == "The workflow failed at its node EmptyImage: RuntimeError."
+    assert "mat1 and mat2" in caplog.text
+
+
+def test_no_image__is_an_error_for_good(double, render, make_request):
+    double.set(image="none")
+
+    with pytest.raises(RenderError, match="made no image"):
+        render(make_request())
+
+
+def test_large_image__is_refused_before_all_of_it_is_here(double, render, make_request):
+    double.set(image="large")
+
+    with pytest.raises(RenderError, match="larger than 64 MiB"):
+        render(make_request())
+
+
+@pytest.mark.parametrize("image", ["garbage", "cut", "wide"])
+def test_what_is_no_image__is_rendered_again(double, render, make_request, image):
+    double.set(image=image)
+    request = make_request()
+
+    with pytest.raises(RendererFailure, match="no image"):
+        render(request)
+    double.set()
+
+    assert render(make_request(id=request.id, attempt=2)).size == (64, 64)
+
+
+def test_out_of_memory__is_worth_another_try(double, render, make_request):
+    double.set(error="oom")
+
+    with pytest.raises(RendererFailure, match="out of memory"):
+        render(make_request())
+
+
+def test_interrupted_by_somebody_else__is_worth_another_try(double, render, make_request):
+    double.set(seconds=5)
+
+    def interrupt(percent: int) -> None:
+        if double.queue()[0]:
+            double.http.post("/interrupt")
+
+    with pytest.raises(RendererFailure, match="interrupted"):
+        render(make_request(), interrupt)
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(503, "not ready"), (401, "refuses"), (404, "understood"), (500, "understood")]
+)
+def test_strange_answer__is_worth_another_try(double, make_request, status, said):
+    double.set(status=status)
+    renderer = ComfyUIRenderer(f"comfyui://127.0.0.1:{double.port}?patience=0.3", read())
+
+    with pytest.raises(RendererFailure, match=said) as caught:
+        renderer.render(make_request(), lambda percent: None)
+
+    assert "127.0.0.1" not in str(caught.value)
+    assert str(status) in str(caught.value.__cause__)
