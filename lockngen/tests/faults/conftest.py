@@ -1,0 +1,62 @@
+"""One stack for all tests that heal what they broke; their long forms run with `-m faults`."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from lockngen.tests.embedded.servers import open_folder
+from lockngen.tests.faults.stack import Client, Program, Stack, wait_until
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # In one process, or each would have a stack.
+    for item in items:
+        if item.path.parent.name == "faults":
+            item.add_marker(pytest.mark.xdist_group("faults"))
+            item.add_marker(pytest.mark.timeout(600 if item.get_closest_marker("faults") else 120))
+
+
+@pytest.fixture(scope="session")
+def shared_stack() -> Iterator[Stack]:
+    with open_folder() as folder:
+        stack = Stack(folder)
+        yield stack
+        stack.close()
+
+
+@pytest.fixture
+def stack(shared_stack) -> Stack:
+    """The stack, after whatever the last test did to it."""
+    wait_until(lambda: shared_stack.client.get("/ht/").status == 200, 20, shared_stack.web.words)
+    return shared_stack
+
+
+@pytest.fixture
+def client(stack) -> Iterator[Client]:
+    with Client(stack) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def no_other_worker(shared_stack) -> Iterator[None]:
+    shared_stack.worker.end(signal.SIGTERM)
+    yield
+    shared_stack.worker.go_on()
+
+
+@pytest.fixture
+def run_worker(stack, no_other_worker):
+    """Workers of the test's own instead of the stack's."""
+    started: list[Program] = []
+
+    def run(**variables: str) -> Program:
+        started.append(stack.run_worker(f"worker-{len(stack.programs)}", **variables))
+        return started[-1]
+
+    yield run
+    for worker in started:
+        worker.close()
+        stack.programs.remove(worker)

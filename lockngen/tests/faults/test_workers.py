@@ -1,0 +1,114 @@
+"""Workers are killed, frozen and stopped in mid-render."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from lockngen.tests.conftest import URL
+from lockngen.tests.faults.oracle import assert_ended_once, assert_rendered
+from lockngen.tests.faults.stack import Client, Stack, wait_until
+
+SLOW = "sketch:?seconds=2"
+FAST = "sketch:"
+
+
+def test_worker__killed_in_mid_render_has_its_render_done_again(stack, client, run_worker):
+    worker = run_worker(RENDERER_URL=SLOW)
+    id = begin(client)
+
+    worker.end(signal.SIGKILL)
+    let_its_lease_end(stack)
+    worker.go_on(RENDERER_URL=FAST)
+    rescue(stack)
+
+    wait_for(client, id, "completed")
+    assert attempts(stack, id) == 2
+    assert_rendered(stack, [id])
+    assert_ended_once(stack)
+
+
+def test_worker__frozen_past_its_lease_changes_nothing_once_it_thaws(stack, client, run_worker):
+    frozen = run_worker(RENDERER_URL=SLOW)
+    id = begin(client)
+    frozen.signal(signal.SIGSTOP)
+    let_its_lease_end(stack)
+    run_worker(RENDERER_URL=FAST)
+    rescue(stack)
+    wait_for(client, id, "completed")
+    (image,) = (stack.data / "images").rglob(f"{id}.png")
+    stored = image.stat()
+
+    frozen.signal(signal.SIGCONT)
+
+    wait_until(lambda: frozen.said("attempt 1 is not wanted any more"), 10, frozen.words)
+    assert attempts(stack, id) == 2
+    assert (image.stat().st_ino, image.stat().st_mtime_ns) == (stored.st_ino, stored.st_mtime_ns)
+    assert_rendered(stack, [id])
+    assert_ended_once(stack)
+
+
+def test_worker__told_to_stop_finishes_what_it_can_within_its_grace(stack, client, run_worker):
+    worker = run_worker(RENDERER_URL=SLOW)
+    id = begin(client)
+
+    assert worker.end(signal.SIGTERM, seconds=8) == 0
+
+    assert client.get(f"{URL}/{id}").json["status"] == "completed"
+    assert attempts(stack, id) == 1
+    assert_ended_once(stack)
+
+
+@pytest.mark.faults
+def test_worker__killed_is_missed_within_a_minute(stack, client, run_worker):
+    worker = run_worker(RENDERER_URL=SLOW)
+    id = begin(client)
+
+    worker.end(signal.SIGKILL)
+    worker.go_on(RENDERER_URL=FAST)
+
+    wait_for(client, id, "completed", seconds=60)
+    assert_rendered(stack, [id])
+
+
+@pytest.mark.faults
+def test_worker__that_every_attempt_kills_is_spared_a_fourth(stack, client, run_worker):
+    worker = run_worker(RENDERER_URL=SLOW)
+    id = begin(client)
+    for attempt in (1, 2, 3):
+        wait_until(lambda attempt=attempt: attempts(stack, id) == attempt, 20)
+        worker.end(signal.SIGKILL)
+        let_its_lease_end(stack)
+        worker.go_on()
+        rescue(stack)
+
+    wait_for(client, id, "failed")
+    assert_ended_once(stack)
+
+
+def begin(client: Client) -> str:
+    id = client.create("a lighthouse").json["id"]
+    wait_for(client, id, "processing")
+    return id
+
+
+def wait_for(client: Client, id: str, status: str, seconds: float = 20) -> float:
+    return wait_until(lambda: client.get(f"{URL}/{id}").json["status"] == status, seconds)
+
+
+def attempts(stack: Stack, id: str) -> int:
+    return stack.cluster.value("SELECT attempts FROM generations_generation WHERE id = %s", id)
+
+
+def let_its_lease_end(stack: Stack) -> None:
+    """As if a worker's heartbeat had been missing for long."""
+    stack.cluster.rows("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 minute'")
+
+
+def rescue(stack: Stack) -> None:
+    """Don't wait for the time at which that is done anyway."""
+    stack.cluster.rows(
+        "INSERT INTO procrastinate_jobs (queue_name, task_name, args)"
+        """ VALUES ('maintenance', 'generations.rescue_stalled', '{"timestamp": 0}')"""
+    )
