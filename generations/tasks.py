@@ -54,8 +54,8 @@ def render(context: JobContext, generation_id: str) -> None:
         _attempt(generation, attempt, context)
 
 
-# Without a look at what a lost COMMIT did: a number must not be believed one's own that may be a later attempt's.
-@retry.unit_of_work()
+# After a lost COMMIT it is begun anew: a number must not be believed one's own that may be a later attempt's.
+@retry.unit_of_work(find=lambda generation_id: None, patient=True)
 def _begin(generation_id: str) -> tuple[Generation | None, int | None]:
     generation = Generation.all_objects.filter(pk=generation_id).first()
     return generation, generation.start() if generation else None
@@ -69,7 +69,7 @@ def _attempt(generation: Generation, attempt: int, context: JobContext) -> None:
         logger.info("Generation %s: attempt %d is not wanted any more.", generation.id, attempt)
     except RenderError as error:
         logger.warning("Generation %s failed: %s", generation.id, error)
-        retry.idempotent(generation.fail)(attempt, str(error))
+        retry.idempotent(generation.fail, patient=True)(attempt, str(error))
     except JobAborted:
         _hand_back(generation, attempt, context)
     except Exception as error:
@@ -83,7 +83,7 @@ def _attempt(generation: Generation, attempt: int, context: JobContext) -> None:
 
 def _hand_back(generation: Generation, attempt: int, context: JobContext) -> None:
     if context.abort_reason() != AbortReason.SHUTDOWN:  # somebody ended the job itself
-        retry.idempotent(generation.cancel)()
+        retry.idempotent(generation.cancel, patient=True)()
     # Where this attempt was overtaken, the job is the other's: raising would start it a third time.
     elif _release(generation, attempt, costs_a_try=False):
         logger.info("Generation %s is handed back: the worker stops.", generation.id)
@@ -94,14 +94,14 @@ def _was_released(generation: Generation, attempt: int, **_) -> bool | None:
     return _has(generation, attempt, Status.PENDING)
 
 
-@retry.unit_of_work(find=_was_released)
+@retry.unit_of_work(find=_was_released, patient=True)
 def _release(generation: Generation, attempt: int, *, costs_a_try: bool) -> bool:
     return generation.release(attempt, costs_a_try)
 
 
-@retry.idempotent
 def _give_up(generation: Generation, attempt: int) -> None:
-    generation.fail(attempt, f"Rendering was tried {settings.RENDER_MAX_ATTEMPTS} times without success.")
+    message = f"Rendering was tried {settings.RENDER_MAX_ATTEMPTS} times without success."
+    retry.idempotent(generation.fail, patient=True)(attempt, message)
 
 
 def _has(generation: Generation, attempt: int, status: Status) -> bool | None:
@@ -132,7 +132,7 @@ def _was_delivered(generation: Generation, attempt: int, image: bytes) -> bool |
     return _has(generation, attempt, Status.COMPLETED)
 
 
-@retry.unit_of_work(find=_was_delivered)
+@retry.unit_of_work(find=_was_delivered, patient=True)
 def _deliver(generation: Generation, attempt: int, image: bytes) -> None:
     # The row is locked while the file is written, which is quick: an attempt that was overtaken can't replace the
     # other's image, and what is cancelled at this moment leaves no file behind.
@@ -175,7 +175,7 @@ def _renderer(url: str) -> Renderer:
     return renderers.from_url(url)
 
 
-@app.periodic(cron="* * * * *")
+@app.periodic(cron="* * * * * */15")  # the last field is seconds
 @app.task(
     name="generations.rescue_stalled",
     queue="maintenance",

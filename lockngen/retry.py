@@ -88,22 +88,23 @@ def outage(error: BaseException | None) -> Outage | None:
     return OUTAGES.get(getattr(error, "sqlstate", None))
 
 
-def idempotent(function: Callable) -> Callable:
+def idempotent(function: Callable, *, patient: bool = False) -> Callable:
     """Decorate what may be done again whatever became of the first time: a read, or a write that repeats harmlessly.
 
-    Inside a transaction it is called once, as nothing less than the transaction can be repeated.
+    Inside a transaction it is called once, as nothing less than the transaction can be repeated. What is `patient` may
+    wait through a long outage, as a worker can and a client can't.
     """
 
     @functools.wraps(function)
     def repeated(*args, **kwargs):
         if connection.in_atomic_block:
             return function(*args, **kwargs)
-        return _policy(passes)(function, *args, **kwargs)
+        return _policy(passes, patient)(function, *args, **kwargs)
 
     return repeated
 
 
-def unit_of_work(find: Callable[..., Any] | None = None) -> Callable[[Callable], Callable]:
+def unit_of_work(find: Callable[..., Any] | None = None, *, patient: bool = False) -> Callable[[Callable], Callable]:
     """Decorate a function that is one transaction, which this opens and commits.
 
     Where a try may have been committed, `find` is called with the function's arguments; what it finds is the result,
@@ -117,7 +118,7 @@ def unit_of_work(find: Callable[..., Any] | None = None) -> Callable[[Callable],
             work = _Work(
                 functools.partial(function, *args, **kwargs), find and functools.partial(find, *args, **kwargs)
             )
-            return _policy(work.can_be_repeated)(work)
+            return _policy(work.can_be_repeated, patient)(work)
 
         return repeated
 
@@ -156,10 +157,11 @@ def passes(error: BaseException) -> bool:
     return outage(error) in (Outage.UNDONE, Outage.LOST)
 
 
-def _policy(can_be_repeated: Callable[[BaseException], bool]) -> Retrying:
+def _policy(can_be_repeated: Callable[[BaseException], bool], patient: bool) -> Retrying:
+    impatient_stop = stop_after_attempt(settings.DB_RETRY_ATTEMPTS) | stop_before_delay(settings.DB_RETRY_TIMEOUT)
     return Retrying(
         retry=retry_if_exception(can_be_repeated),
-        stop=stop_after_attempt(settings.DB_RETRY_ATTEMPTS) | stop_before_delay(settings.DB_RETRY_TIMEOUT),
+        stop=stop_before_delay(settings.DB_WORKER_RETRY_TIMEOUT) if patient else impatient_stop,
         wait=wait_random_exponential(settings.DB_RETRY_BACKOFF, max=LONGEST_PAUSE),
         before_sleep=_let_go,
         reraise=True,

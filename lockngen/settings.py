@@ -75,6 +75,7 @@ DB_IDLE_IN_TRANSACTION_TIMEOUT = env.seconds("DB_IDLE_IN_TRANSACTION_TIMEOUT", 6
 DB_RETRY_ATTEMPTS = env.integer("DB_RETRY_ATTEMPTS", 5, minimum=1)
 DB_RETRY_BACKOFF = env.seconds("DB_RETRY_BACKOFF", 0.1)
 DB_RETRY_TIMEOUT = env.seconds("DB_RETRY_TIMEOUT", 5)
+DB_WORKER_RETRY_TIMEOUT = env.seconds("DB_WORKER_RETRY_TIMEOUT", 120)
 DB_STARTUP_TIMEOUT = env.seconds("DB_STARTUP_TIMEOUT", 60)
 
 _database = env.database()
@@ -92,8 +93,8 @@ DATABASES = {
                 "min_size": DB_POOL_MIN_SIZE,
                 "max_size": DB_POOL_MAX_SIZE,
                 "timeout": DB_POOL_TIMEOUT,
-                # After this long without a server the pool stops backing off and starts anew at the next request.
-                "reconnect_timeout": 3,
+                # As long as anybody waits for a connection the pool tries to make one.
+                "reconnect_timeout": DB_POOL_TIMEOUT,
             },
             "options": (
                 f"-c statement_timeout={DB_STATEMENT_TIMEOUT * 1000:.0f}"
@@ -117,6 +118,7 @@ PROCRASTINATE_WORKER_DEFAULTS = {
     "concurrency": WORKER_CONCURRENCY,
     "shutdown_graceful_timeout": RENDER_GRACE,
 }
+PROCRASTINATE_ON_APP_READY = "lockngen.postgresql.queue.use_connector"
 
 # Files
 STATIC_URL = "/static/"
@@ -160,5 +162,7 @@ LOGGING = {
         # Of the queue, what happens to jobs; not that tasks are registered, which every command would say.
         "procrastinate": {"level": "WARNING"},
         "procrastinate.worker": {"level": "INFO"},
+        # A pool that can't connect says so at each try; whoever waits for it says so once.
+        "psycopg.pool": {"level": "ERROR"},
     },
 }

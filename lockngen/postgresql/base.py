@@ -8,6 +8,11 @@ import select
 
 import psycopg
 from django.db.backends.postgresql import base
+from psycopg_pool.base import AttemptWithBackoff
+
+# Between its tries to connect a pool pauses 1, 2, 4 … seconds, in which those wait who could be served again.
+AttemptWithBackoff.INITIAL_DELAY = 0.25
+AttemptWithBackoff.DELAY_BACKOFF = 1.25
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -19,18 +24,18 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return connection
 
 
-def is_ended(connection: psycopg.Connection) -> bool:
+def is_ended(connection: psycopg.Connection | psycopg.AsyncConnection) -> bool:
     """Whether the server has ended an idle connection, without asking it. A peer that vanished is not noticed."""
     try:
         # An idle server sends nothing but its last words; TLS and NOTIFY may leave other things to read.
         while _has_input(connection):
             connection.pgconn.consume_input()
     except psycopg.OperationalError:
-        connection.close()
+        connection.pgconn.finish()
     return connection.closed
 
 
-def _has_input(connection: psycopg.Connection) -> bool:
+def _has_input(connection: psycopg.Connection | psycopg.AsyncConnection) -> bool:
     poll = select.poll()
     poll.register(connection.pgconn.socket, select.POLLIN)
     return bool(poll.poll(0))

@@ -128,6 +128,30 @@ def test_unit_of_work__gives_up_when_the_next_try_would_be_too_late(other, make_
     assert 1 < work.calls < 50
 
 
+def test_unit_of_work__of_a_worker_is_patient(other, make_work, settings):
+    settings.DB_RETRY_ATTEMPTS, settings.DB_RETRY_BACKOFF = 1, 0
+    work = make_work(*[end_own_connection] * 3)
+
+    made = retry.unit_of_work(patient=True)(work)()
+
+    assert work.calls == 4
+    assert list(ApiKey.objects.all()) == [made]
+
+
+def test_idempotent__of_a_worker_is_patient_for_a_time(transactional_db, settings):
+    settings.DB_RETRY_ATTEMPTS, settings.DB_RETRY_BACKOFF, settings.DB_WORKER_RETRY_TIMEOUT = 1, 0.1, 0.5
+    calls = []
+
+    def fail() -> None:
+        calls.append(1)
+        raise errors.LockNotAvailable
+
+    with pytest.raises(errors.LockNotAvailable):
+        retry.idempotent(fail, patient=True)()
+
+    assert len(calls) > 1
+
+
 @pytest.mark.parametrize("error", [ValueError("no"), caused_by(errors.DiskFull(), OperationalError), IntegrityError()])
 def test_unit_of_work__does_not_repeat_what_would_fail_again(transactional_db, make_work, error):
     work = make_work(fail_with(error))

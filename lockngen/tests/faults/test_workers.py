@@ -60,6 +60,21 @@ def test_worker__told_to_stop_finishes_what_it_can_within_its_grace(stack, clien
     assert_ended_once(stack)
 
 
+@pytest.mark.parametrize("down", [pytest.param(1, id="short"), pytest.param(45, id="long", marks=pytest.mark.faults)])
+def test_worker__that_lost_its_database_stores_what_it_rendered_meanwhile(stack, client, run_worker, down):
+    worker = run_worker(RENDERER_URL=SLOW)
+    ids = [begin(client), begin(client)]
+
+    stack.cluster.restart("immediate", seconds_down=down)
+
+    for id in ids:
+        wait_for(client, id, "completed")
+        assert attempts(stack, id) == 1
+    assert worker.exit_codes == []
+    assert_rendered(stack, ids)
+    assert_ended_once(stack)
+
+
 @pytest.mark.faults
 def test_worker__killed_is_missed_within_a_minute(stack, client, run_worker):
     worker = run_worker(RENDERER_URL=SLOW)
@@ -94,7 +109,7 @@ def begin(client: Client) -> str:
 
 
 def wait_for(client: Client, id: str, status: str, seconds: float = 20) -> float:
-    return wait_until(lambda: client.get(f"{URL}/{id}").json["status"] == status, seconds)
+    return wait_until(lambda: client.get(f"{URL}/{id}").json.get("status") == status, seconds)
 
 
 def attempts(stack: Stack, id: str) -> int:

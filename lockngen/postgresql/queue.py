@@ -1,0 +1,147 @@
+"""How a worker of the queue is connected: it outlives a restart or an outage of its database, and forgets no job."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import psycopg
+from django.conf import settings
+from procrastinate import App, sql
+from procrastinate.connector import Notify
+from procrastinate.contrib.django import connector_params
+from procrastinate.contrib.django.django_connector import DjangoConnector
+from procrastinate.exceptions import ConnectorException
+from procrastinate.psycopg_connector import PsycopgConnector
+from psycopg_pool import AsyncConnectionPool
+
+from lockngen import retry
+from lockngen.postgresql.base import is_ended
+
+logger = logging.getLogger(__name__)
+
+PAUSE = 0.5  # seconds between two tries
+TAKE_JOB = sql.queries["fetch_job"]
+END_JOB = (sql.queries["finish_job"], sql.queries["retry_job"])
+# What a worker that stops says at last. Without it the end of its heartbeat says the same a little later.
+SAY_GOODBYE = sql.queries["unregister_worker"]
+MISLAID = """
+    SELECT * FROM procrastinate_jobs WHERE worker_id = %(worker_id)s AND status = 'doing' AND id <> ALL(%(running)s)
+    ORDER BY id LIMIT 1
+"""
+NO_JOB = {"id": None}
+LOOK = '{"type": "job_inserted", "job_id": 0}'
+
+
+def use_connector(app: App) -> None:
+    app.connector = app.job_manager.connector = QueueConnector()
+
+
+class QueueConnector(DjangoConnector):
+    def get_worker_connector(self) -> PsycopgConnector:
+        options = self.connection.settings_dict["OPTIONS"]["pool"]
+        as_django_s = {name: options[name] for name in ("min_size", "max_size", "timeout", "reconnect_timeout")}
+        return WorkerConnector(kwargs=connector_params(self.alias), pool_factory=make_pool, **as_django_s)
+
+
+class WorkerConnector(PsycopgConnector):
+    """Says again what the database failed to hear, DB_WORKER_RETRY_TIMEOUT long; procrastinate's own gives up at once.
+
+    A worker may say all of it twice but that it takes a job: that may have been heard, and only its answer got lost.
+    """
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self._running: list[int] = []
+
+    async def execute_query_async(self, query: str, **arguments: Any) -> None:
+        if query in END_JOB:
+            await self._end_job(query, **arguments)
+        elif query == SAY_GOODBYE:
+            await super().execute_query_async(query, **arguments)
+        else:
+            await patiently(super().execute_query_async, query, **arguments)
+
+    async def execute_query_one_async(self, query: str, **arguments: Any) -> dict[str, Any]:
+        if query == TAKE_JOB:
+            return await self._take_job(query, **arguments)
+        return await patiently(super().execute_query_one_async, query, **arguments)
+
+    async def execute_query_all_async(self, query: str, **arguments: Any) -> list[dict[str, Any]]:
+        return await patiently(super().execute_query_all_async, query, **arguments)
+
+    async def listen_notify(self, on_notification: Notify, channels: Iterable[str]) -> None:
+        while True:
+            try:
+                await super().listen_notify(on_notification, channels)
+            except ConnectorException as error:
+                if not retry.passes(error):
+                    raise
+            await asyncio.sleep(PAUSE)
+
+    async def _loop_notify(self, on_notification: Notify, connection: psycopg.AsyncConnection, **options) -> None:
+        await on_notification(channel="", payload=LOOK)  # for what came while nobody listened
+        await super()._loop_notify(on_notification, connection, **options)
+
+    async def _take_job(self, query: str, **arguments: Any) -> dict[str, Any]:
+        """A job, or none for now: the worker asks again soon, and hears meanwhile when it is told to stop."""
+        try:
+            row = await super().execute_query_one_async(query, **arguments)
+            if row["id"] is None:
+                row = await self._mislaid_job(arguments["worker_id"])
+        except ConnectorException as error:
+            if not retry.passes(error):
+                raise
+            logger.warning("No job can be taken at the moment: %s", retry.one_line(error.__cause__))
+            return NO_JOB
+        if row["id"] is not None:
+            self._running.append(row["id"])
+        return row
+
+    async def _mislaid_job(self, worker_id: int) -> dict[str, Any]:
+        """One that this worker has without knowing: the answer that said so got lost."""
+        rows = await super().execute_query_all_async(MISLAID, worker_id=worker_id, running=self._running)
+        return rows[0] if rows else NO_JOB
+
+    async def _end_job(self, query: str, **arguments: Any) -> None:
+        id = arguments["job_id"]
+        try:
+            await patiently(super().execute_query_async, query, **arguments)
+        except ConnectorException as error:
+            if not isinstance(error.__cause__, psycopg.errors.RaiseException):
+                raise
+            logger.info("Job %s had ended before.", id)  # by a try whose answer got lost, or by who overtook it
+        finally:
+            if id in self._running:
+                self._running.remove(id)
+
+
+class Pool(AsyncConnectionPool):
+    """Hands out no connection that the server has ended, and asks nothing to know it."""
+
+    async def getconn(self, timeout: float | None = None) -> psycopg.AsyncConnection:
+        connection = await super().getconn(timeout)
+        while is_ended(connection):
+            await self.putconn(connection)  # which makes a new one in its place
+            connection = await super().getconn(timeout)
+        return connection
+
+
+def make_pool(**options) -> Pool:
+    return Pool(**{**options, "check": None})
+
+
+async def patiently(call: Callable[..., Awaitable[Any]], *args, **arguments) -> Any:
+    """Repeat the call while what it fails at may pass."""
+    give_up_at = None
+    while True:
+        try:
+            return await call(*args, **arguments)
+        except ConnectorException as error:
+            if not retry.passes(error) or time.monotonic() > (give_up_at or float("inf")):
+                raise
+            if give_up_at is None:
+                give_up_at = time.monotonic() + settings.DB_WORKER_RETRY_TIMEOUT
+                logger.warning("The worker's database failed, which may pass: %s", retry.one_line(error.__cause__))
+        await asyncio.sleep(PAUSE)
