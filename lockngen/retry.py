@@ -34,6 +34,10 @@ LONGEST_PAUSE = 1.0  # seconds between two tries
 STARTUP_PAUSE = 0.5  # seconds
 
 
+class InDoubt(OperationalError):
+    """The connection was lost in COMMIT, and the database could not be asked what became of it."""
+
+
 class Outage(Enum):
     """What an error says about the transaction that it ended."""
 
@@ -109,7 +113,8 @@ def unit_of_work(find: Callable[..., Any] | None = None, *, patient: bool = Fals
 
     Where a try may have been committed, `find` is called with the function's arguments; what it finds is the result,
     and only where it returns None the function is called again. Without `find` such a try is the last one.
-    Raises RuntimeError inside another transaction, whose owner alone could repeat it.
+    Raises InDoubt where that stays unknown, and RuntimeError inside another transaction, whose owner alone could
+    repeat it.
     """
 
     def decorate(function: Callable) -> Callable:
@@ -118,7 +123,12 @@ def unit_of_work(find: Callable[..., Any] | None = None, *, patient: bool = Fals
             work = _Work(
                 functools.partial(function, *args, **kwargs), find and functools.partial(find, *args, **kwargs)
             )
-            return _policy(work.can_be_repeated, patient)(work)
+            try:
+                return _policy(work.can_be_repeated, patient)(work)
+            except ERRORS as error:
+                if work.in_doubt:
+                    raise InDoubt(str(error)) from error
+                raise
 
         return repeated
 
@@ -144,12 +154,19 @@ class _Work:
                 return found
             raise
         except ERRORS as error:
-            self.in_doubt = self.in_doubt or (is_done and outage(error) is Outage.LOST)
+            self.in_doubt = self.in_doubt or (is_done and _began_with_a_loss(error))
             raise
         return result
 
     def can_be_repeated(self, error: BaseException) -> bool:
         return passes(error) and not (self.in_doubt and self.find is None)
+
+
+def _began_with_a_loss(error: BaseException | None) -> bool:
+    # After COMMIT has failed Django wants a new connection, and where there is none that is what it says.
+    while error is not None and outage(error) is not Outage.LOST:
+        error = error.__context__
+    return error is not None
 
 
 def passes(error: BaseException) -> bool:

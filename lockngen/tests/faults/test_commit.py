@@ -8,12 +8,18 @@ from contextlib import contextmanager
 
 import pytest
 
+from lockngen.tests.conftest import URL
+from lockngen.tests.faults.oracle import is_fair
 from lockngen.tests.faults.stack import Answer, wait_until
 
 COUNTS = """
     SELECT count(DISTINCT generation.id), count(job.id)
     FROM generations_generation generation LEFT JOIN procrastinate_jobs job ON job.queueing_lock = generation.id::text
     WHERE generation.prompt = %s
+"""
+STORING = """
+    SELECT count(*) FROM pg_stat_activity JOIN pg_locks USING (pid)
+    WHERE wait_event = 'SyncRep' AND relation = 'generations_generation'::regclass
 """
 KILL = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'lockngen' AND "
 
@@ -42,6 +48,20 @@ def test_backend__killed_after_its_commit_was_stored_but_before_it_could_tell(st
 
     assert answer.result().status == 201
     assert stack.cluster.rows(COUNTS, "lost commit") == [(1, 1)]
+
+
+@pytest.mark.faults
+def test_server__gone_in_commit_for_long_leaves_the_client_in_doubt(stack, client, post):
+    client.get(URL)  # notes that the key was used, which would wait as well
+    with nobody_replicates(stack):
+        answer = post("in doubt")
+        wait_until(lambda: stack.cluster.value(STORING), 5)
+        stack.cluster.stop("immediate")
+        told = answer.result()
+        stack.cluster.start()
+
+    assert (told.outcome, is_fair(told)) == ("unknown", True), told
+    assert stack.cluster.rows(COUNTS, "in doubt") == [(1, 1)]
 
 
 @contextmanager
