@@ -55,7 +55,7 @@ def render(context: JobContext, generation_id: str) -> None:
 
 
 # After a lost COMMIT it is begun anew: a number must not be believed one's own that may be a later attempt's.
-@retry.unit_of_work(find=lambda generation_id: None, patient=True)
+@retry.unit_of_work(find=lambda *_: None, patient=True)
 def _begin(generation_id: str) -> tuple[Generation | None, int | None]:
     generation = Generation.all_objects.filter(pk=generation_id).first()
     return generation, generation.start() if generation else None

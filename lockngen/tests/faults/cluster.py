@@ -80,26 +80,16 @@ class Cluster:
 
     @contextmanager
     def exhausted(self) -> Iterator[None]:
-        """Other sessions take every connection, those of the stack among them."""
-        taken = []
-        with self.connect() as executioner:
-            try:
-                for _ in range(3):
-                    taken += self._take_all()
-                    executioner.execute(
-                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'lockngen'"
-                    )
-                yield
-            finally:
-                for connection in taken:
-                    connection.close()
-
-    def _take_all(self) -> list[psycopg.Connection]:
-        taken = []
-        with suppress(psycopg.OperationalError):
-            while True:
-                taken.append(self.connect())
-        return taken
+        """Other sessions take every connection that is left."""
+        taken: list[psycopg.Connection] = []
+        try:
+            with suppress(psycopg.OperationalError):
+                while True:
+                    taken.append(self.connect())
+            yield
+        finally:
+            for connection in taken:
+                connection.close()
 
     def _pg_ctl(self, action: str, *arguments: str, **options) -> None:
         done = self.server._pg_ctl(action, *arguments, **options)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 
 import pytest
 
 from lockngen.tests.embedded.servers import open_folder
-from lockngen.tests.faults.stack import Client, Program, Stack, wait_until
+from lockngen.tests.faults.stack import Client, Stack, wait_until
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,25 +37,3 @@ def stack(shared_stack) -> Stack:
 def client(stack) -> Iterator[Client]:
     with Client(stack) as client:
         yield client
-
-
-@pytest.fixture(scope="module")
-def no_other_worker(shared_stack) -> Iterator[None]:
-    shared_stack.worker.end(signal.SIGTERM)
-    yield
-    shared_stack.worker.go_on()
-
-
-@pytest.fixture
-def run_worker(stack, no_other_worker):
-    """Workers of the test's own instead of the stack's."""
-    started: list[Program] = []
-
-    def run(**variables: str) -> Program:
-        started.append(stack.run_worker(f"worker-{len(stack.programs)}", **variables))
-        return started[-1]
-
-    yield run
-    for worker in started:
-        worker.close()
-        stack.programs.remove(worker)

@@ -8,9 +8,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+
+import psutil
 
 from apikeys.models import DEVELOPMENT_TOKEN
 from lockngen.environment import BASE_DIR
@@ -73,9 +76,11 @@ class Program:
         return self.exit_codes[-1]
 
     def go_on(self, **variables: str) -> None:
-        before, self.environment = self.process, {**self.environment, **variables}
-        self.wanted.set()
-        wait_until(lambda: self.process is not before, 10)
+        """Start it again if it was kept down."""
+        if not self.wanted.is_set():
+            before, self.environment = self.process, {**self.environment, **variables}
+            self.wanted.set()
+            wait_until(lambda: self.process is not before, 10)
 
     def close(self) -> None:
         self.over.set()
@@ -116,6 +121,23 @@ class Stack:
         worker = self.run(name, WORKER, **variables)
         wait_until(lambda: self.newest_worker() > known, 30, worker.words)
         return worker
+
+    @contextmanager
+    def without_connections(self) -> Iterator[None]:
+        """Others have them all: they are taken while nothing here can take part."""
+        processes = [psutil.Process(program.process.pid) for program in self.programs]
+        family = processes + [child for process in processes for child in process.children(recursive=True)]
+        for process in family:
+            process.suspend()
+        try:
+            self.cluster.terminate_backends()
+            with self.cluster.exhausted():
+                for process in family:
+                    process.resume()
+                yield
+        finally:
+            for process in family:
+                process.resume()
 
     def newest_worker(self) -> int:
         return self.cluster.value("SELECT coalesce(max(id), 0) FROM procrastinate_workers")

@@ -26,7 +26,7 @@ def test_frozen__is_told_in_time_and_got_over(stack, client):
 
 def test_exhausted__is_a_503_and_no_reason_to_restart_the_web(stack, client):
     asked = [("POST", URL, {"prompt": "one too many"}), ("GET", URL), ("GET", "/ht/")]
-    with stack.cluster.exhausted(), ThreadPoolExecutor(3) as threads:
+    with stack.without_connections(), ThreadPoolExecutor(3) as threads:
         answers = [threads.submit(ask, stack, *call) for call in asked]
         assert_alive(client)
         created, listed, ready = (answer.result() for answer in answers)
