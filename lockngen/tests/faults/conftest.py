@@ -15,15 +15,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.parent.name == "faults":
             item.add_marker(pytest.mark.xdist_group("faults"))
-            item.add_marker(pytest.mark.timeout(600 if item.get_closest_marker("faults") else 120))
+            item.add_marker(pytest.mark.timeout(600 if item.get_closest_marker("faults") else 180))
 
 
 @pytest.fixture(scope="session")
 def shared_stack() -> Iterator[Stack]:
     with open_folder() as folder:
         stack = Stack(folder)
-        yield stack
-        stack.close()
+        try:
+            stack.start()
+            yield stack
+        finally:
+            stack.close()
 
 
 @pytest.fixture

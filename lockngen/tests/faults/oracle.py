@@ -8,7 +8,7 @@ from lockngen.tests.faults.load import Load
 from lockngen.tests.faults.stack import Stack, wait_until
 
 UNFINISHED = "SELECT count(*) FROM generations_generation WHERE status < 2"
-STORED = "SELECT prompt, id::text, status, image_path, attempts FROM generations_generation WHERE prompt = ANY(%s)"
+STORED = "SELECT prompt FROM generations_generation WHERE prompt = ANY(%s)"
 
 
 def assert_all_is_well(stack: Stack, load: Load, drained_within: float) -> float:
@@ -28,13 +28,13 @@ def assert_answers_are_fair(load: Load) -> None:
 
 
 def is_fair(answer) -> bool:
-    return answer.outcome == "ok" or (answer.status == 503 and answer.retry_after.isdigit())
+    return answer.outcome == "ok" or (answer.status == 503 and (answer.retry_after or "").isdigit())
 
 
 def assert_stored_once(stack: Stack, load: Load) -> None:
     """What was promised is there once, what was refused is not, and what nobody knows is there once at most."""
     prompts = [attempt.prompt for attempt in load.attempts if attempt.prompt]
-    rows = Counter(prompt for prompt, *_ in stack.cluster.rows(STORED, prompts))
+    rows = Counter(prompt for (prompt,) in stack.cluster.rows(STORED, prompts))
     expected = {"ok": {1}, "failed": {0}, "unknown": {0, 1}}
     for outcome, counts in expected.items():
         wrong = [attempt for attempt in load.posts(outcome) if rows[attempt.prompt] not in counts]

@@ -26,13 +26,14 @@ WEB = [sys.executable, "-m", "gunicorn", "-c", "lockngen/gunicorn.py", "lockngen
 WORKER = [sys.executable, "manage.py", "procrastinate", "worker"]
 RESTART_PAUSE = 0.2  # seconds
 
-# Every change of a generation into an end, or out of one.
+# Every change of a generation into an end, of that end, or out of it.
 AUDIT = """
     CREATE TABLE ends (generation uuid, status integer, at timestamptz DEFAULT clock_timestamp());
     CREATE FUNCTION note_end() RETURNS trigger LANGUAGE plpgsql AS
         $$ BEGIN INSERT INTO ends (generation, status) VALUES (NEW.id, NEW.status); RETURN NULL; END $$;
     CREATE TRIGGER note_end AFTER UPDATE ON generations_generation FOR EACH ROW
-        WHEN (NEW.status <> OLD.status AND (NEW.status >= 2 OR OLD.status >= 2)) EXECUTE FUNCTION note_end();
+        WHEN ((NEW.status, NEW.completed_at) IS DISTINCT FROM (OLD.status, OLD.completed_at)
+              AND (NEW.status >= 2 OR OLD.status >= 2)) EXECUTE FUNCTION note_end();
 """
 
 
@@ -42,7 +43,7 @@ class Program:
     def __init__(self, command: list[str], environment: dict[str, str], log: Path):
         self.command, self.environment, self.log = command, environment, log
         self.exit_codes: list[int] = []
-        self.over, self.wanted = threading.Event(), threading.Event()
+        self.over, self.wanted, self.parked = threading.Event(), threading.Event(), threading.Event()
         self.wanted.set()
         self.process: subprocess.Popen | None = None
         self.supervisor = threading.Thread(target=self._supervise, daemon=True)
@@ -62,7 +63,9 @@ class Program:
                 )
             self.exit_codes.append(self.process.wait())
             self.over.wait(RESTART_PAUSE)
+            self.parked.set()
             self.wanted.wait()
+            self.parked.clear()
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
@@ -70,9 +73,15 @@ class Program:
     def end(self, number: int, seconds: float = 30) -> int:
         """Send a signal, see the process end, and keep it down until `go_on`."""
         self.wanted.clear()
-        ended = len(self.exit_codes)
-        self.signal(number)
-        wait_until(lambda: len(self.exit_codes) > ended, seconds, self.words)
+        told = []
+
+        def is_down() -> bool:
+            if self.process not in told:  # it may just be starting again
+                told.append(self.process)
+                self.signal(number)
+            return self.parked.is_set()
+
+        wait_until(is_down, seconds, self.words)
         return self.exit_codes[-1]
 
     def go_on(self, **variables: str) -> None:
@@ -106,8 +115,10 @@ class Stack:
         own = {"DEBUG": "on", "DATABASE_URL": self.cluster.url, "LOCKNGEN_DATA": str(self.data), "PORT": str(self.port)}
         self.environment = {**os.environ, **own, **variables}
         self.programs: list[Program] = []
-        self.web = self.run("web", WEB)
         self.client = Client(self)
+
+    def start(self) -> None:
+        self.web = self.run("web", WEB)
         wait_until(lambda: self.client.get("/ht/").status == 200, 60, self.web.words)
         self.cluster.rows(AUDIT)
         self.worker = self.run_worker()

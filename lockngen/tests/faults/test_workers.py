@@ -36,6 +36,7 @@ def run_fast_worker(stack):
     yield lambda: started.append(stack.run_worker("fast", RENDERER_URL=FAST))
     for worker in started:
         worker.close()
+        stack.programs.remove(worker)
 
 
 @pytest.mark.parametrize("down", [pytest.param(1, id="short"), pytest.param(45, id="long", marks=pytest.mark.faults)])
