@@ -45,7 +45,7 @@ def test_load__goes_through_every_kind_of_outage(stack, clients, rounds, every, 
         back_at = stack.cluster.restart("fast", seconds_down=down)
         assert load.wait_for_success(back_at, 5) < 5
 
-    assert_all_is_well(stack, load, drained_within=60)
+    assert_all_is_well(stack, load, drained_within=20)
     assert_worker_listens(stack)
 
 
@@ -59,7 +59,7 @@ def test_load__goes_through_a_restart(stack, mode, down):
 
         assert load.wait_for_success(back_at, 2) < 2
 
-    assert_all_is_well(stack, load, drained_within=60)
+    assert_all_is_well(stack, load, drained_within=20)
     assert_worker_listens(stack)
 
 

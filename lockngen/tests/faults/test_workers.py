@@ -49,6 +49,7 @@ def test_worker__that_lost_its_database_stores_what_it_rendered_meanwhile(stack,
     for id in ids:
         wait_for(client, id, "completed")
         assert attempts(stack, id) == 1
+    wait_for(client, client.create("the next").json["id"], "processing", seconds=5)  # it didn't leave to start anew
     assert len(worker.exit_codes) == exits
     assert_rendered(stack, ids)
     assert_ended_once(stack)
