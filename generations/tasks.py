@@ -55,8 +55,8 @@ def render(context: JobContext, generation_id: str) -> None:
         _attempt(generation, attempt, context)
 
 
-# Without a look at what a lost COMMIT did: a number must not be believed one's own that may be a later attempt's.
-@retry.unit_of_work()
+# After a lost COMMIT it is begun anew: a number must not be believed one's own that may be a later attempt's.
+@retry.unit_of_work(find=lambda *_: None, patient=True)
 def _begin(generation_id: str, priority: int) -> tuple[Generation | None, int | None]:
     generation = Generation.all_objects.filter(pk=generation_id).first()
     if generation is None:
@@ -88,7 +88,7 @@ def _attempt(generation: Generation, attempt: int, context: JobContext) -> None:
 
 def _hand_back(generation: Generation, attempt: int, context: JobContext) -> None:
     if context.abort_reason() != AbortReason.SHUTDOWN:  # somebody ended the job itself
-        retry.idempotent(generation.cancel)()
+        retry.idempotent(generation.cancel, patient=True)()
         _call_off(generation)
     # Where this attempt was overtaken, the job is the other's: raising would start it a third time.
     elif _release(generation, attempt, costs_a_try=False):
@@ -100,7 +100,7 @@ def _was_released(generation: Generation, attempt: int, **_) -> bool | None:
     return _has(generation, attempt, Status.PENDING)
 
 
-@retry.unit_of_work(find=_was_released)
+@retry.unit_of_work(find=_was_released, patient=True)
 def _release(generation: Generation, attempt: int, *, costs_a_try: bool) -> bool:
     return generation.release(attempt, costs_a_try)
 
@@ -111,7 +111,7 @@ def _give_up(generation: Generation, attempt: int, error: Exception | None = Non
 
 
 def _fail(generation: Generation, attempt: int, message: str) -> None:
-    retry.idempotent(generation.fail)(attempt, message)
+    retry.idempotent(generation.fail, patient=True)(attempt, message)
     _call_off(generation)
 
 
@@ -156,7 +156,7 @@ def _was_delivered(generation: Generation, attempt: int, image: bytes) -> bool |
     return _has(generation, attempt, Status.COMPLETED)
 
 
-@retry.unit_of_work(find=_was_delivered)
+@retry.unit_of_work(find=_was_delivered, patient=True)
 def _deliver(generation: Generation, attempt: int, image: bytes) -> None:
     # The row is locked while the file is written, which is quick: an attempt that was overtaken can't replace the
     # other's image, and what is cancelled at this moment leaves no file behind.
@@ -199,7 +199,7 @@ def _renderer(url: str) -> Renderer:
     return renderers.from_url(url)
 
 
-@app.periodic(cron="* * * * *")
+@app.periodic(cron="* * * * * */15")  # the last field is seconds
 @app.task(
     name="generations.rescue_stalled",
     queue="maintenance",

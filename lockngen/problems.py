@@ -27,6 +27,7 @@ DETAILS = {
     500: "Something went wrong here. It was logged.",
     503: "The database can't be reached at the moment. Try again.",
 }
+IN_DOUBT = "The database was lost while this was being stored. Look whether it is there before you try again."
 
 
 class ProblemDocument(Schema):
@@ -57,8 +58,8 @@ def response(status: int, detail: str = "", headers: dict[str, str] | None = Non
     return answer
 
 
-def unavailable() -> HttpResponse:
-    return response(503, headers={"Retry-After": str(RETRY_AFTER)})
+def unavailable(detail: str = "") -> HttpResponse:
+    return response(503, detail, headers={"Retry-After": str(RETRY_AFTER)})
 
 
 class ProblemAPI(NinjaAPI):
@@ -173,7 +174,7 @@ def _database_error(request: HttpRequest, error: Exception) -> HttpResponse:
     if retry.outage(error) is None:
         return _unexpected(request, error)
     logger.warning("%s %r: the database failed: %s", request.method, request.path, retry.one_line(error))
-    answer = unavailable()
+    answer = unavailable(IN_DOUBT if isinstance(error, retry.InDoubt) else "")
     answer._has_been_logged = True  # Django would log it again, and say less
     return answer
 

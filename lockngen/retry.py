@@ -34,6 +34,10 @@ LONGEST_PAUSE = 1.0  # seconds between two tries
 STARTUP_PAUSE = 0.5  # seconds
 
 
+class InDoubt(OperationalError):
+    """The connection was lost in COMMIT, and the database could not be asked what became of it."""
+
+
 class Outage(Enum):
     """What an error says about the transaction that it ended."""
 
@@ -88,17 +92,18 @@ def outage(error: BaseException | None) -> Outage | None:
     return OUTAGES.get(getattr(error, "sqlstate", None))
 
 
-def idempotent(function: Callable) -> Callable:
+def idempotent(function: Callable, *, patient: bool = False) -> Callable:
     """Decorate what may be done again whatever became of the first time: a read, or a write that repeats harmlessly.
 
-    Inside a transaction it is called once, as nothing less than the transaction can be repeated.
+    Inside a transaction it is called once, as nothing less than the transaction can be repeated. What is `patient` may
+    wait through a long outage, as a worker can and a client can't.
     """
 
     @functools.wraps(function)
     def repeated(*args, **kwargs):
         if connection.in_atomic_block:
             return function(*args, **kwargs)
-        return _policy(passes)(function, *args, **kwargs)
+        return _policy(passes, patient)(function, *args, **kwargs)
 
     return repeated
 
@@ -109,12 +114,13 @@ def connect() -> None:
     connection.ensure_connection()
 
 
-def unit_of_work(find: Callable[..., Any] | None = None) -> Callable[[Callable], Callable]:
+def unit_of_work(find: Callable[..., Any] | None = None, *, patient: bool = False) -> Callable[[Callable], Callable]:
     """Decorate a function that is one transaction, which this opens and commits.
 
     Where a try may have been committed, `find` is called with the function's arguments; what it finds is the result,
     and only where it returns None the function is called again. Without `find` such a try is the last one.
-    Raises RuntimeError inside another transaction, whose owner alone could repeat it.
+    Raises InDoubt where that stays unknown, and RuntimeError inside another transaction, whose owner alone could
+    repeat it.
     """
 
     def decorate(function: Callable) -> Callable:
@@ -123,7 +129,12 @@ def unit_of_work(find: Callable[..., Any] | None = None) -> Callable[[Callable],
             work = _Work(
                 functools.partial(function, *args, **kwargs), find and functools.partial(find, *args, **kwargs)
             )
-            return _policy(work.can_be_repeated)(work)
+            try:
+                return _policy(work.can_be_repeated, patient)(work)
+            except ERRORS as error:
+                if work.in_doubt:
+                    raise InDoubt(str(error)) from error
+                raise
 
         return repeated
 
@@ -149,7 +160,7 @@ class _Work:
                 return found
             raise
         except ERRORS as error:
-            self.in_doubt = self.in_doubt or (is_done and outage(error) is Outage.LOST)
+            self.in_doubt = self.in_doubt or (is_done and _began_with_a_loss(error))
             raise
         return result
 
@@ -157,15 +168,23 @@ class _Work:
         return passes(error) and not (self.in_doubt and self.find is None)
 
 
+def _began_with_a_loss(error: BaseException | None) -> bool:
+    # After COMMIT has failed Django wants a new connection, and where there is none that is what it says.
+    while error is not None and outage(error) is not Outage.LOST:
+        error = error.__context__
+    return error is not None
+
+
 def passes(error: BaseException) -> bool:
     """Whether a try that failed with this error is worth another one."""
     return outage(error) in (Outage.UNDONE, Outage.LOST)
 
 
-def _policy(can_be_repeated: Callable[[BaseException], bool]) -> Retrying:
+def _policy(can_be_repeated: Callable[[BaseException], bool], patient: bool) -> Retrying:
+    impatient_stop = stop_after_attempt(settings.DB_RETRY_ATTEMPTS) | stop_before_delay(settings.DB_RETRY_TIMEOUT)
     return Retrying(
         retry=retry_if_exception(can_be_repeated),
-        stop=stop_after_attempt(settings.DB_RETRY_ATTEMPTS) | stop_before_delay(settings.DB_RETRY_TIMEOUT),
+        stop=stop_before_delay(settings.DB_WORKER_RETRY_TIMEOUT) if patient else impatient_stop,
         wait=wait_random_exponential(settings.DB_RETRY_BACKOFF, max=LONGEST_PAUSE),
         before_sleep=_let_go,
         reraise=True,

@@ -80,6 +80,7 @@ DB_IDLE_IN_TRANSACTION_TIMEOUT = env.seconds("DB_IDLE_IN_TRANSACTION_TIMEOUT", 6
 DB_RETRY_ATTEMPTS = env.integer("DB_RETRY_ATTEMPTS", 5, minimum=1)
 DB_RETRY_BACKOFF = env.seconds("DB_RETRY_BACKOFF", 0.1)
 DB_RETRY_TIMEOUT = env.seconds("DB_RETRY_TIMEOUT", 5)
+DB_WORKER_RETRY_TIMEOUT = env.seconds("DB_WORKER_RETRY_TIMEOUT", 120)
 DB_STARTUP_TIMEOUT = env.seconds("DB_STARTUP_TIMEOUT", 30)
 
 DB_PGBOUNCER = env.flag("DB_PGBOUNCER")
@@ -126,8 +127,8 @@ DATABASES = {
                 "min_size": DB_POOL_MIN_SIZE,
                 "max_size": DB_POOL_MAX_SIZE,
                 "timeout": DB_POOL_TIMEOUT,
-                # After this long without a server the pool stops backing off and starts anew at the next request.
-                "reconnect_timeout": 3,
+                # As long as anybody waits for a connection the pool tries to make one.
+                "reconnect_timeout": DB_POOL_TIMEOUT,
             },
         },
     }
@@ -206,6 +207,8 @@ LOGGING = {
         # Of the queue, what happens to jobs; not that tasks are registered, which every command would say.
         "procrastinate": {"level": "WARNING"},
         "procrastinate.worker": {"level": "INFO"},
+        # A pool that can't connect says so at each try; whoever waits for it says so once.
+        "psycopg.pool": {"level": "ERROR"},
         # They would tell every call to a renderer, and with it, where somebody asks for more, its secret.
         "httpx": {"level": "WARNING"},
         "httpcore": {"level": "WARNING"},

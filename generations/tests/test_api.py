@@ -11,6 +11,8 @@ from psycopg_pool import PoolTimeout
 from generations.models import Generation
 from generations.status import Status
 from generations.tests.calls import URL, assert_problem, calls, post
+from lockngen import retry
+from lockngen.problems import IN_DOUBT
 
 UNKNOWN = uuid.UUID(int=7)
 
@@ -205,6 +207,18 @@ def test_database_away__is_a_503_that_says_when_to_try_again(api, debug, monkeyp
     assert_problem(answer, status)
     assert answer.has_header("Retry-After") == (status == 503)
     assert "connection" not in answer.json()["detail"]
+
+
+def test_database_away__in_commit_is_a_503_that_says_so(api, monkeypatch):
+    def fail(**fields):
+        raise retry.InDoubt("the connection is lost") from psycopg.OperationalError("the connection is lost")
+
+    monkeypatch.setattr(Generation.objects, "submit", fail)
+
+    answer = post(api, {"prompt": "a lighthouse"})
+
+    assert_problem(answer, 503)
+    assert answer.json()["detail"] == IN_DOUBT
 
 
 def test_openapi__documents_every_call(client):

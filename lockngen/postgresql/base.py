@@ -12,8 +12,13 @@ import psycopg
 from django.conf import settings
 from django.db import connections
 from django.db.backends.postgresql import base
+from psycopg_pool.base import AttemptWithBackoff
 
 from lockngen.postgresql.schema import DatabaseSchemaEditor
+
+# Between its tries to connect a pool pauses 1, 2, 4 … seconds, in which those wait who could be served again.
+AttemptWithBackoff.INITIAL_DELAY = 0.25
+AttemptWithBackoff.DELAY_BACKOFF = 1.25
 
 # The server ends what runs longer than DB_STATEMENT_TIMEOUT. Where it doesn't even do that it is frozen, or gone
 # without a word.
@@ -83,18 +88,18 @@ class DatabaseWrapper(base.DatabaseWrapper):
             return self._prepare_cursor(base.ServerBindingCursor(self.connection))
 
 
-def is_ended(connection: psycopg.Connection) -> bool:
+def is_ended(connection: psycopg.Connection | psycopg.AsyncConnection) -> bool:
     """Whether the server has ended an idle connection, without asking it. A peer that vanished is not noticed."""
     try:
         # An idle server sends nothing but its last words; TLS and NOTIFY may leave other things to read.
         while _has_input(connection):
             connection.pgconn.consume_input()
     except psycopg.OperationalError:
-        connection.close()
+        connection.pgconn.finish()
     return connection.closed
 
 
-def _has_input(connection: psycopg.Connection) -> bool:
+def _has_input(connection: psycopg.Connection | psycopg.AsyncConnection) -> bool:
     poll = select.poll()
     poll.register(connection.pgconn.socket, select.POLLIN)
     return bool(poll.poll(0))

@@ -1,17 +1,42 @@
-"""How a worker of the queue is connected: LISTEN past PgBouncer, and well again soon after a restart beneath."""
+"""How a worker of the queue is connected: it outlives a restart or an outage of its database, and forgets no job.
 
-from collections.abc import AsyncIterator
+LISTEN alone goes past PgBouncer, one connection a worker; its statements take the way of all others.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
-from procrastinate import App
+from django.conf import settings
+from procrastinate import App, sql
+from procrastinate.connector import Notify
 from procrastinate.contrib.django import connector_params
 from procrastinate.contrib.django.django_connector import DjangoConnector
+from procrastinate.exceptions import ConnectorException
 from procrastinate.psycopg_connector import PsycopgConnector
 from psycopg_pool import AsyncConnectionPool
 
+from lockngen import retry
+from lockngen.postgresql.base import is_ended
 from lockngen.postgresql.direct import direct_params
+
+logger = logging.getLogger(__name__)
+
+PAUSE = 0.5  # seconds between two tries
+TAKE_JOB = sql.queries["fetch_job"]
+END_JOB = (sql.queries["finish_job"], sql.queries["retry_job"])
+# What a worker that stops says at last. Without it the end of its heartbeat says the same a little later.
+SAY_GOODBYE = sql.queries["unregister_worker"]
+MISLAID = """
+    SELECT * FROM procrastinate_jobs WHERE worker_id = %(worker_id)s AND status = 'doing' AND id <> ALL(%(running)s)
+    ORDER BY id LIMIT 1
+"""
+NO_JOB = {"id": None}
+LOOK = '{"type": "job_inserted", "job_id": 0}'
 
 
 def use_connector(app: App) -> None:
@@ -20,31 +45,117 @@ def use_connector(app: App) -> None:
 
 class QueueConnector(DjangoConnector):
     def get_worker_connector(self) -> PsycopgConnector:
-        connector = WorkerConnector(kwargs=connector_params(self.alias), pool_factory=make_pool)
+        options = self.connection.settings_dict["OPTIONS"]["pool"]
+        as_django_s = {name: options[name] for name in ("min_size", "max_size", "timeout", "reconnect_timeout")}
+        connector = WorkerConnector(kwargs=connector_params(self.alias), pool_factory=make_pool, **as_django_s)
         connector.listen_params = direct_params(self.connection)
         return connector
 
 
 class WorkerConnector(PsycopgConnector):
-    """LISTEN alone goes past the bouncer, one connection a worker; its statements take the way of all others."""
+    """Says again what the database failed to hear, DB_WORKER_RETRY_TIMEOUT long; procrastinate's own gives up at once.
+
+    A worker may say all of it twice but that it takes a job: that may have been heard, and only its answer got lost.
+    """
 
     listen_params: dict[str, Any]
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self._running: list[int] = []
+
+    async def execute_query_async(self, query: str, **arguments: Any) -> None:
+        if query in END_JOB:
+            await self._end_job(query, **arguments)
+        elif query == SAY_GOODBYE:
+            await super().execute_query_async(query, **arguments)
+        else:
+            await patiently(super().execute_query_async, query, **arguments)
+
+    async def execute_query_one_async(self, query: str, **arguments: Any) -> dict[str, Any]:
+        if query == TAKE_JOB:
+            return await self._take_job(query, **arguments)
+        return await patiently(super().execute_query_one_async, query, **arguments)
+
+    async def execute_query_all_async(self, query: str, **arguments: Any) -> list[dict[str, Any]]:
+        return await patiently(super().execute_query_all_async, query, **arguments)
+
+    async def listen_notify(self, on_notification: Notify, channels: Iterable[str]) -> None:
+        while True:
+            try:
+                await super().listen_notify(on_notification, channels)
+            except ConnectorException as error:
+                if not retry.passes(error):
+                    raise
+            await asyncio.sleep(PAUSE)
 
     @asynccontextmanager
     async def _get_standalone_connection(self) -> AsyncIterator[psycopg.AsyncConnection]:
         async with await psycopg.AsyncConnection.connect(**self.listen_params, autocommit=True) as connection:
             yield connection
 
+    async def _loop_notify(self, on_notification: Notify, connection: psycopg.AsyncConnection, **options) -> None:
+        await on_notification(channel="", payload=LOOK)  # for what came while nobody listened
+        await super()._loop_notify(on_notification, connection, **options)
 
-def make_pool(**options) -> AsyncConnectionPool:
-    """A pool that drops all it has at the first dead connection: looking at each takes a growing pause between them."""
-
-    async def check(connection: psycopg.AsyncConnection) -> None:
+    async def _take_job(self, query: str, **arguments: Any) -> dict[str, Any]:
+        """A job, or none for now: the worker asks again soon, and hears meanwhile when it is told to stop."""
         try:
-            await AsyncConnectionPool.check_connection(connection)
-        except psycopg.OperationalError:
-            await pool.drain()
-            raise
+            row = await super().execute_query_one_async(query, **arguments)
+            if row["id"] is None:
+                row = await self._mislaid_job(arguments["worker_id"])
+        except ConnectorException as error:
+            if not retry.passes(error):
+                raise
+            logger.warning("No job can be taken at the moment: %s", retry.one_line(error.__cause__))
+            return NO_JOB
+        if row["id"] is not None:
+            self._running.append(row["id"])
+        return row
 
-    pool = AsyncConnectionPool(**{**options, "check": check})
-    return pool
+    async def _mislaid_job(self, worker_id: int) -> dict[str, Any]:
+        """One that this worker has without knowing: the answer that said so got lost."""
+        rows = await super().execute_query_all_async(MISLAID, worker_id=worker_id, running=self._running)
+        return rows[0] if rows else NO_JOB
+
+    async def _end_job(self, query: str, **arguments: Any) -> None:
+        id = arguments["job_id"]
+        try:
+            await patiently(super().execute_query_async, query, **arguments)
+        except ConnectorException as error:
+            if not isinstance(error.__cause__, psycopg.errors.RaiseException):
+                raise
+            logger.info("Job %s had ended before.", id)  # by a try whose answer got lost, or by who overtook it
+        finally:
+            if id in self._running:
+                self._running.remove(id)
+
+
+class Pool(AsyncConnectionPool):
+    """Hands out no connection that the server has ended, and asks nothing to know it."""
+
+    async def getconn(self, timeout: float | None = None) -> psycopg.AsyncConnection:
+        connection = await super().getconn(timeout)
+        while is_ended(connection):
+            await self.putconn(connection)  # which makes a new one in its place
+            connection = await super().getconn(timeout)
+        return connection
+
+
+def make_pool(**options) -> Pool:
+    return Pool(**{**options, "check": None})
+
+
+async def patiently(call: Callable[..., Awaitable[Any]], *args, **arguments) -> Any:
+    """Repeat the call while what it fails at may pass."""
+    give_up_at = None
+    while True:
+        try:
+            return await call(*args, **arguments)
+        except ConnectorException as error:
+            if not retry.passes(error) or time.monotonic() > (give_up_at or float("inf")):
+                raise
+            if give_up_at is None:
+                give_up_at = time.monotonic() + settings.DB_WORKER_RETRY_TIMEOUT
+                logger.warning("The worker's database failed, which may pass: %s", retry.one_line(error.__cause__))
+        await asyncio.sleep(PAUSE)

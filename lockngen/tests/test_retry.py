@@ -128,6 +128,30 @@ def test_unit_of_work__gives_up_when_the_next_try_would_be_too_late(other, make_
     assert 1 < work.calls < 50
 
 
+def test_unit_of_work__of_a_worker_is_patient(other, make_work, settings):
+    settings.DB_RETRY_ATTEMPTS, settings.DB_RETRY_BACKOFF = 1, 0
+    work = make_work(*[end_own_connection] * 3)
+
+    made = retry.unit_of_work(patient=True)(work)()
+
+    assert work.calls == 4
+    assert list(ApiKey.objects.all()) == [made]
+
+
+def test_idempotent__of_a_worker_is_patient_for_a_time(transactional_db, settings):
+    settings.DB_RETRY_ATTEMPTS, settings.DB_RETRY_BACKOFF, settings.DB_WORKER_RETRY_TIMEOUT = 1, 0.1, 0.5
+    calls = []
+
+    def fail() -> None:
+        calls.append(1)
+        raise errors.LockNotAvailable
+
+    with pytest.raises(errors.LockNotAvailable):
+        retry.idempotent(fail, patient=True)()
+
+    assert len(calls) > 1
+
+
 @pytest.mark.parametrize("error", [ValueError("no"), caused_by(errors.DiskFull(), OperationalError), IntegrityError()])
 def test_unit_of_work__does_not_repeat_what_would_fail_again(transactional_db, make_work, error):
     work = make_work(fail_with(error))
@@ -212,10 +236,28 @@ def test_lost_commit__is_the_last_try_of_what_can_not_be_found(transactional_db,
     work = make_work()
     lose_commits(1)
 
-    with pytest.raises(OperationalError, match="server closed"):
+    with pytest.raises(retry.InDoubt, match="server closed") as caught:
         retry.unit_of_work()(work)()
 
     assert work.calls == 1
+    assert retry.outage(caught.value) is Outage.LOST
+
+
+def test_lost_commit__stays_in_doubt_where_it_can_not_be_looked_for(
+    transactional_db, make_work, lose_commits, settings
+):
+    settings.DB_RETRY_ATTEMPTS, settings.DB_RETRY_BACKOFF = 3, 0
+    work = make_work()
+    lose_commits(1)
+
+    def fail():
+        raise errors.TooManyConnections
+
+    with pytest.raises(retry.InDoubt):
+        retry.unit_of_work(find=fail)(work)()
+
+    assert work.calls == 1
+    assert stored() is not None
 
 
 def test_lost_commit__is_looked_for_again_where_looking_fails(transactional_db, make_work, lose_commits):
@@ -232,6 +274,28 @@ def test_lost_commit__is_looked_for_again_where_looking_fails(transactional_db, 
     found = retry.unit_of_work(find=find)(work)()
 
     assert (work.calls, len(looks)) == (1, 2)
+    assert list(ApiKey.objects.all()) == [found]
+
+
+def test_lost_commit__is_found_where_there_was_no_new_connection_at_first(
+    transactional_db, make_work, lose_commits, monkeypatch
+):
+    connect, work = DatabaseWrapper.get_new_connection, make_work()
+
+    def refuse_once(self, params):
+        monkeypatch.setattr(DatabaseWrapper, "get_new_connection", connect)
+        raise psycopg_pool.PoolTimeout
+
+    def work_and_refuse() -> ApiKey:
+        made = work()
+        monkeypatch.setattr(DatabaseWrapper, "get_new_connection", refuse_once)
+        return made
+
+    lose_commits(1)
+
+    found = retry.unit_of_work(find=stored)(work_and_refuse)()
+
+    assert work.calls == 1
     assert list(ApiKey.objects.all()) == [found]
 
 

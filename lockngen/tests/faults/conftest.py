@@ -1,0 +1,42 @@
+"""One stack for all tests that heal what they broke; their long forms run with `-m faults`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from lockngen.tests.embedded.servers import open_folder
+from lockngen.tests.faults.stack import Client, Stack, wait_until
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # In one process, or each would have a stack.
+    for item in items:
+        if item.path.parent.name == "faults":
+            item.add_marker(pytest.mark.xdist_group("faults"))
+            item.add_marker(pytest.mark.timeout(600 if item.get_closest_marker("faults") else 180))
+
+
+@pytest.fixture(scope="session")
+def shared_stack() -> Iterator[Stack]:
+    with open_folder() as folder:
+        stack = Stack(folder)
+        try:
+            stack.start()
+            yield stack
+        finally:
+            stack.close()
+
+
+@pytest.fixture
+def stack(shared_stack) -> Stack:
+    """The stack, after whatever the last test did to it."""
+    wait_until(lambda: shared_stack.client.get("/ht/").status == 200, 20, shared_stack.web.words)
+    return shared_stack
+
+
+@pytest.fixture
+def client(stack) -> Iterator[Client]:
+    with Client(stack) as client:
+        yield client

@@ -1,0 +1,93 @@
+"""A backend is killed while it stores a generation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+
+from lockngen.tests.conftest import URL
+from lockngen.tests.faults.oracle import is_fair
+from lockngen.tests.faults.stack import Answer, wait_until
+
+COUNTS = """
+    SELECT count(DISTINCT generation.id), count(job.id)
+    FROM generations_generation generation LEFT JOIN procrastinate_jobs job ON job.queueing_lock = generation.id::text
+    WHERE generation.prompt = %s
+"""
+STORING = """
+    SELECT count(*) FROM pg_stat_activity JOIN pg_locks USING (pid)
+    WHERE wait_event = 'SyncRep' AND relation = 'generations_generation'::regclass
+"""
+KILL = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'lockngen' AND "
+
+
+@pytest.fixture
+def post(client) -> Iterator:
+    with ThreadPoolExecutor(1) as thread:
+        yield lambda prompt: thread.submit(client.create, prompt)
+
+
+def test_backend__killed_in_mid_transaction_leaves_one_whole_generation(stack, post):
+    with stack.cluster.connect() as blocker:
+        with blocker.transaction():
+            blocker.execute("LOCK TABLE procrastinate_jobs IN EXCLUSIVE MODE")  # after its row it stores its job
+            answer = post("mid-transaction")
+            kill_one(stack, "wait_event_type = 'Lock' AND query ILIKE '%%defer_jobs%%'")
+        assert answer.result().status == 201
+
+    assert stack.cluster.rows(COUNTS, "mid-transaction") == [(1, 1)]
+
+
+def test_backend__killed_after_its_commit_was_stored_but_before_it_could_tell(stack, post):
+    with nobody_replicates(stack):
+        answer = post("lost commit")
+        kill_until_answered(stack, answer, "wait_event = 'SyncRep'")
+
+    assert answer.result().status == 201
+    assert stack.cluster.rows(COUNTS, "lost commit") == [(1, 1)]
+
+
+@pytest.mark.faults
+def test_server__gone_in_commit_for_long_leaves_the_client_in_doubt(stack, client, post):
+    client.get(URL)  # notes that the key was used, which would wait as well
+    with nobody_replicates(stack):
+        answer = post("in doubt")
+        wait_until(lambda: stack.cluster.value(STORING), 5)
+        stack.cluster.stop("immediate")
+        told = answer.result()
+        stack.cluster.start()
+
+    assert (told.outcome, is_fair(told)) == ("unknown", True), told
+    assert stack.cluster.rows(COUNTS, "in doubt") == [(1, 1)]
+
+
+@contextmanager
+def nobody_replicates(stack) -> Iterator[None]:
+    """Let each COMMIT that is on disk already wait for a standby that there isn't, before it is answered."""
+    set_standby(stack, "nobody")
+    try:
+        yield
+    finally:
+        set_standby(stack, "")
+
+
+def set_standby(stack, name: str) -> None:
+    with stack.cluster.connect() as connection:
+        connection.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{name}'")
+        connection.execute("SELECT pg_reload_conf()")
+    wait_until(lambda: stack.cluster.value("SHOW synchronous_standby_names") == name, 5)
+
+
+def kill_one(stack, which: str) -> None:
+    wait_until(lambda: stack.cluster.value(KILL + which), 5)
+
+
+def kill_until_answered(stack, answer: Future[Answer], which: str) -> None:
+    """A statement before it, such as the note that the key was used, may wait as well."""
+    killed = 0
+    while not answer.done():
+        killed += stack.cluster.value(KILL + which)
+    assert killed

@@ -1,0 +1,150 @@
+"""Workers are killed, frozen, stopped and cut off from their database in mid-render."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from lockngen.tests.conftest import URL
+from lockngen.tests.faults.oracle import assert_ended_once, assert_rendered
+from lockngen.tests.faults.stack import Client, Program, Stack, wait_until
+
+SLOW = "sketch:?seconds=1.5"
+FAST = "sketch:"
+
+
+@pytest.fixture(scope="module")
+def slow_worker(shared_stack) -> Iterator[Program]:
+    shared_stack.worker.end(signal.SIGTERM)
+    shared_stack.worker.go_on(RENDERER_URL=SLOW)
+    yield shared_stack.worker
+    shared_stack.worker.end(signal.SIGTERM)
+    shared_stack.worker.go_on(RENDERER_URL=FAST)
+
+
+@pytest.fixture
+def worker(stack, slow_worker) -> Iterator[Program]:
+    yield slow_worker
+    slow_worker.go_on()
+
+
+@pytest.fixture
+def run_fast_worker(stack):
+    started: list[Program] = []
+    yield lambda: started.append(stack.run_worker("fast", RENDERER_URL=FAST))
+    for worker in started:
+        worker.close()
+        stack.programs.remove(worker)
+
+
+@pytest.mark.parametrize("down", [pytest.param(1, id="short"), pytest.param(45, id="long", marks=pytest.mark.faults)])
+def test_worker__that_lost_its_database_stores_what_it_rendered_meanwhile(stack, client, worker, down):
+    ids = [begin(client), begin(client)]
+    exits = len(worker.exit_codes)
+
+    stack.cluster.restart("immediate", seconds_down=down)
+
+    for id in ids:
+        wait_for(client, id, "completed")
+        assert attempts(stack, id) == 1
+    wait_for(client, client.create("the next").json["id"], "processing", seconds=5)  # it didn't leave to start anew
+    assert len(worker.exit_codes) == exits
+    assert_rendered(stack, ids)
+    assert_ended_once(stack)
+
+
+def test_worker__told_to_stop_finishes_what_it_can_within_its_grace(stack, client, worker):
+    id = begin(client)
+
+    assert worker.end(signal.SIGTERM, seconds=8) == 0
+
+    assert client.get(f"{URL}/{id}").json["status"] == "completed"
+    assert attempts(stack, id) == 1
+    assert_ended_once(stack)
+
+
+def test_worker__killed_in_mid_render_has_its_render_done_again(stack, client, worker):
+    id = begin(client)
+
+    worker.end(signal.SIGKILL)
+    let_its_lease_end(stack)
+    worker.go_on()
+    rescue(stack)
+
+    wait_for(client, id, "completed")
+    assert attempts(stack, id) == 2
+    assert_rendered(stack, [id])
+    assert_ended_once(stack)
+
+
+def test_worker__frozen_past_its_lease_changes_nothing_once_it_thaws(stack, client, worker, run_fast_worker):
+    id = begin(client)
+    worker.signal(signal.SIGSTOP)
+    let_its_lease_end(stack)
+    run_fast_worker()
+    rescue(stack)
+    wait_for(client, id, "completed")
+    (image,) = (stack.data / "images").rglob(f"{id}.png")
+    stored = image.stat()
+
+    worker.signal(signal.SIGCONT)
+
+    wait_until(lambda: worker.said(f"Generation {id}: attempt 1 is not wanted any more"), 10, worker.words)
+    assert attempts(stack, id) == 2
+    assert (image.stat().st_ino, image.stat().st_mtime_ns) == (stored.st_ino, stored.st_mtime_ns)
+    assert_rendered(stack, [id])
+    assert_ended_once(stack)
+
+
+@pytest.mark.faults
+def test_worker__killed_is_missed_within_a_minute(stack, client, worker):
+    id = begin(client)
+
+    worker.end(signal.SIGKILL)
+    worker.go_on()
+
+    wait_for(client, id, "completed", seconds=60)
+    assert_rendered(stack, [id])
+
+
+@pytest.mark.faults
+def test_worker__that_every_attempt_kills_is_spared_a_fourth(stack, client, worker):
+    id = begin(client)
+    for attempt in (1, 2, 3):
+        wait_until(lambda attempt=attempt: attempts(stack, id) == attempt, 20)
+        worker.end(signal.SIGKILL)
+        let_its_lease_end(stack)
+        worker.go_on()
+        rescue(stack)
+
+    wait_for(client, id, "failed")
+    assert_ended_once(stack)
+
+
+def begin(client: Client) -> str:
+    id = client.create("a lighthouse").json["id"]
+    wait_for(client, id, "processing")
+    return id
+
+
+def wait_for(client: Client, id: str, status: str, seconds: float = 20) -> float:
+    return wait_until(lambda: client.get(f"{URL}/{id}").json.get("status") == status, seconds)
+
+
+def attempts(stack: Stack, id: str) -> int:
+    return stack.cluster.value("SELECT attempts FROM generations_generation WHERE id = %s", id)
+
+
+def let_its_lease_end(stack: Stack) -> None:
+    """As if the workers' heartbeats had been missing for long."""
+    stack.cluster.rows("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 minute'")
+
+
+def rescue(stack: Stack) -> None:
+    """Don't wait for the time at which that is done anyway."""
+    stack.cluster.rows(
+        "INSERT INTO procrastinate_jobs (queue_name, task_name, args)"
+        """ VALUES ('maintenance', 'generations.rescue_stalled', '{"timestamp": 0}')"""
+    )

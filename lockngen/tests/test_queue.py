@@ -1,0 +1,184 @@
+"""A worker's connection to the queue, whose sessions the server really ends."""
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import psycopg
+import pytest
+from django.db import connection
+from procrastinate import sql
+from procrastinate.contrib.django import app
+from procrastinate.exceptions import ConnectorException
+from procrastinate.psycopg_connector import PsycopgConnector
+
+from lockngen.postgresql import queue
+from lockngen.postgresql.queue import TAKE_JOB, patiently
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def other():
+    """A second connection, which leaves the queue empty."""
+    connection.close()  # which is given out again only if it lives
+    with psycopg.connect(**connection.get_connection_params(), autocommit=True) as other:
+        yield other
+        other.execute("TRUNCATE procrastinate_jobs, procrastinate_workers, procrastinate_events CASCADE")
+
+
+@pytest.fixture
+def job(other) -> int:
+    return other.execute(
+        "INSERT INTO procrastinate_jobs (queue_name, task_name, args) VALUES ('render', 'paint', '{}') RETURNING id"
+    ).fetchone()[0]
+
+
+@pytest.fixture
+def worker(other) -> int:
+    return other.execute("INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING id").fetchone()[0]
+
+
+@asynccontextmanager
+async def connected():
+    connector = app.connector.get_worker_connector()
+    await connector.open_async()
+    try:
+        yield connector
+    finally:
+        await connector.close_async()
+
+
+def end_sessions(other: psycopg.Connection) -> None:
+    other.execute(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+    )
+
+
+def lost(message: str = "server closed the connection unexpectedly") -> ConnectorException:
+    error = ConnectorException()
+    error.__cause__ = psycopg.OperationalError(message)
+    return error
+
+
+def fail_first(monkeypatch, name: str, times: int = 1) -> None:
+    """Let procrastinate's own method fail at first."""
+    method, remaining = getattr(PsycopgConnector, name), [lost() for _ in range(times)]
+
+    async def replaced(self, *args, **arguments):
+        if remaining:
+            raise remaining.pop()
+        return await method(self, *args, **arguments)
+
+    monkeypatch.setattr(PsycopgConnector, name, replaced)
+    monkeypatch.setattr(queue, "PAUSE", 0)
+
+
+def run(scenario) -> object:
+    async def connect_and_run():
+        async with connected() as connector:
+            return await scenario(connector)
+
+    return asyncio.run(connect_and_run())
+
+
+def test_pool__hands_out_none_of_the_sessions_that_were_ended(other):
+    async def use_all_then_one(connector):
+        async with AsyncExitStack() as taken:
+            for _ in range(4):
+                await taken.enter_async_context(connector.pool.connection())
+        end_sessions(other)
+        async with asyncio.timeout(0.9), connector.pool.connection() as one:  # a check by psycopg's pool pauses 1 s
+            await one.execute("SELECT 1")
+
+    run(use_all_then_one)
+
+
+def test_job__that_was_taken_without_hearing_of_it_is_found(other, job, worker):
+    async def take_three_times(connector):
+        await PsycopgConnector.execute_query_one_async(connector, TAKE_JOB, queues=None, worker_id=worker)
+        found = await connector.execute_query_one_async(TAKE_JOB, queues=None, worker_id=worker)
+        return found["id"], await connector.execute_query_one_async(TAKE_JOB, queues=None, worker_id=worker)
+
+    assert run(take_three_times) == (job, queue.NO_JOB)
+
+
+def test_job__can_not_be_taken_while_the_database_is_away(monkeypatch, job, worker, caplog):
+    fail_first(monkeypatch, "execute_query_one_async")
+
+    async def take_twice(connector):
+        return [(await connector.execute_query_one_async(TAKE_JOB, queues=None, worker_id=worker))["id"] for _ in "ab"]
+
+    assert run(take_twice) == [None, job]
+    assert "No job can be taken at the moment: server closed" in caplog.text
+
+
+@pytest.mark.parametrize("lost_answers", [0, 1, 2])
+def test_job__ends_once_however_often_it_is_said(monkeypatch, other, job, worker, lost_answers):
+    fail_first(monkeypatch, "execute_query_async", times=lost_answers)
+
+    async def take_and_end_twice(connector):
+        await connector.execute_query_one_async(TAKE_JOB, queues=None, worker_id=worker)
+        for _ in range(2):
+            await connector.execute_query_async(
+                sql.queries["finish_job"], job_id=job, status="succeeded", delete_job=False
+            )
+        return connector._running
+
+    assert run(take_and_end_twice) == []
+    assert other.execute("SELECT status, attempts FROM procrastinate_jobs").fetchall() == [("succeeded", 1)]
+
+
+def test_goodbye__is_said_once(monkeypatch, worker):
+    fail_first(monkeypatch, "execute_query_async")
+
+    with pytest.raises(ConnectorException):
+        run(lambda connector: connector.execute_query_async(sql.queries["unregister_worker"], worker_id=worker))
+
+
+def test_listener__hears_again_after_its_session_was_ended(other):
+    async def listen(connector):
+        heard = asyncio.Queue()
+
+        async def note(*, channel: str, payload: str) -> None:
+            await heard.put(payload)
+
+        listener = asyncio.create_task(connector.listen_notify(note, ["news"]))
+        async with asyncio.timeout(10):
+            first = await heard.get()
+            end_sessions(other)
+            second = await heard.get()
+            other.execute("NOTIFY news, 'fine'")
+            third = await heard.get()
+        listener.cancel()
+        return [first, second, third]
+
+    assert run(listen) == [queue.LOOK, queue.LOOK, "fine"]
+
+
+def test_patience__ends(settings, monkeypatch):
+    monkeypatch.setattr(queue, "PAUSE", 0.01)
+    settings.DB_WORKER_RETRY_TIMEOUT = 0.1
+    calls = []
+
+    async def fail() -> None:
+        calls.append(1)
+        raise lost()
+
+    with pytest.raises(ConnectorException):
+        asyncio.run(patiently(fail))
+
+    assert len(calls) > 2
+
+
+def test_patience__is_not_for_mistakes():
+    calls = []
+
+    async def fail() -> None:
+        calls.append(1)
+        raise ConnectorException from psycopg.errors.UndefinedTable()
+
+    with pytest.raises(ConnectorException):
+        asyncio.run(patiently(fail))
+
+    assert len(calls) == 1
