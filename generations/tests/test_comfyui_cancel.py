@@ -25,6 +25,7 @@ def test_cancel__leaves_the_prompts_of_others(double, make_request, is_old):
     running, waiting, request = str(uuid4()), str(uuid4()), make_request()
     double.submit(running)
     double.submit(waiting)
+    double.wait_for(lambda double: double.queue()[0])
     others = double.queue()
     with pytest.raises(Stop):
         make_renderer(double).render(request, lambda percent: stop_when_submitted(double, 2))

@@ -18,9 +18,9 @@ FAILURES = (OSError, EOFError, ValueError, WebSocketException)
 
 
 class Events:
-    """The events of one client's prompts. They may be late, doubled or missing, so nothing depends on them.
+    """The events of one client's prompts. They may be late, doubled or missing: they are hints.
 
-    It connects when it is asked for an event, connects again when the connection is lost, and never raises.
+    It connects again when the connection is lost, and never raises.
     """
 
     def __init__(self, address: Address, client_id: str, authorization: str, context: ssl.SSLContext):
@@ -42,17 +42,24 @@ class Events:
         return self._connection is not None
 
     def __enter__(self) -> "Events":
-        self._connect()
         return self
 
     def __exit__(self, *exception) -> None:
         self._drop()
 
+    def connect(self) -> None:
+        """Connect where it isn't yet, so that nothing is missed of what is begun after this."""
+        if self.is_connected:
+            return
+        self._tried_at = time.monotonic()
+        with suppress(*FAILURES):
+            self._connection = self._opened.enter_context(connect(self._url, **self._options))
+
     def next(self, seconds: float) -> dict[str, Any]:
         """The next event as `{"type": …, "data": {…}}`, or an empty one after some seconds."""
         give_up_at = time.monotonic() + seconds
-        if not self.is_connected and time.monotonic() - self._tried_at > RECONNECT_AFTER:
-            self._connect()
+        if time.monotonic() - self._tried_at > RECONNECT_AFTER:
+            self.connect()
         try:
             if self._connection:
                 return _event(self._connection.recv(seconds))
@@ -62,11 +69,6 @@ class Events:
             self._drop()
         time.sleep(max(0, give_up_at - time.monotonic()))
         return {}
-
-    def _connect(self) -> None:
-        self._tried_at = time.monotonic()
-        with suppress(*FAILURES):
-            self._connection = self._opened.enter_context(connect(self._url, **self._options))
 
     def _drop(self) -> None:
         self._connection = None

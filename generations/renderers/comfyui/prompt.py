@@ -46,7 +46,7 @@ class Prompt:
             prompt_id = self._insist(self._adopt_or_submit)
             if entry := self._follow(prompt_id):
                 return self._fetch(prompt_id, entry)
-            # What was only waiting when the server forgot it can't be what made the server fail.
+            # What was only waiting when the server forgot it is hardly what made the server fail.
             if self.has_begun:
                 break
         raise RendererFailure("The renderer was restarted and forgot the picture.")
@@ -54,6 +54,7 @@ class Prompt:
     def _adopt_or_submit(self) -> str:
         # An answer that was lost on the way may have been a submission that was accepted, so each try looks first.
         found = self.client.find(self.tag, self.tag, thoroughly=self.may_have_been_submitted)
+        self.events.connect()
         if found and found.entry and not outcome.is_worth_keeping(found.entry):
             self.client.forget(found.prompt_id)
         elif found:
@@ -70,6 +71,7 @@ class Prompt:
                 return position.entry
             self.has_begun = self.has_begun or position.is_running
             pause = LOOK_AT_END if self._listen(pause) else min(LOOK, 2 * pause)
+        self._listen(LOOK_AT_END)  # whether it had begun may have been told before the server was lost
         return None
 
     def _listen(self, seconds: float) -> bool:
