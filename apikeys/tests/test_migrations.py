@@ -6,8 +6,8 @@ from apikeys import tokens
 from apikeys.models import DEVELOPMENT_TOKEN, ApiKey
 from generations.models import Generation
 
-# Migrations take tables away, so these tests run one after the other and put everything back.
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("migrations")]
+# Migrations take tables away, so these tests put everything back.
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,6 @@ from PIL import Image
 from lockngen.tests.conftest import URL, Dev
 from lockngen.tests.embedded.servers import open_folder
 
-pytestmark = pytest.mark.xdist_group("comfyui")
-
 
 @pytest.fixture(scope="module")
 def lockn_gen(double_process):

@@ -13,7 +13,6 @@ SCREENSHOTS = os.environ.get("SCREENSHOTS")  # a folder that gets a picture of e
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.xdist_group("dev"),
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine"),
 ]
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]

@@ -20,7 +20,7 @@ from lockngen.management.commands import dev as command
 from lockngen.tests.conftest import URL, free_port
 from lockngen.tests.embedded.servers import end, is_alive
 
-pytestmark = [pytest.mark.xdist_group("dev"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])

@@ -25,8 +25,6 @@ from lockngen import gunicorn
 from lockngen.environment import BASE_DIR
 from lockngen.tests.test_docs import variables
 
-pytestmark = pytest.mark.xdist_group("docker")  # one set of processes serves all of these tests
-
 PROGRAMS = Path(sys.executable).parent
 COMPOSE = (BASE_DIR / "docker-compose.yml").read_text()
 VARIABLE = re.compile(r"\$\{(?P<name>\w+):(?P<operator>[-?])(?P<word>[^{}]*)\}")

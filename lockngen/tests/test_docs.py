@@ -55,7 +55,6 @@ def test_readme__shows_the_development_key():
     assert shown == {DEVELOPMENT_TOKEN}
 
 
-@pytest.mark.xdist_group("dev")
 def test_readme_s_tour__works_as_pasted(dev, tmp_path):
     (tour,) = re.findall(r"```sh\n(.*?)```", (BASE_DIR / "README.md").read_text(), re.DOTALL)
 

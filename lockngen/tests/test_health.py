@@ -164,7 +164,6 @@ def test_ready__fails_where_the_pool_has_no_connection(client, monkeypatch):
     assert "Unavailable" in ready(client)[1]["pool"]
 
 
-@pytest.mark.xdist_group("migrations")
 def test_ready__names_missing_migrations(client, settings):
     settings.DEBUG = True
     call_command("migrate", "generations", "zero", verbosity=0)
@@ -187,7 +186,6 @@ def newer_release():
     recorder.record_unapplied("generations", "0999_from_the_future")
 
 
-@pytest.mark.xdist_group("migrations")
 def test_ready__only_warns_of_migrations_of_a_newer_release(client, settings, newer_release):
     assert ready(client) == (200, dict.fromkeys(NAMES, "OK"))
 
@@ -197,7 +195,6 @@ def test_ready__only_warns_of_migrations_of_a_newer_release(client, settings, ne
     assert (status, body["migrations"], body["warnings"]) == (200, "OK", {"migrations": f"unknown: {newer_release}"})
 
 
-@pytest.mark.xdist_group("migrations")
 def test_ready__fails_for_migrations_of_a_newer_release_where_that_is_asked_for(client, settings, newer_release):
     settings.DEBUG = settings.HEALTH_STRICT_MIGRATIONS = True
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 from lockngen.tests.test_migrations import APPS, MIGRATIONS, schema
 
 # Migrations take tables away, so these tests run one after the other and put everything back.
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("migrations")]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 NOTHING = [(app, None) for app in APPS]
 VALUES = {

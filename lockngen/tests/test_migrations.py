@@ -82,7 +82,6 @@ def test_migration__is_safe_on_a_large_table(db, app, name):
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.xdist_group("migrations")
 def test_migrations__go_all_the_way_back_and_forth_with_data_in_the_tables(make_generation, settings):
     settings.DEBUG = True
     make_generation()
@@ -100,7 +99,6 @@ def test_migrations__go_all_the_way_back_and_forth_with_data_in_the_tables(make_
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.xdist_group("migrations")
 def test_migrate__changes_nothing_the_second_time(make_generation, capsys):
     make_generation()
     before = schema()

@@ -18,7 +18,6 @@ from lockngen.tests.bouncer import PROGRAM, Bouncer
 from lockngen.tests.test_migrate import assert_one_applies, start
 
 pytestmark = [
-    pytest.mark.xdist_group("pgbouncer"),
     pytest.mark.timeout(180),
     pytest.mark.skipif(PROGRAM is None, reason="there is no pgbouncer: apt-get install pgbouncer"),
 ]

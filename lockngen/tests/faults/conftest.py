@@ -11,10 +11,8 @@ from lockngen.tests.faults.stack import Client, Stack, wait_until
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # In one process, or each would have a stack.
     for item in items:
         if item.path.parent.name == "faults":
-            item.add_marker(pytest.mark.xdist_group("faults"))
             item.add_marker(pytest.mark.timeout(600 if item.get_closest_marker("faults") else 180))
 
 
