@@ -31,19 +31,8 @@ worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108
 
 
 def on_starting(server) -> None:
-    """Refuse to start with settings that can't work, wait a bounded time for the database; in development, migrate."""
-    manage("waitdb")  # without a database the web starts all the same: it says 503 until there is one
-    must("check", "--database", "default", "--fail-level", "WARNING")
-    if settings.AUTO_MIGRATE:
-        must("migrate", "--noinput", "--verbosity", "0")
-
-
-def must(*arguments: str) -> None:
-    if code := manage(*arguments):
-        sys.exit(code)
-
-
-def manage(*arguments: str) -> int:
+    """Refuse to start with settings that can't work."""
     # In a process of its own, so that nothing is loaded and no connection is open before the fork.
-    command = [sys.executable, env.BASE_DIR / "manage.py", *arguments]
-    return subprocess.run(command, stdout=subprocess.DEVNULL).returncode
+    command = [sys.executable, env.BASE_DIR / "manage.py", "prestart"]
+    if code := subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
+        sys.exit(code)

@@ -2,6 +2,7 @@
 
 import ctypes
 import fcntl
+import os
 import signal
 import socket
 import subprocess
@@ -75,7 +76,11 @@ class Command(BaseCommand):
     def start(self, name: str) -> None:
         # A session of its own: Ctrl-C reaches this process, which ends the others in order.
         self.children[name] = subprocess.Popen(
-            self.programs()[name], cwd=settings.BASE_DIR, start_new_session=True, preexec_fn=die_with_parent
+            self.programs()[name],
+            cwd=settings.BASE_DIR,
+            env={**os.environ, "AUTO_MIGRATE": "off"},  # that was done here
+            start_new_session=True,
+            preexec_fn=die_with_parent,
         )
 
     def wait_until_ready(self, last_worker: int) -> None:
