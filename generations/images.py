@@ -11,6 +11,7 @@ from generations.models import Generation
 
 logger = logging.getLogger(__name__)
 
+FOLDER = "generations"
 CONTENT_TYPE = "image/png"
 # An image never changes once it is there, and it belongs to one key alone.
 CACHE_CONTROL = "private, max-age=31536000, immutable"
@@ -18,8 +19,21 @@ CACHE_CONTROL = "private, max-age=31536000, immutable"
 
 def store(generation: Generation, image: bytes) -> str:
     """Save the image and return its path, `generations/<yyyy>/<mm>/<id>.png`."""
-    path = f"generations/{generation.created_at:%Y/%m}/{generation.id}.png"
+    path = f"{FOLDER}/{generation.created_at:%Y/%m}/{generation.id}.png"
     return default_storage.save(path, ContentFile(image))
+
+
+def paths(generation: Generation) -> list[str]:
+    """Every file of a generation: what goes when it goes, and what the search for orphans leaves alone."""
+    return [generation.image_path] if generation.image_path else []
+
+
+def size(path: str) -> int:
+    """The bytes of a file, 0 where there is none."""
+    try:
+        return default_storage.size(path)
+    except FileNotFoundError:
+        return 0
 
 
 def response(request: HttpRequest, generation: Generation) -> HttpResponse:

@@ -124,6 +124,10 @@ PROCRASTINATE_WORKER_DEFAULTS = {
     "shutdown_graceful_timeout": RENDER_GRACE,
 }
 
+# How long generations are kept, in days; 0 is for ever.
+RETENTION_FINISHED = env.integer("RETENTION_FINISHED", 0, maximum=36_500)
+RETENTION_DELETED = env.integer("RETENTION_DELETED", 0, maximum=36_500)
+
 # Web
 WEB_WORKERS = env.integer("WEB_WORKERS", 2, minimum=1)
 WEB_THREADS = env.integer("WEB_THREADS", 4, minimum=1)

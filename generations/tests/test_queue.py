@@ -160,7 +160,7 @@ def test_requeue__is_not_offered_by_a_manager():
     assert not hasattr(Generation.objects, "requeue")
 
 
-def test_periodic_tasks__run_every_minute_or_hour():
+def test_periodic_tasks__run_as_often_as_they_have_to():
     registered = app.periodic_registry.periodic_tasks.values()
 
     assert {periodic.task.name: periodic.cron for periodic in registered} == {
@@ -168,6 +168,8 @@ def test_periodic_tasks__run_every_minute_or_hour():
         "generations.requeue_stranded": "* * * * *",
         "generations.rewind_turns": "17 * * * *",
         "generations.remove_finished_jobs": "17 * * * *",
+        "generations.purge": "*/10 * * * *",
+        "generations.look_for_orphans": "47 4 * * 0",
     }
 
 

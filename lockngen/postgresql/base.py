@@ -11,7 +11,7 @@ import time
 import psycopg
 from django.conf import settings
 from django.db import connections
-from django.db.backends.postgresql import base
+from django.db.backends.postgresql import base, schema
 
 # The server ends what runs longer than DB_STATEMENT_TIMEOUT. Where it doesn't even do that it is frozen, or gone
 # without a word.
@@ -41,7 +41,16 @@ class Connection(psycopg.Connection):
             raise psycopg.OperationalError("the server does not answer") from None
 
 
+class SchemaEditor(schema.DatabaseSchemaEditor):
+    # So that a migration can be run again that was killed when its index was there and that was not noted yet.
+    sql_create_index_concurrently = schema.DatabaseSchemaEditor.sql_create_index_concurrently.replace(
+        "CONCURRENTLY", "CONCURRENTLY IF NOT EXISTS"
+    )
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
+    SchemaEditorClass = SchemaEditor
+
     @property
     def pool(self):
         if options := self.settings_dict["OPTIONS"].get("pool"):

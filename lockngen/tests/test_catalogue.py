@@ -43,6 +43,11 @@ COLUMNS = {
         "is_deleted": ("boolean", True),
         "deleted_at": ("timestamp with time zone", False),
     },
+    "generations_discardedfile": {
+        "id": ("bigint", True),
+        "path": ("character varying(500)", True),
+        "discarded_at": ("timestamp with time zone", True),
+    },
 }
 CHECKS = {
     "apikeys_apikey": {
@@ -60,6 +65,7 @@ CHECKS = {
         "generation_attempts_are_counted",
         "generation_deletion_is_dated",
     },
+    "generations_discardedfile": set(),
 }
 INDEXES = {
     "apikeys_apikey": {
@@ -74,7 +80,10 @@ INDEXES = {
         "generation_by_status": "btree (status, id DESC)",
         "generation_deleted": "btree (id DESC) WHERE is_deleted",
         "generation_by_key": "btree (api_key_id)",
+        "generation_completed_at": "btree (completed_at) WHERE (completed_at IS NOT NULL)",
+        "generation_deleted_at": "btree (deleted_at) WHERE is_deleted",
     },
+    "generations_discardedfile": {"generations_discardedfile_pkey": "UNIQUE btree (id)"},
 }
 DEFAULTS = {
     "apikeys_apikey": {
@@ -97,6 +106,7 @@ DEFAULTS = {
         "created_at": "statement_timestamp()",
         "is_deleted": "false",
     },
+    "generations_discardedfile": {"discarded_at": "statement_timestamp()"},
 }
 TABLES = pytest.mark.parametrize("table", COLUMNS)
 
