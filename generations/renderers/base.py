@@ -31,5 +31,9 @@ class RenderRequest:
 
 
 class Renderer(Protocol):
+    """What makes pictures. It may also have `state()`, which tells within a second how it is: as a word, or as a dict
+    of a word as "state" and whatever else an operator wants to know. Where it is not in order, it raises.
+    """
+
     def render(self, request: RenderRequest, progress: Progress) -> bytes:
         """Return the picture as PNG bytes of the size asked for, or raise RenderError."""

@@ -12,7 +12,6 @@ from datetime import timedelta
 from io import StringIO
 from itertools import count
 from unittest.mock import Mock, patch
-from urllib.parse import urlsplit
 
 import pytest
 from django.core.files.storage import default_storage
@@ -28,6 +27,7 @@ from generations.discards import DiscardedFile
 from generations.management.commands import purge as purge_command
 from generations.models import Generation
 from generations.status import FINISHED, Status
+from generations.tests.processes import manage
 from lockngen.environment import BASE_DIR
 
 pytestmark = pytest.mark.django_db
@@ -192,7 +192,8 @@ def test_purge__whose_process_is_killed_is_ended_by_the_next_one(make_finished, 
     kept = {make_finished(days=1)}
     for _ in range(40):
         make_finished()
-    with manage("purge", "--batch", "1", MEDIA_ROOT=str(image_folder)) as purging:
+    variables = {"RETENTION_FINISHED": "30", "MEDIA_ROOT": str(image_folder)}
+    with manage("purge", "--batch", "1", variables=variables) as purging:
         while len(files()) > 30:
             assert purging.poll() is None
             time.sleep(0.002)
@@ -203,19 +204,6 @@ def test_purge__whose_process_is_killed_is_ended_by_the_next_one(make_finished, 
     purge(size=10)
     assert (left(), files()) == (kept, {generation.image_path for generation in kept})
     assert not DiscardedFile.objects.exists()
-
-
-def manage(*arguments: str, **variables: str) -> subprocess.Popen:
-    """A command of manage.py as a process of its own, on this test's database."""
-    database = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
-    return subprocess.Popen(
-        [sys.executable, "manage.py", *arguments],
-        cwd=BASE_DIR,
-        env={**os.environ, "DATABASE_URL": database, "RETENTION_FINISHED": "30", **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 @commits

@@ -132,3 +132,15 @@ def test_admin__shows_keys(admin):
 
     keep(admin, "admin-keys")
     expect(admin.get_by_role("link", name="Development")).to_be_visible()
+
+
+def test_admin__shows_what_goes_on_and_renews_it(admin, dev):
+    admin.get_by_role("link", name="Status").click()
+    expect(admin.get_by_role("row", name="sketch:")).to_contain_text("ok")
+    expect(admin.get_by_text("alive")).to_be_visible()
+    before = admin.locator("#content > .more").inner_text()
+
+    dev.wait_for(dev.create(prompt=PROMPTS[0])["id"], "completed")
+
+    expect(admin.locator("#content > .more")).not_to_have_text(before, timeout=15_000)
+    keep(admin, "admin-status")
