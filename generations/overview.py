@@ -162,7 +162,7 @@ def database() -> Facts:
         tables = [{"table": name, "bytes": size, "rows": rows} for name, size, rows in cursor.fetchall()]
         cursor.execute(
             """SELECT pg_database_size(current_database()), count(*), current_setting('max_connections')::int
-               FROM pg_stat_activity WHERE backend_type = 'client backend'"""
+               FROM pg_stat_activity WHERE datid IS NOT NULL"""
         )
         size, connections, most = cursor.fetchone()
     return {"bytes": size, "connections": connections, "max_connections": most, "tables": tables}
@@ -186,4 +186,4 @@ def retention() -> Facts:
 
 
 def _seconds(duration: timedelta | None) -> float | None:
-    return duration and round(duration.total_seconds(), 1)
+    return None if duration is None else round(duration.total_seconds(), 1)

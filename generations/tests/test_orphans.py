@@ -143,7 +143,7 @@ def test_command__lists_orphans_and_changes_nothing(put, make_completed, image_f
     put(NOBODYS)
     before = files(image_folder)
 
-    assert run("--dry-run") == ([NOBODYS], "Would remove 1 file (5 bytes).\n")
+    assert run("--dry-run") == ([NOBODYS], "Would remove 1 file (5 bytes) of 2.\n")
     assert files(image_folder) == before
 
 
@@ -155,7 +155,7 @@ def test_command__removes_orphans(put, make_completed, image_folder):
     removed, said = run("--batch", "1")
 
     assert set(removed) == {NOBODYS, *LEFTOVERS}
-    assert said == "Removed 4 files (20 bytes).\n"
+    assert said == "Removed 4 files (20 bytes) of 5.\n"
     assert files(image_folder) == {owned}
 
 

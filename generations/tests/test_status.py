@@ -1,6 +1,7 @@
 """What `manage.py status` and the admin's page tell of what goes on."""
 
 import json
+import re
 import signal
 import subprocess
 import threading
@@ -315,6 +316,17 @@ def test_command__tells_it_as_text(make_generation, make_key, make_worker):
     assert "1 waiting, the oldest for" in text
     assert " 100%" in text
     assert "Kept: finished for ever, deleted for ever." in text
+
+
+def test_command__tells_of_workers_that_are_silent_or_gone(make_worker, make_generation, sql):
+    make_worker(75)
+    gone = make_worker(100, 20, make_generation())
+    sql("DELETE FROM procrastinate_workers WHERE id = %s", gone)
+
+    text = run()
+
+    assert re.search(r"\d+ +silent for 7\d s +nothing +–", text)
+    assert re.search(r"– +gone +renders [0-9a-f-]{36} +2\d s", text)
 
 
 def test_command__tells_that_there_is_nothing():

@@ -1,6 +1,6 @@
 import time
 from argparse import ArgumentTypeError
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.template.defaultfilters import filesizeformat, pluralize
@@ -38,7 +38,7 @@ class Command(BaseCommand):
     def purge(self, dry_run: bool, size: list[int]) -> None:
         if not retention.expired():
             self.stderr.write("RETENTION_FINISHED and RETENTION_DELETED are 0: every generation is kept.")
-        tally = self.follow((retention.survey if dry_run else retention.purge)(*size))
+        tally = self.follow((retention.survey if dry_run else retention.purge)(*size), text)
         self.stdout.write(f"{did(dry_run)} {text(tally)}.")
         if tally.failures:
             raise CommandError(f"{counted(tally.failures, 'file')} can't be removed now: the next purge tries again.")
@@ -46,13 +46,15 @@ class Command(BaseCommand):
     def purge_orphans(self, dry_run: bool, size: list[int]) -> None:
         if not (dry_run or Generation.all_objects.exists()):
             raise CommandError("The database knows no generation at all: is DATABASE_URL the right one?")
-        tally = self.follow(self.each_orphan(dry_run, size))
+        self.looked_at = 0
+        tally = self.follow(self.each_orphan(dry_run, size), lambda tally: f"{text(tally)} of {self.looked_at:,}")
         # The paths alone are on standard output.
-        self.stderr.write(f"{did(dry_run)} {text(tally)}.")
+        self.stderr.write(f"{did(dry_run)} {text(tally)} of {self.looked_at:,}.")
 
     def each_orphan(self, dry_run: bool, size: list[int]) -> Iterable[Tally]:
         tally = Tally()
         for batch in orphans.find(*size):
+            self.looked_at += batch.files
             for orphan in batch.orphans:
                 self.stdout.write(orphan.path)
                 if not dry_run:
@@ -61,7 +63,7 @@ class Command(BaseCommand):
                 tally.bytes += orphan.bytes
             yield tally
 
-    def follow(self, tallies: Iterable[Tally]) -> Tally:
+    def follow(self, tallies: Iterable[Tally], text: Callable[[Tally], str]) -> Tally:
         """The last tally. While that takes long, say now and then how far it is."""
         tally, told_at = Tally(), time.monotonic()
         for tally in tallies:

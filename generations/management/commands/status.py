@@ -73,7 +73,8 @@ def sections(facts: overview.Facts) -> Iterator[list[str]]:
         queue["models_left_off"],
     )
     yield table(["ended in the last", "completed", "failed", "cancelled"], throughput_rows(facts["throughput"]))
-    yield [f"A render takes {duration(facts['throughput']['median_render_seconds'])} (median of 15 minutes).", ""]
+    if took := facts["throughput"]["median_render_seconds"]:
+        yield [f"A render takes {duration(took)} (median of 15 minutes).", ""]
     yield table(["table", "size", "rows, about"], table_rows(database["tables"]))
     yield [
         f"Database: {size(database['bytes'])}, {database['connections']} of {database['max_connections']} connections. "
@@ -105,10 +106,15 @@ def renderer_rows(renderers: list[dict[str, Any]]) -> Iterator[tuple]:
 
 def worker_rows(workers: list[dict[str, Any]]) -> Iterator[tuple]:
     for worker in workers:
-        state = "alive" if worker["is_alive"] else f"silent for {duration(worker['silent_seconds'])}"
         for job in worker["jobs"] or [{"task": "nothing", "generation": None, "seconds": None}]:
             does = f"renders {job['generation']}" if job["generation"] else job["task"]
-            yield worker["id"] or "gone", state, does, duration(job["seconds"])
+            yield worker["id"] or "–", worker_state(worker), does, duration(job["seconds"])
+
+
+def worker_state(worker: dict[str, Any]) -> str:
+    if worker["id"] is None:
+        return "gone"
+    return "alive" if worker["is_alive"] else f"silent for {duration(worker['silent_seconds'])}"
 
 
 def throughput_rows(throughput: dict[str, Any]) -> Iterator[tuple]:
