@@ -16,7 +16,7 @@ from generations import orphans, tasks
 from lockngen.storage import DurableFileSystemStorage
 
 pytestmark = pytest.mark.django_db
-NOBODYS = f"generations/2026/01/{uuid7()}.png"
+NOBODYS = "generations/2026/01/019b76da-0000-7000-8000-000000000001.png"
 LEFTOVERS = ["generations/2026/01/.partial-abc", ".health/web-1-17", ".health/.partial-abc"]
 
 
