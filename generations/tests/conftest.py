@@ -1,7 +1,52 @@
+import json
+
 import pytest
+from django.db import connection
+
+from generations.models import Generation
 
 
 @pytest.fixture(params=[True, False], ids=["debug", "no debug"])
 def debug(request, settings):
     """Errors look the same with DEBUG on and off."""
     settings.DEBUG = request.param
+
+
+@pytest.fixture
+def sql():
+    def sql(statement: str, *parameters):
+        with connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else None
+
+    return sql
+
+
+@pytest.fixture
+def make_worker(sql):
+    """A worker that was last heard of so many seconds ago, and the jobs it has in hand for so long."""
+
+    def make(silent: float = 1, seconds: float = 3, *generations: Generation, task: str = "generations.render") -> int:
+        ((worker,),) = sql(
+            """INSERT INTO procrastinate_workers (last_heartbeat)
+               VALUES (now() - make_interval(secs => %s)) RETURNING id""",
+            silent,
+        )
+        for generation in generations:
+            ((job,),) = sql(
+                """INSERT INTO procrastinate_jobs (queue_name, task_name, args, status, worker_id)
+                   VALUES ('render', %s, %s, 'doing', %s) RETURNING id""",
+                task,
+                json.dumps({"generation_id": str(generation.id)}),
+                worker,
+            )
+            sql("UPDATE procrastinate_events SET at = now() - interval '1 hour' WHERE job_id = %s", job)
+            sql(
+                """INSERT INTO procrastinate_events (job_id, type, at) SELECT %s, 'started', now() - before
+                   FROM unnest(ARRAY[interval '1 hour', make_interval(secs => %s)]) before""",
+                job,
+                seconds,
+            )
+        return worker
+
+    return make
