@@ -1,8 +1,11 @@
 import json
+from datetime import timedelta
 
 import pytest
 from django.db import connection
+from django.db.models.functions import Now
 
+from generations import images
 from generations.models import Generation
 
 
@@ -50,3 +53,25 @@ def make_worker(sql):
         return worker
 
     return make
+
+
+@pytest.fixture
+def make_finished(make_generation):
+    """A completed generation with a real image, `days` after its end and, if asked, after its deletion."""
+
+    def make(days: float = 31, deleted_days: float | None = None, **fields) -> Generation:
+        generation = make_generation(**fields)
+        generation.complete(generation.start(), images.store(generation, b"an image"))
+        ages = {"completed_at": Now() - timedelta(days=days)}
+        if deleted_days is not None:
+            ages |= {"is_deleted": True, "deleted_at": Now() - timedelta(days=deleted_days)}
+        Generation.all_objects.filter(pk=generation.pk).update(**ages)
+        return generation
+
+    return make
+
+
+@pytest.fixture
+def files(image_folder):
+    """The files in the storage."""
+    return lambda: {str(path.relative_to(image_folder)) for path in image_folder.rglob("*") if path.is_file()}

@@ -9,22 +9,19 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from io import StringIO
 from itertools import count
-from unittest.mock import Mock, patch
+from unittest.mock import patch
 
 import pytest
 from django.core.files.storage import default_storage
-from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.db.models import ProtectedError
 from django.db.models.functions import Now
 from django.utils import timezone
 from procrastinate.job_context import AbortReason
 
-from generations import images, retention, tasks
+from generations import retention, tasks
 from generations.discards import DiscardedFile
-from generations.management.commands import purge as purge_command
 from generations.models import Generation
 from generations.status import FINISHED, Status
 from generations.tests.processes import manage
@@ -38,28 +35,6 @@ ENDS = {Status.COMPLETED: {"image_path": "a.png"}, Status.FAILED: {"error_messag
 @pytest.fixture(autouse=True)
 def retention_days(settings):
     settings.RETENTION_FINISHED, settings.RETENTION_DELETED = 30, 7
-
-
-@pytest.fixture
-def make_finished(make_generation):
-    """A completed generation with a real image, `days` after its end and, if asked, after its deletion."""
-
-    def make(days: float = 31, deleted_days: float | None = None, **fields) -> Generation:
-        generation = make_generation(**fields)
-        generation.complete(generation.start(), images.store(generation, b"an image"))
-        ages = {"completed_at": Now() - timedelta(days=days)}
-        if deleted_days is not None:
-            ages |= {"is_deleted": True, "deleted_at": Now() - timedelta(days=deleted_days)}
-        Generation.all_objects.filter(pk=generation.pk).update(**ages)
-        return generation
-
-    return make
-
-
-@pytest.fixture
-def files(image_folder):
-    """The files in the storage."""
-    return lambda: {str(path.relative_to(image_folder)) for path in image_folder.rglob("*") if path.is_file()}
 
 
 def purge(size: int = 2) -> retention.Tally:
@@ -296,65 +271,6 @@ def test_task__stops_when_its_time_is_over(make_finished, make_context, monkeypa
     tasks.purge.func(make_context(), timestamp=0)
 
     assert len(left()) == 4
-
-
-def run(*arguments: str) -> str:
-    printed = StringIO()
-    call_command("purge", *arguments, stdout=printed, stderr=printed)
-    return printed.getvalue()
-
-
-def test_command__tells_what_it_removed(make_finished):
-    for _ in range(3):
-        make_finished()
-
-    assert run() == "Removed 3 generations and 3 files (24 bytes).\n"
-    assert run() == "Removed 0 files (0 bytes).\n"
-
-
-def test_command__with_dry_run_tells_and_changes_nothing(make_finished, files):
-    for _ in range(2):
-        make_finished(), make_finished(days=31, deleted_days=20), make_finished(days=1)
-    before = list(Generation.all_objects.values()), files()
-
-    assert run("--dry-run", "--batch", "1") == "Would remove 4 generations and 4 files (32 bytes).\n"
-
-    assert (list(Generation.all_objects.values()), files()) == before
-    assert not DiscardedFile.objects.exists()
-
-
-def test_command__says_that_everything_is_kept(make_finished, settings):
-    settings.RETENTION_FINISHED = settings.RETENTION_DELETED = 0
-    make_finished()
-
-    assert "RETENTION_FINISHED and RETENTION_DELETED are 0" in run()
-    assert len(left()) == 1
-
-
-def test_command__tells_how_far_it_is_when_it_takes_long(make_finished, monkeypatch):
-    monkeypatch.setattr(purge_command, "TOLD_EVERY", 0)
-    for _ in range(2):
-        make_finished()
-
-    assert run("--batch", "1").splitlines()[0] == "1 generation and 1 file (8 bytes) …"
-
-
-@pytest.mark.parametrize("number", ["0", "-1", "many"])
-def test_command__names_a_batch_that_can_not_be(number):
-    with pytest.raises(CommandError, match=r"--batch.*a whole number from 1 up"):
-        run(f"--batch={number}")
-
-
-@pytest.mark.parametrize(
-    ("error", "said", "code"), [(KeyboardInterrupt, "goes on from here", 130), (OSError("no\nroute"), "no route$", 1)]
-)
-def test_command__that_breaks_off_says_why_in_one_line(make_finished, monkeypatch, error, said, code):
-    monkeypatch.setattr(retention, "_discard", Mock(side_effect=error))
-
-    with pytest.raises(CommandError, match=said) as raised:
-        run()
-
-    assert raised.value.returncode == code
 
 
 def test_query__is_served_by_an_index(key):
