@@ -1,14 +1,16 @@
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
+from django.shortcuts import get_object_or_404, render
 from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.text import Truncator
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from generations import images
+from generations import images, overview
 from generations.models import Generation
 from lockngen.admin import SoftDeleteAdmin
+
+STATUS_REFRESHED_EVERY = 5  # seconds
 
 # Its actions end jobs behind their generations' backs.
 admin.site.unregister(ProcrastinateJob)
@@ -81,3 +83,9 @@ class GenerationAdmin(SoftDeleteAdmin):
             pixels,
             pixels,
         )
+
+
+def status(request: HttpRequest) -> HttpResponse:
+    """What `manage.py status` tells, as a page that renews itself."""
+    page = {"title": "Status", "facts": overview.gather(), "refresh": STATUS_REFRESHED_EVERY}
+    return render(request, "admin/status.html", {**admin.site.each_context(request), **page})

@@ -12,14 +12,29 @@ from generations.renderers import picture
 
 logger = logging.getLogger(__name__)
 
+FOLDER = "generations"
+
 # An image never changes once it is there, and it belongs to one key alone.
 CACHE_CONTROL = "private, max-age=31536000, immutable"
 
 
 def store(generation: Generation, image: bytes) -> str:
     """Save the image and return its path, `generations/<yyyy>/<mm>/<id>.<png, jpg or webp>`."""
-    path = f"generations/{generation.created_at:%Y/%m}/{generation.id}.{picture.suffix(image)}"
+    path = f"{FOLDER}/{generation.created_at:%Y/%m}/{generation.id}.{picture.suffix(image)}"
     return default_storage.save(path, ContentFile(image))
+
+
+def paths(generation: Generation) -> list[str]:
+    """Every file of a generation: what goes when it goes, and what the search for orphans leaves alone."""
+    return [generation.image_path] if generation.image_path else []
+
+
+def size(path: str) -> int:
+    """The bytes of a file, 0 where there is none."""
+    try:
+        return default_storage.size(path)
+    except FileNotFoundError:
+        return 0
 
 
 def response(request: HttpRequest, generation: Generation) -> HttpResponse:

@@ -4,6 +4,7 @@ from django.db.models.functions import Now
 from uuid_utils.compat import uuid7
 
 from apikeys.models import ApiKey
+from generations.discards import DiscardedFile  # noqa: F401  a model of this app
 from generations.querysets import GenerationQuerySet
 from generations.renderers.base import DEFAULT_MODEL
 from generations.status import FINISHED, UNFINISHED, Status
@@ -82,6 +83,10 @@ class Generation(SoftDeleteModel):
             models.Index(F("id").desc(), name="generation_deleted", condition=Q(is_deleted=True)),
             # PROTECT and the foreign key itself: does any row, live or deleted, refer to this key?
             models.Index("api_key", name="generation_by_key"),
+            # What ended long ago, for RETENTION_FINISHED; what ended lately, for `manage.py status`.
+            models.Index("completed_at", name="generation_completed_at", condition=Q(completed_at__isnull=False)),
+            # RETENTION_DELETED: what was deleted long ago.
+            models.Index("deleted_at", name="generation_deleted_at", condition=Q(is_deleted=True)),
         ]
 
     def __str__(self) -> str:

@@ -11,7 +11,7 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from procrastinate.exceptions import AlreadyEnqueued
 from uuid_utils.compat import uuid7
 
-from generations.status import UNFINISHED, Status
+from generations.status import FINISHED, UNFINISHED, Status
 from generations.turns import Turn
 from lockngen import retry
 from lockngen.softdelete import SoftDeleteQuerySet
@@ -40,6 +40,16 @@ class GenerationQuerySet(SoftDeleteQuerySet):
 
     def pending(self):
         return self.filter(status=Status.PENDING)
+
+    def finished(self):
+        return self.filter(status__in=FINISHED)
+
+    def finished_for(self, *, days: int):
+        """Those whose end is that long ago, deleted ones among them."""
+        return self.finished().filter(completed_at__lt=Now() - timedelta(days=days))
+
+    def deleted_for(self, *, days: int):
+        return self.finished().deleted().filter(deleted_at__lt=Now() - timedelta(days=days))
 
     def newest_first(self):
         """By id, which is a UUID of version 7 and so sorts by time."""

@@ -13,7 +13,7 @@ from procrastinate.exceptions import ConnectorException, JobAborted
 from procrastinate.job_context import AbortReason
 from procrastinate.jobs import Job
 
-from generations import images, renderers
+from generations import images, orphans, renderers, retention
 from generations.models import Generation
 from generations.querysets import RENDER_TASK
 from generations.renderers import Renderer, RendererFailure, RenderError, RenderRequest
@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 LONGEST_WAIT = 60.0  # seconds between two tries
 FINISHED_JOBS_KEPT = 24  # hours
+PURGED_FOR = 60.0  # seconds at most, every ten minutes: a tenth of one render's place in a worker
 HELD_CHECKED = 1.0  # seconds between two looks at whether a render is still wanted
 
 
@@ -251,3 +252,41 @@ async def remove_finished_jobs(context: JobContext, timestamp: int) -> None:
     await context.app.job_manager.delete_old_jobs(
         nb_hours=FINISHED_JOBS_KEPT, include_failed=True, include_cancelled=True, include_aborted=True
     )
+
+
+@app.periodic(cron="*/10 * * * *")
+@app.task(name="generations.purge", queue="maintenance", queueing_lock="purge", priority=URGENT, pass_context=True)
+def purge(context: JobContext, timestamp: int) -> None:
+    """Remove for good what has been kept long enough. What is not done in time is left to the next run."""
+    end, tally = time.monotonic() + PURGED_FOR, None
+    for tally in retention.purge():  # noqa: B007  the last one is told
+        if context.should_abort() or time.monotonic() > end:
+            break
+    if tally:
+        logger.info("Purged: generations %d, files %d.", tally.generations, tally.files)
+
+
+@app.periodic(cron="47 4 * * 0")
+@app.task(
+    name="generations.look_for_orphans",
+    queue="maintenance",
+    queueing_lock="look_for_orphans",
+    priority=URGENT,
+    pass_context=True,
+)
+def look_for_orphans(context: JobContext, timestamp: int) -> None:
+    """Remove what killed processes left behind, and tell of files that belong to no generation.
+
+    Those are left alone: they may be all that is left of what an older copy of the database doesn't know of.
+    """
+    count = 0
+    for batch in orphans.find():
+        if context.should_abort():
+            return
+        for orphan in batch.orphans:
+            if orphan.is_leftover:
+                orphan.remove()
+            else:
+                count += 1
+    if count:
+        logger.warning("Files that belong to no generation: %d. manage.py purge --orphans --dry-run lists them.", count)

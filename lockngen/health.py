@@ -36,6 +36,7 @@ from lockngen.postgresql.base import Connection
 THREADS = ThreadPoolExecutor(max_workers=6, thread_name_prefix="health")
 STORAGE_THREADS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="storage")
 STAFF_TIMEOUT = 1  # seconds
+PROBES = ".health"  # the folder of the files that probe the storage
 STORAGE_PROBED_EVERY = 30  # seconds; probes may be frequent, and each would write to the disk
 HEARTBEAT_LOST_AFTER = timedelta(seconds=30)  # as the queue itself counts
 
@@ -207,7 +208,7 @@ def _is_staff(request: HttpRequest) -> bool:
 @lru_cache(maxsize=1)
 def _probe_storage(period: float) -> tuple[float, str]:
     """How many milliseconds it took to write and read a file, and what was wrong with that, once in each period."""
-    name, written = f".health/{socket.gethostname()}-{os.getpid()}", os.urandom(16)
+    name, written = f"{PROBES}/{socket.gethostname()}-{os.getpid()}", os.urandom(16)
     started = time.perf_counter()
     try:
         stored = default_storage.save(name, ContentFile(written))

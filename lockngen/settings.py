@@ -155,6 +155,10 @@ PROCRASTINATE_WORKER_DEFAULTS = {
 }
 PROCRASTINATE_ON_APP_READY = "lockngen.postgresql.queue.use_connector"
 
+# How long generations are kept, in days; 0 is for ever.
+RETENTION_FINISHED = env.integer("RETENTION_FINISHED", 0, maximum=36_500)
+RETENTION_DELETED = env.integer("RETENTION_DELETED", 0, maximum=36_500)
+
 # Web
 WEB_WORKERS = env.integer("WEB_WORKERS", 2, minimum=1)
 WEB_THREADS = env.integer("WEB_THREADS", 4, minimum=1)

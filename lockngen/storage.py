@@ -2,9 +2,13 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from django.core.files.storage import FileSystemStorage
+from django.core.files.storage import FileSystemStorage, Storage
+
+PARTIAL = ".partial-"  # how the name of a file begins that is still being written, or never was to the end
 
 
 class DurableFileSystemStorage(FileSystemStorage):
@@ -22,7 +26,7 @@ class DurableFileSystemStorage(FileSystemStorage):
         path = Path(self.path(name))
         new_folders = [folder for folder in path.parents if not folder.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, partial = tempfile.mkstemp(prefix=".partial-", dir=path.parent)
+        descriptor, partial = tempfile.mkstemp(prefix=PARTIAL, dir=path.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 for chunk in content.chunks():
@@ -37,6 +41,33 @@ class DurableFileSystemStorage(FileSystemStorage):
         for folder in (path.parent, *(folder.parent for folder in new_folders)):
             _sync_folder(folder)
         return name
+
+    def scan(self, folder: str) -> Iterator[tuple[str, bool]]:
+        """What is in a folder, as a name and whether that is a folder, without reading all of it first."""
+        with suppress(FileNotFoundError), os.scandir(self.path(folder)) as entries:
+            for entry in entries:
+                yield entry.name, entry.is_dir()
+
+
+def walk(storage: Storage, folder: str) -> Iterator[str]:
+    """The paths of all files in a folder and below, one by one."""
+    for name, is_folder in _scan(storage, folder):
+        path = f"{folder}/{name}"
+        if is_folder:
+            yield from walk(storage, path)
+        else:
+            yield path
+
+
+def _scan(storage: Storage, folder: str) -> Iterator[tuple[str, bool]]:
+    if hasattr(storage, "scan"):
+        yield from storage.scan(folder)
+        return
+    # Django's own way, which any storage has, makes a list of one folder.
+    with suppress(FileNotFoundError):
+        folders, files = storage.listdir(folder)
+        yield from ((name, True) for name in folders)
+        yield from ((name, False) for name in files)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,6 +1,6 @@
 from django.contrib import admin
 from django.http import Http404
-from django.urls import path, re_path
+from django.urls import include, path, re_path
 from django.views.decorators.common import no_append_slash
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
@@ -42,5 +42,6 @@ urlpatterns = [
     path("ht/", ReadinessView.as_view(), name="ht"),
     re_path(r"^ht/storage/?$", ReadinessView.as_view(checks=[Storage], threads=STORAGE_THREADS)),
     re_path(r"^ht/workers/?$", ReadinessView.as_view(checks=[Workers])),
+    path("admin/", include("generations.urls")),
     path("admin/", admin.site.urls),
 ]

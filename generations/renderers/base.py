@@ -52,6 +52,10 @@ class RenderRequest:
 
 
 class Renderer(Protocol):
+    """What makes pictures. It may also have `state()`, which tells within a second how it is: as a word, or as a dict
+    of a word as "state" and whatever else an operator wants to know. Where it is not in order, it raises.
+    """
+
     models: Mapping[str, Model]
     """By name. The first is what DEFAULT_MODEL means."""
 

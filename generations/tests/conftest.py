@@ -1,9 +1,15 @@
+import json
+from datetime import timedelta
 from io import BytesIO
 from uuid import uuid4
 
 import pytest
+from django.db import connection
+from django.db.models.functions import Now
 from PIL import Image
 
+from generations import images
+from generations.models import Generation
 from generations.renderers import RenderRequest
 from generations.tests.comfyui.process import Double
 from generations.tests.comfyui.renders import make_renderer
@@ -34,6 +40,46 @@ def make_request():
 
 
 @pytest.fixture
+def sql():
+    def sql(statement: str, *parameters):
+        with connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else None
+
+    return sql
+
+
+@pytest.fixture
+def make_worker(sql):
+    """A worker that was last heard of so many seconds ago, and the jobs it has in hand for so long."""
+
+    def make(silent: float = 1, seconds: float = 3, *generations: Generation, task: str = "generations.render") -> int:
+        ((worker,),) = sql(
+            """INSERT INTO procrastinate_workers (last_heartbeat)
+               VALUES (now() - make_interval(secs => %s)) RETURNING id""",
+            silent,
+        )
+        for generation in generations:
+            ((job,),) = sql(
+                """INSERT INTO procrastinate_jobs (queue_name, task_name, args, status, worker_id)
+                   VALUES ('render', %s, %s, 'doing', %s) RETURNING id""",
+                task,
+                json.dumps({"generation_id": str(generation.id)}),
+                worker,
+            )
+            sql("UPDATE procrastinate_events SET at = now() - interval '1 hour' WHERE job_id = %s", job)
+            sql(
+                """INSERT INTO procrastinate_events (job_id, type, at) SELECT %s, 'started', now() - before
+                   FROM unnest(ARRAY[interval '1 hour', make_interval(secs => %s)]) before""",
+                job,
+                seconds,
+            )
+        return worker
+
+    return make
+
+
+@pytest.fixture
 def render(double):
     """Render a request and return the picture; `progress` is what the renderer calls."""
 
@@ -41,3 +87,25 @@ def render(double):
         return Image.open(BytesIO(make_renderer(double, **options).render(request, progress)))
 
     return render
+
+
+@pytest.fixture
+def make_finished(make_generation):
+    """A completed generation with a file, `days` after its end and, if asked, after its deletion."""
+
+    def make(days: float = 31, deleted_days: float | None = None, **fields) -> Generation:
+        generation = make_generation(**fields)
+        generation.complete(generation.start(), images.store(generation, b"an image"))
+        ages = {"completed_at": Now() - timedelta(days=days)}
+        if deleted_days is not None:
+            ages |= {"is_deleted": True, "deleted_at": Now() - timedelta(days=deleted_days)}
+        Generation.all_objects.filter(pk=generation.pk).update(**ages)
+        return generation
+
+    return make
+
+
+@pytest.fixture
+def files(image_folder):
+    """The files in the storage."""
+    return lambda: {str(path.relative_to(image_folder)) for path in image_folder.rglob("*") if path.is_file()}

@@ -198,3 +198,15 @@ def test_admin__rotates_and_revokes_a_key(key_page, dev):
     expect(key_page.locator(".key-events tbody tr").first).to_contain_text("ann (admin)")
     keep(key_page, "admin-key")
     assert dev.answers_to(new) == 401
+
+
+def test_admin__shows_what_goes_on_and_renews_it(admin, dev):
+    admin.get_by_role("link", name="Status").click()
+    expect(admin.get_by_role("row", name="sketch:")).to_contain_text("ok")
+    expect(admin.get_by_text("alive")).to_be_visible()
+    before = admin.locator("#content > .more").inner_text()
+
+    dev.wait_for(dev.create(prompt=PROMPTS[0])["id"], "completed")
+
+    expect(admin.locator("#content > .more")).not_to_have_text(before, timeout=15_000)
+    keep(admin, "admin-status")

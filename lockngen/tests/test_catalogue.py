@@ -69,6 +69,11 @@ COLUMNS = {
         "taken_at": ("timestamp with time zone", True),
         "started": ("bigint", False),
     },
+    "generations_discardedfile": {
+        "id": ("bigint", True),
+        "path": ("character varying(500)", True),
+        "discarded_at": ("timestamp with time zone", True),
+    },
 }
 CHECKS = {
     "apikeys_apikey": {
@@ -90,6 +95,7 @@ CHECKS = {
         "generation_deletion_is_dated",
     },
     "generations_turn": set(),
+    "generations_discardedfile": set(),
 }
 INDEXES = {
     "apikeys_apikey": {
@@ -110,11 +116,14 @@ INDEXES = {
         "generation_by_status": "btree (status, id DESC)",
         "generation_deleted": "btree (id DESC) WHERE is_deleted",
         "generation_by_key": "btree (api_key_id)",
+        "generation_completed_at": "btree (completed_at) WHERE (completed_at IS NOT NULL)",
+        "generation_deleted_at": "btree (deleted_at) WHERE is_deleted",
     },
     "generations_turn": {
         "generations_turn_pkey": "UNIQUE btree (api_key_id)",
         "turn_started": "btree (started)",
     },
+    "generations_discardedfile": {"generations_discardedfile_pkey": "UNIQUE btree (id)"},
 }
 DEFAULTS = {
     "apikeys_apikey": {
@@ -141,6 +150,7 @@ DEFAULTS = {
         "is_deleted": "false",
     },
     "generations_turn": {},
+    "generations_discardedfile": {"discarded_at": "statement_timestamp()"},
 }
 UNLOGGED = {"apikeys_bucket", "generations_turn"}  # what a crash may empty
 TABLES = pytest.mark.parametrize("table", COLUMNS)

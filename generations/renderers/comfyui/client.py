@@ -112,6 +112,13 @@ class Client:
                     raise RenderError(f"The picture is larger than {picture.MOST_BYTES // 2**20} MiB.")
         return bytes(content)
 
+    def state(self) -> dict[str, Any]:
+        """What an operator wants to know of the server: its version, its devices, how many prompts it has."""
+        stats = _object(self._call("GET", "/system_stats"))
+        devices = [str(device.get("name")) for device in stats.get("devices") or [] if isinstance(device, dict)]
+        version = (stats.get("system") or {}).get("comfyui_version")
+        return {"version": version, "devices": ", ".join(devices) or None, "prompts": len(self._queue())}
+
     def _ended(self, prompt_id: str) -> Position | None:
         entry = _object(self._call("GET", f"/history/{quote(prompt_id, safe='')}")).get(prompt_id)
         return Position(prompt_id, entry=entry) if isinstance(entry, dict) else None

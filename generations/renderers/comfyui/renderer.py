@@ -3,6 +3,7 @@
 import logging
 import ssl
 from functools import cached_property
+from typing import Any
 from uuid import UUID
 
 from generations.renderers.base import DEFAULT_MODEL, Model, Progress, RendererFailure, RenderError, RenderRequest
@@ -48,6 +49,11 @@ class ComfyUIRenderer:
                 client.cancel(str(id))
         except RendererFailure as failure:
             logger.warning("Generation %s may still be rendered: %s", id, failure.__cause__ or failure)
+
+    def state(self) -> dict[str, Any]:
+        """How the server is. Raises RendererFailure where it can't tell."""
+        with self._client() as client:
+            return client.state()
 
     def _workflow(self, model: str) -> Workflow:
         workflows = self.catalogue.workflows

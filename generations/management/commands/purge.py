@@ -1,0 +1,92 @@
+import time
+from argparse import ArgumentTypeError
+from collections.abc import Callable, Iterable
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.template.defaultfilters import filesizeformat, pluralize
+
+from generations import orphans, retention
+from generations.models import Generation
+from generations.retention import Tally
+from lockngen import retry
+
+TOLD_EVERY = 2  # seconds
+
+
+class Command(BaseCommand):
+    help = (
+        "Remove for good what has been kept as long as RETENTION_FINISHED and RETENTION_DELETED say, or, with "
+        "--orphans, files that belong to no generation. It may be interrupted and repeated at any time."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--dry-run", action="store_true", help="change nothing, tell what would be removed")
+        parser.add_argument("--orphans", action="store_true", help="remove files older than a day without a generation")
+        parser.add_argument("--batch", type=positive, metavar="N", help="generations or files at once (200 or 1000)")
+
+    def handle(self, **options) -> None:
+        work = self.purge_orphans if options["orphans"] else self.purge
+        try:
+            work(options["dry_run"], [options["batch"]] if options["batch"] else [])
+        except KeyboardInterrupt:
+            raise CommandError("Stopped. The next purge goes on from here.", returncode=130) from None
+        except CommandError:
+            raise
+        except Exception as error:  # every storage has kinds of its own
+            raise CommandError(f"The purge broke off: {retry.one_line(error)}") from error
+
+    def purge(self, dry_run: bool, size: list[int]) -> None:
+        if not retention.expired():
+            self.stderr.write("RETENTION_FINISHED and RETENTION_DELETED are 0: every generation is kept.")
+        tally = self.follow((retention.survey if dry_run else retention.purge)(*size), text)
+        self.stdout.write(f"{did(dry_run)} {text(tally)}.")
+        if tally.failures:
+            raise CommandError(f"{counted(tally.failures, 'file')} can't be removed now: the next purge tries again.")
+
+    def purge_orphans(self, dry_run: bool, size: list[int]) -> None:
+        if not (dry_run or Generation.all_objects.exists()):
+            raise CommandError("The database knows no generation at all: is DATABASE_URL the right one?")
+        self.looked_at = 0
+        tally = self.follow(self.each_orphan(dry_run, size), lambda tally: f"{text(tally)} of {self.looked_at:,}")
+        # The paths alone are on standard output.
+        self.stderr.write(f"{did(dry_run)} {text(tally)} of {self.looked_at:,}.")
+
+    def each_orphan(self, dry_run: bool, size: list[int]) -> Iterable[Tally]:
+        tally = Tally()
+        for batch in orphans.find(*size):
+            self.looked_at += batch.files
+            for orphan in batch.orphans:
+                self.stdout.write(orphan.path)
+                if not dry_run:
+                    orphan.remove()
+                tally.files += 1
+                tally.bytes += orphan.bytes
+            yield tally
+
+    def follow(self, tallies: Iterable[Tally], text: Callable[[Tally], str]) -> Tally:
+        """The last tally. While that takes long, say now and then how far it is."""
+        tally, told_at = Tally(), time.monotonic()
+        for tally in tallies:
+            if time.monotonic() - told_at > TOLD_EVERY:
+                told_at = time.monotonic()
+                self.stderr.write(f"{text(tally)} …")
+        return tally
+
+
+def did(dry_run: bool) -> str:
+    return "Would remove" if dry_run else "Removed"
+
+
+def text(tally: Tally) -> str:
+    generations = f"{counted(tally.generations, 'generation')} and " if tally.generations else ""
+    return f"{generations}{counted(tally.files, 'file')} ({filesizeformat(tally.bytes)})".replace("\xa0", " ")
+
+
+def counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{pluralize(number)}"
+
+
+def positive(number: str) -> int:
+    if not number.isdecimal() or int(number) == 0:
+        raise ArgumentTypeError(f"{number!r} is no number of rows: it takes a whole number from 1 up")
+    return int(number)

@@ -1,0 +1,149 @@
+import json
+import time
+from argparse import ArgumentTypeError
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection
+from django.template.defaultfilters import filesizeformat
+
+from generations import overview
+from generations.templatetags.durations import duration
+from lockngen import retry
+
+CLEAR = "\x1b[H\x1b[2J"
+
+
+class Command(BaseCommand):
+    help = "Tell what goes on: renderers, workers, queue, throughput, database. The admin shows the same."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--watch", type=pause, metavar="SECONDS", help="tell it again and again, until Ctrl-C")
+        parser.add_argument("--json", action="store_true", help="for machines; with --watch a line each time")
+
+    def handle(self, watch: float | None, **options) -> None:
+        try:
+            self.tell(watch, **options)
+            while watch:
+                time.sleep(watch)
+                self.tell(watch, **options)
+        except KeyboardInterrupt:
+            self.stderr.write("")  # the shell's prompt goes below ^C
+
+    def tell(self, watch: float | None, **options) -> None:
+        try:
+            facts = overview.gather()
+        except retry.ERRORS as error:
+            said = f"The database can't be asked: {retry.one_line(error)}"
+            if not watch:
+                raise CommandError(said) from error
+            self.stderr.write(said)  # and is asked again the next time
+        else:
+            self.stdout.write(self.written(facts, watch, options["json"]))
+            self.stdout.flush()
+        finally:
+            connection.close()
+
+    def written(self, facts: overview.Facts, watch: float | None, as_json: bool) -> str:
+        if as_json:
+            return json.dumps(facts, indent=None if watch else 2)
+        return (CLEAR if watch and self.stdout.isatty() else "") + as_text(facts) + "\n" * bool(watch)
+
+
+def as_text(facts: overview.Facts) -> str:
+    return "\n".join(line.rstrip() for section in sections(facts) for line in section)
+
+
+def sections(facts: overview.Facts) -> Iterator[list[str]]:
+    queue, database, pool = facts["queue"], facts["database"], facts["pool"]
+    yield [f"LockN Gen at {facts['at']}", ""]
+    yield table(["renderer", "state", ""], renderer_rows(facts["renderers"]))
+    yield table(["worker", "state", "does", "for"], worker_rows(facts["workers"]))
+    oldest = f", the oldest for {duration(queue['oldest_waiting_seconds'])}" if queue["waiting"] else ""
+    yield [f"{queue['waiting']:,} waiting{oldest}; {queue['running']:,} running", ""]
+    yield table(
+        ["key", "waiting", "running", "share"],
+        [(key["key"], key["waiting"], key["running"], f"{key['share_percent']:g}%") for key in queue["keys"]],
+        queue["keys_left_off"],
+    )
+    yield table(
+        ["model", "waiting", "running"],
+        [(model["model"], model["waiting"], model["running"]) for model in queue["models"]],
+        queue["models_left_off"],
+    )
+    yield table(["ended in the last", "completed", "failed", "cancelled"], throughput_rows(facts["throughput"]))
+    if took := facts["throughput"]["median_render_seconds"]:
+        yield [f"A render takes {duration(took)} (median of 15 minutes).", ""]
+    yield table(["table", "size", "rows, about"], table_rows(database["tables"]))
+    yield [
+        f"Database: {size(database['bytes'])}, {database['connections']} of {database['max_connections']} connections. "
+        f"Pool here: {pool['size']} of {pool['max']}, {pool['available']} free, {pool['requests_waiting']} wait."
+    ]
+    yield [retention(facts["retention"])]
+
+
+def table(head: list[str], rows: Iterable[tuple], left_off: int = 0) -> list[str]:
+    """Columns as wide as what is in them; numbers to the right."""
+    columns = [column(*cells) for cells in zip(head, *rows, strict=True)]
+    lines = ["  ".join(cells) for cells in zip(*columns, strict=True)]
+    more = [f"… and {left_off:,} more"] if left_off else []
+    return [lines[0], *(lines[1:] or ["none"]), *more, ""]
+
+
+def column(title: str, *cells) -> list[str]:
+    are_numbers = cells and all(isinstance(cell, int) for cell in cells)
+    texts = [title, *(f"{cell:,}" if are_numbers else str(cell) for cell in cells)]
+    width = max(map(len, texts))
+    return [text.rjust(width) if are_numbers else text.ljust(width) for text in texts]
+
+
+def renderer_rows(renderers: list[dict[str, Any]]) -> Iterator[tuple]:
+    for renderer in renderers:
+        more = ", ".join(f"{name}: {value}" for name, value in renderer.items() if name not in ("renderer", "state"))
+        yield renderer["renderer"], renderer["state"], more
+
+
+def worker_rows(workers: list[dict[str, Any]]) -> Iterator[tuple]:
+    for worker in workers:
+        for job in worker["jobs"] or [{"task": "nothing", "generation": None, "seconds": None}]:
+            does = f"renders {job['generation']}" if job["generation"] else job["task"]
+            yield worker["id"] or "–", worker_state(worker), does, duration(job["seconds"])
+
+
+def worker_state(worker: dict[str, Any]) -> str:
+    if worker["id"] is None:
+        return "gone"
+    return "alive" if worker["is_alive"] else f"silent for {duration(worker['silent_seconds'])}"
+
+
+def throughput_rows(throughput: dict[str, Any]) -> Iterator[tuple]:
+    for lately in throughput["lately"]:
+        minutes = lately["minutes"]
+        yield f"{minutes} min", lately["completed"], lately["failed"], lately["cancelled"]
+
+
+def table_rows(tables: list[dict[str, Any]]) -> Iterator[tuple]:
+    for facts in tables:
+        # The server counts them as it analyzes the table.
+        yield facts["table"], size(facts["bytes"]), "–" if facts["rows"] is None else f"{facts['rows']:,}"
+
+
+def retention(facts: dict[str, Any]) -> str:
+    days = {name: f"{facts[name]} days" if facts[name] else "for ever" for name in ("finished_days", "deleted_days")}
+    waiting = f" {facts['files_to_remove']:,} files are still to be removed." if facts["files_to_remove"] else ""
+    return f"Kept: finished {days['finished_days']}, deleted {days['deleted_days']}.{waiting}"
+
+
+def size(bytes: int) -> str:
+    return filesizeformat(bytes).replace("\xa0", " ")
+
+
+def pause(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0.1 <= seconds <= 86_400:
+        raise ArgumentTypeError(f"{text!r} is no pause: it takes a number of seconds from 0.1 up")
+    return seconds

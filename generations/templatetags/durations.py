@@ -1,0 +1,21 @@
+from django import template
+
+register = template.Library()
+
+# Up to so many seconds, in which unit, to how many digits.
+UNITS = (
+    (10, 1, "s", 1),
+    (120, 1, "s", 0),
+    (7200, 60, "min", 0),
+    (172_800, 3600, "h", 0),
+    (float("inf"), 86_400, "days", 0),
+)
+
+
+@register.filter
+def duration(seconds: float | None) -> str:
+    """As a person says it: 4.2 s, 75 s, 12 min, 5 h, 3 days."""
+    if seconds is None:
+        return "–"
+    unit, name, digits = next(rest for limit, *rest in UNITS if seconds < limit)
+    return f"{seconds / unit:.{digits}f} {name}"

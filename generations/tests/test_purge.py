@@ -1,0 +1,78 @@
+"""`manage.py purge`: what it says, and that a dry run changes nothing. Orphans have a file of their own."""
+
+from io import StringIO
+from unittest.mock import Mock
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from generations import retention
+from generations.discards import DiscardedFile
+from generations.management.commands import purge as purge_command
+from generations.models import Generation
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def retention_days(settings):
+    settings.RETENTION_FINISHED, settings.RETENTION_DELETED = 30, 7
+
+
+def run(*arguments: str) -> str:
+    printed = StringIO()
+    call_command("purge", *arguments, stdout=printed, stderr=printed)
+    return printed.getvalue()
+
+
+def test_command__tells_what_it_removed(make_finished):
+    for _ in range(3):
+        make_finished()
+
+    assert run() == "Removed 3 generations and 3 files (24 bytes).\n"
+    assert run() == "Removed 0 files (0 bytes).\n"
+
+
+def test_command__with_dry_run_tells_and_changes_nothing(make_finished, files):
+    for _ in range(2):
+        make_finished(), make_finished(days=31, deleted_days=20), make_finished(days=1)
+    before = list(Generation.all_objects.values()), files()
+
+    assert run("--dry-run", "--batch", "1") == "Would remove 4 generations and 4 files (32 bytes).\n"
+
+    assert (list(Generation.all_objects.values()), files()) == before
+    assert not DiscardedFile.objects.exists()
+
+
+def test_command__says_that_everything_is_kept(make_finished, settings):
+    settings.RETENTION_FINISHED = settings.RETENTION_DELETED = 0
+    make_finished()
+
+    assert "RETENTION_FINISHED and RETENTION_DELETED are 0" in run()
+    assert Generation.objects.count() == 1
+
+
+def test_command__tells_how_far_it_is_when_it_takes_long(make_finished, monkeypatch):
+    monkeypatch.setattr(purge_command, "TOLD_EVERY", 0)
+    for _ in range(2):
+        make_finished()
+
+    assert run("--batch", "1").splitlines()[0] == "1 generation and 1 file (8 bytes) …"
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "many"])
+def test_command__names_a_batch_that_can_not_be(number):
+    with pytest.raises(CommandError, match=r"--batch.*a whole number from 1 up"):
+        run(f"--batch={number}")
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "code"), [(KeyboardInterrupt, "goes on from here", 130), (OSError("no\nroute"), "no route$", 1)]
+)
+def test_command__that_breaks_off_says_why_in_one_line(make_finished, monkeypatch, error, said, code):
+    monkeypatch.setattr(retention, "_discard", Mock(side_effect=error))
+
+    with pytest.raises(CommandError, match=said) as raised:
+        run()
+
+    assert raised.value.returncode == code

@@ -1,0 +1,295 @@
+"""What is removed for good, when, and that nothing is lost or left behind whenever it breaks off."""
+
+import os
+import pkgutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from itertools import count
+from unittest.mock import patch
+
+import pytest
+from django.core.files.storage import default_storage
+from django.db import connection, transaction
+from django.db.models import ProtectedError
+from django.db.models.functions import Now
+from django.utils import timezone
+from procrastinate.job_context import AbortReason
+
+from generations import retention, tasks
+from generations.discards import DiscardedFile
+from generations.models import Generation
+from generations.status import FINISHED, Status
+from generations.tests.processes import manage
+from lockngen.environment import BASE_DIR
+
+pytestmark = pytest.mark.django_db
+commits = pytest.mark.django_db(transaction=True)  # for others to see
+ENDS = {Status.COMPLETED: {"image_path": "a.png"}, Status.FAILED: {"error_message": "No."}, Status.CANCELLED: {}}
+
+
+@pytest.fixture(autouse=True)
+def retention_days(settings):
+    settings.RETENTION_FINISHED, settings.RETENTION_DELETED = 30, 7
+
+
+def purge(size: int = 2) -> retention.Tally:
+    return [retention.Tally(), *retention.purge(size)][-1]
+
+
+def left() -> set[Generation]:
+    return set(Generation.all_objects.all())
+
+
+def assert_nothing_is_lost_or_astray(files) -> None:
+    """Every image of a row is there, and every file is a row's or known as one to remove."""
+    owned = {generation.image_path for generation in left()}
+    assert owned <= files()
+    assert files() <= owned | {discarded.path for discarded in DiscardedFile.objects.all()}
+
+
+def test_purge__removes_rows_and_images_whose_time_is_over(make_finished, files):
+    kept = {make_finished(days=29), make_finished(days=29, deleted_days=6)}
+    for _ in range(5):
+        make_finished(days=31)
+    make_finished(days=8, deleted_days=7.5)
+
+    tally = purge()
+
+    assert left() == kept
+    assert files() == {generation.image_path for generation in kept}
+    assert (tally.generations, tally.files, tally.bytes, tally.failures) == (6, 6, 48, 0)
+    assert not DiscardedFile.objects.exists()
+
+
+@pytest.mark.parametrize(("finished", "deleted"), [(0, 0), (0, 7), (30, 0)])
+def test_purge__keeps_for_ever_what_has_no_limit(make_finished, settings, finished, deleted):
+    settings.RETENTION_FINISHED, settings.RETENTION_DELETED = finished, deleted
+    live, deleted_lately = make_finished(days=3000), make_finished(days=20, deleted_days=19)
+
+    purge()
+
+    assert left() == {*([] if finished else [live]), *([] if deleted else [deleted_lately])}
+
+
+def test_retention__is_for_ever_unless_somebody_decides_otherwise():
+    print_them = "from lockngen import settings as s; print(s.RETENTION_FINISHED, s.RETENTION_DELETED)"
+    environment = {**os.environ, "RETENTION_FINISHED": "", "RETENTION_DELETED": ""}
+
+    assert subprocess.check_output([sys.executable, "-c", print_them], cwd=BASE_DIR, env=environment) == b"0 0\n"
+
+
+@pytest.mark.parametrize("status", Status)
+def test_purge__takes_every_end_and_nothing_that_is_under_way(make_generation, status):
+    old = Now() - timedelta(days=400)
+    fields = {"completed_at": old, **ENDS[status]} if status in FINISHED else {}
+    generation = make_generation(status=status, created_at=old, started_at=old, **fields)
+
+    purge()
+
+    assert left() == (set() if status in FINISHED else {generation})
+
+
+def test_purge__leaves_the_keys_alone(make_finished, key):
+    make_finished(days=31), make_finished(days=1)
+    key.delete()
+    with pytest.raises(ProtectedError):
+        key.hard_delete()
+
+    purge()
+
+    key.refresh_from_db()
+    with pytest.raises(ProtectedError):
+        key.hard_delete()
+    Generation.all_objects.all().hard_delete()
+    key.hard_delete()
+
+
+def test_purge__of_an_image_that_is_gone_already(make_finished, image_folder):
+    (image_folder / make_finished().image_path).unlink()
+
+    assert purge().generations == 1
+
+    assert not left()
+    assert not DiscardedFile.objects.exists()
+
+
+class Killed(BaseException):
+    """The process ends here: nothing catches it."""
+
+
+STEPS = [
+    "django.db.models.query:QuerySet.bulk_create",
+    "lockngen.softdelete:SoftDeleteQuerySet.hard_delete",
+    "lockngen.storage:DurableFileSystemStorage.delete",
+    "generations.retention:_forget",
+]
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("call", [1, 2])
+def test_purge__that_breaks_off_loses_nothing_and_the_next_one_ends_it(make_finished, files, step, moment, call):
+    kept = make_finished(days=1)
+    for _ in range(4):
+        make_finished()
+    with killed_at(step, moment, call), pytest.raises(Killed):
+        purge()
+
+    assert_nothing_is_lost_or_astray(files)
+    purge()
+    assert (left(), files()) == ({kept}, {kept.image_path})
+    assert not DiscardedFile.objects.exists()
+
+
+def killed_at(step: str, moment: str, call: int):
+    """End the work before or after a step, at its first or second call."""
+    real, calls = pkgutil.resolve_name(step), count(1)
+
+    def killed(*args, **kwargs):
+        is_now = next(calls) == call
+        if is_now and moment == "before":
+            raise Killed
+        result = real(*args, **kwargs)
+        if is_now:
+            raise Killed
+        return result
+
+    return patch(step.replace(":", "."), killed)
+
+
+@commits
+def test_purge__whose_process_is_killed_is_ended_by_the_next_one(make_finished, files, image_folder):
+    kept = {make_finished(days=1)}
+    for _ in range(40):
+        make_finished()
+    variables = {"RETENTION_FINISHED": "30", "MEDIA_ROOT": str(image_folder)}
+    with manage("purge", "--batch", "1", variables=variables) as purging:
+        while len(files()) > 30:
+            assert purging.poll() is None
+            time.sleep(0.002)
+        purging.send_signal(signal.SIGKILL)
+
+    assert 1 < len(left()) <= 31
+    assert_nothing_is_lost_or_astray(files)
+    purge(size=10)
+    assert (left(), files()) == (kept, {generation.image_path for generation in kept})
+    assert not DiscardedFile.objects.exists()
+
+
+@commits
+def test_two_purges_at_once__share_the_work(make_finished, files):
+    kept = make_finished(days=1)
+    for _ in range(40):
+        make_finished()
+    start = threading.Barrier(2)
+
+    def work(_) -> retention.Tally:
+        try:
+            start.wait(10)
+            return purge(size=3)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as threads:
+        tallies = list(threads.map(work, range(2)))
+
+    assert sum(tally.generations for tally in tallies) == sum(tally.files for tally in tallies) == 40
+    assert min(tally.generations for tally in tallies) > 0
+    assert (left(), files()) == ({kept}, {kept.image_path})
+
+
+@commits
+def test_purge__passes_over_what_another_one_holds_or_somebody_restores(make_finished):
+    held, _ = (make_finished(days=8, deleted_days=7.5) for _ in range(2))
+    with ThreadPoolExecutor(1) as threads, transaction.atomic():
+        Generation.all_objects.filter(pk=held.pk).restore()
+
+        tally = threads.submit(purge_in_thread).result(10)
+
+    assert tally.generations == 1
+    assert left() == {held}
+
+
+def purge_in_thread() -> retention.Tally:
+    try:
+        return purge()
+    finally:
+        connection.close()
+
+
+def test_purge__while_the_storage_is_away_stops_and_is_made_up_for(make_finished, files, caplog):
+    for _ in range(6):
+        make_finished()
+
+    with patch.object(default_storage, "delete", side_effect=OSError("no route to host")):
+        tally = purge(size=2)
+
+    assert (tally.generations, tally.files, tally.failures, len(left())) == (2, 0, 2, 4)
+    assert "can't be removed now: no route to host" in caplog.text
+    assert purge().files == 6
+    assert files() == set()
+
+
+def test_purge__is_not_held_up_by_a_file_that_can_not_be_removed(make_finished, files, image_folder):
+    stuck = make_finished()
+    (image_folder / stuck.image_path).unlink()
+    (image_folder / stuck.image_path / "a folder in its place").mkdir(parents=True)
+    for _ in range(5):
+        make_finished()
+
+    tallies = [purge(size=2), purge(size=2)]
+
+    assert [tally.failures for tally in tallies] == [1, 1]
+    assert not left()
+    assert [discarded.path for discarded in DiscardedFile.objects.all()] == [stuck.image_path]
+
+
+@pytest.mark.parametrize("abort", [None, AbortReason.SHUTDOWN])
+def test_task__purges_and_stops_with_its_worker(make_finished, make_context, monkeypatch, caplog, abort):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(retention.purge, "__defaults__", (2,))
+    for _ in range(6):
+        make_finished()
+
+    tasks.purge.func(make_context(abort), timestamp=0)
+
+    assert len(left()) == (4 if abort else 0)
+    assert f"Purged: generations {2 if abort else 6}, " in caplog.text
+
+
+def test_task__stops_when_its_time_is_over(make_finished, make_context, monkeypatch):
+    monkeypatch.setattr(retention.purge, "__defaults__", (2,))
+    monkeypatch.setattr(tasks, "PURGED_FOR", 0)
+    for _ in range(6):
+        make_finished()
+
+    tasks.purge.func(make_context(), timestamp=0)
+
+    assert len(left()) == 4
+
+
+def test_query__is_served_by_an_index(key):
+    now = timezone.now()
+    Generation.objects.bulk_create(
+        Generation(
+            api_key=key,
+            prompt="p",
+            status=Status.CANCELLED,
+            completed_at=now - timedelta(hours=hours),
+            is_deleted=True,
+            deleted_at=now - timedelta(hours=hours),
+        )
+        for hours in range(2000)
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE generations_generation")
+
+    plans = [rows.select_for_update(skip_locked=True)[:20].explain() for rows in retention.expired()]
+
+    assert "using generation_deleted_at" in plans[0]
+    assert "using generation_completed_at" in plans[1]

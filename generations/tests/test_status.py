@@ -1,0 +1,152 @@
+"""`manage.py status` and the admin's status page: how they show what goes on."""
+
+import json
+import re
+import signal
+import subprocess
+from io import StringIO
+from unittest.mock import Mock
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.db import OperationalError
+
+from generations import overview
+from generations.templatetags.durations import duration
+from generations.tests.processes import manage
+
+pytestmark = pytest.mark.django_db
+PAGE = "/admin/status/"
+
+
+def run(*arguments: str) -> str:
+    printed = StringIO()
+    call_command("status", *arguments, stdout=printed)
+    return printed.getvalue()
+
+
+def test_command__tells_it_as_text(make_generation, make_key, make_worker):
+    generation = make_generation(api_key=make_key(name="Ann"), model="flux")
+    worker = make_worker(1, 3, generation)
+    generation.start()
+    make_generation(api_key=generation.api_key, model="flux")
+
+    text = run()
+
+    assert "sketch:   ok" in text
+    assert f"{worker}" in text
+    assert f"renders {generation.id}" in text
+    assert "1 waiting, the oldest for" in text
+    assert " 100%" in text
+    assert "Kept: finished for ever, deleted for ever." in text
+
+
+def test_command__tells_of_workers_that_are_silent_or_gone(make_worker, make_generation, sql):
+    make_worker(75)
+    gone = make_worker(100, 20, make_generation())
+    sql("DELETE FROM procrastinate_workers WHERE id = %s", gone)
+
+    text = run()
+
+    assert re.search(r"\d+ +silent for 7\d s +nothing +–", text)
+    assert re.search(r"– +gone +renders [0-9a-f-]{36} +2\d s", text)
+
+
+def test_command__tells_that_there_is_nothing():
+    text = run()
+
+    assert "worker  state  does  for\nnone" in text
+    assert "0 waiting; 0 running" in text
+
+
+def test_command__tells_it_as_json():
+    facts = json.loads(run("--json"))
+
+    assert set(facts) == {"at", "renderers", "workers", "queue", "throughput", "database", "pool", "retention"}
+
+
+def test_command__says_in_one_line_that_the_database_is_away(monkeypatch):
+    monkeypatch.setattr(overview, "gather", Mock(side_effect=OperationalError("no\nconnection")))
+
+    with pytest.raises(CommandError, match=r"The database can't be asked: no connection$"):
+        run()
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "often"])
+def test_command__names_a_pause_that_can_not_be(seconds):
+    with pytest.raises(CommandError, match=r"--watch.*a number of seconds"):
+        run(f"--watch={seconds}")
+
+
+def test_watch__goes_on_after_an_outage_and_ends_with_ctrl_c(monkeypatch, capsys):
+    answers = [overview.gather(), OperationalError("no connection"), overview.gather(), KeyboardInterrupt]
+    monkeypatch.setattr(overview, "gather", Mock(side_effect=answers))
+
+    text = run("--watch", "0.1", "--json")
+
+    assert [json.loads(line)["queue"]["waiting"] for line in text.splitlines()] == [0, 0]
+    assert "can't be asked: no connection" in capsys.readouterr().err
+
+
+def test_watch__as_a_process_ends_with_ctrl_c_and_no_complaint():
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with manage("status", "--watch=0.1", "--json", **pipes) as watch:
+        json.loads(watch.stdout.readline())
+        watch.send_signal(signal.SIGINT)
+        _, errors = watch.communicate(timeout=30)
+
+    assert (watch.returncode, errors.strip()) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(None, "–"), (0, "0.0 s"), (4.24, "4.2 s"), (75, "75 s"), (720, "12 min"), (20_000, "6 h"), (300_000, "3 days")],
+)
+def test_duration__is_said_as_a_person_does(seconds, said):
+    assert duration(seconds) == said
+
+
+def test_page__shows_the_same(admin_client, make_generation, make_key, make_worker):
+    generation = make_generation(api_key=make_key(name="<Ann>"), model="flux")
+    make_worker(1, 3, generation)
+    make_worker(100)
+    generation.start()
+
+    page = admin_client.get(PAGE)
+
+    text = page.content.decode()
+    assert page.status_code == 200
+    assert set(page.context["facts"]) == set(json.loads(run("--json")))
+    assert f'<a href="/admin/generations/generation/{generation.id}/change/">' in text
+    assert "&lt;Ann&gt;" in text
+    assert "<td>1</td>" in text
+    assert text.count('class="ill">silent') == 1
+
+
+def test_page__renews_itself_without_a_script_of_its_own(admin_client):
+    text = admin_client.get(PAGE).content.decode()
+
+    assert '<meta http-equiv="refresh" content="5">' in text
+    assert "no-store" in admin_client.get(PAGE)["Cache-Control"]
+    assert "<script>" not in text
+
+
+def test_page__is_linked_from_the_admin_s_index(admin_client):
+    assert f'<a href="{PAGE}">Status</a>' in admin_client.get("/admin/").content.decode()
+
+
+@pytest.mark.parametrize("fields", [{"is_staff": False}, {"is_staff": True, "is_active": False}, None])
+def test_page__is_for_staff_alone(client, fields):
+    if fields:
+        client.force_login(User.objects.create(username="ben", **fields))
+
+    answer = client.get(PAGE)
+
+    assert (answer.status_code, answer["Location"]) == (302, f"/admin/login/?next={PAGE}")
+
+
+def test_page__opens_for_staff_without_further_rights(client):
+    client.force_login(User.objects.create(username="ann", is_staff=True))
+
+    assert client.get(PAGE).status_code == 200
