@@ -56,6 +56,7 @@ class Dev:
 
     def environment(self) -> dict[str, str]:
         own = {"DEBUG": "on", "DATABASE_URL": "", "LOCKNGEN_DATA": str(self.data), "PORT": str(self.port)}
+        own |= {"WEB_WORKERS": "1"}  # a second one would only take time to start
         # A proxy that isn't there: nobody may ask it for this machine's own addresses.
         proxy = {"http_proxy": "http://127.0.0.1:9", "no_proxy": ""}
         return {**os.environ, **own, **proxy, **self.variables}

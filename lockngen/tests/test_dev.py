@@ -23,21 +23,26 @@ from lockngen.tests.embedded.servers import end, is_alive
 pytestmark = pytest.mark.timeout(180)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
-def test_dev__takes_a_prompt_to_a_stored_image_that_outlives_it(make_dev, number):
+def test_dev__takes_a_prompt_to_a_stored_image_that_outlives_it(make_dev):
     dev = make_dev()
     created = dev.create(width=640, height=320)
     generation = dev.wait_for(created["id"], "completed")
-    processes = dev.processes()
-
     with Image.open(BytesIO(dev.ask(generation["image_url"]))) as image:
         assert (image.format, image.size) == ("PNG", (640, 320))
-    assert dev.stop(number) == 0
-    assert [process for process in processes if is_alive(process)] == []
 
+    assert_stopped_by(signal.SIGINT, dev)
     dev.start()
+
     assert dev.newest() == [generation]
     assert dev.ask(generation["image_url"])[:4] == b"\x89PNG"
+    assert_stopped_by(signal.SIGHUP, dev)
+
+
+def assert_stopped_by(number: int, dev) -> None:
+    processes = dev.processes()
+
+    assert dev.stop(number) == 0
+    assert [process for process in processes if is_alive(process)] == []
 
 
 def test_dev__prints_a_curl_line_that_works_as_pasted(dev):
@@ -110,7 +115,7 @@ def test_dev__comes_back_with_its_data_after_everything_was_killed(make_dev):
 
 
 def test_dev__leaves_no_process_behind_when_it_is_killed(make_dev):
-    dev = make_dev()
+    dev = make_dev(WEB_WORKERS="2")
     children = psutil.Process(dev.process.pid).children(recursive=True)
 
     dev.process.kill()
