@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -11,10 +12,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import psutil
 import psycopg
 import pytest
+from django.conf import settings
 
 from lockngen import embedded
 from lockngen.environment import BASE_DIR
@@ -145,3 +148,22 @@ def make_dev(dev_folder):
 def dev(make_dev) -> Dev:
     """One run for all tests that leave it as it is."""
     return make_dev()
+
+
+def address(name: str) -> str:
+    """The URL of a database on the tests' server."""
+    server = settings.DATABASES["default"]
+    host = server["OPTIONS"].get("host") or server["HOST"]
+    return (
+        f"postgres://{server['USER']}:{quote(server['PASSWORD'])}@:{server['PORT'] or 5432}/{name}"
+        f"?host={quote(host, safe='')}"
+    )
+
+
+@pytest.fixture
+def empty_database():
+    name = f"test_migrate_{secrets.token_hex(4)}"
+    with psycopg.connect(address("postgres"), autocommit=True) as server:
+        server.execute(f"CREATE DATABASE {name}")
+        yield address(name)
+        server.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -2,11 +2,9 @@
 
 import os
 import re
-import secrets
 import subprocess
 import sys
 import time
-from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -19,25 +17,7 @@ from django.test.utils import CaptureQueriesContext
 from generations.models import Generation
 from lockngen.environment import BASE_DIR
 from lockngen.management.commands.migrate import LOCK, Command, holder
-
-
-def address(name: str) -> str:
-    """The URL of a database on the tests' server."""
-    server = settings.DATABASES["default"]
-    host = server["OPTIONS"].get("host") or server["HOST"]
-    return (
-        f"postgres://{server['USER']}:{quote(server['PASSWORD'])}@:{server['PORT'] or 5432}/{name}"
-        f"?host={quote(host, safe='')}"
-    )
-
-
-@pytest.fixture
-def empty_database():
-    name = f"test_migrate_{secrets.token_hex(4)}"
-    with psycopg.connect(address("postgres"), autocommit=True) as server:
-        server.execute(f"CREATE DATABASE {name}")
-        yield address(name)
-        server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+from lockngen.tests.conftest import address
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 from lockngen.environment import BASE_DIR
 from lockngen.tests.conftest import OPENER, free_port
-from lockngen.tests.test_migrate import address, empty_database, start, wait_until  # noqa: F401  a fixture among them
+from lockngen.tests.test_migrate import start, wait_until
 
 COMMANDS = {
     "web": [sys.executable, "-m", "gunicorn", "-c", "lockngen/gunicorn.py", "lockngen.wsgi"],
@@ -22,7 +22,7 @@ NO_DATABASE = {"DATABASE_URL": "postgres://nobody@127.0.0.1:1/nothing", "DB_STAR
 
 
 @pytest.fixture
-def late_database(empty_database):  # noqa: F811
+def late_database(empty_database):
     """A migrated database that is there once the function beside its URL is called."""
     migrator = start(DATABASE_URL=empty_database)
     _, said = migrator.communicate(timeout=60)
@@ -94,7 +94,7 @@ def test_worker__that_finds_no_database_ends_with_one_line(launch):
     assert "Traceback" not in log.read_text()
 
 
-def test_worker__that_finds_no_tables_says_so_and_ends(launch, empty_database):  # noqa: F811
+def test_worker__that_finds_no_tables_says_so_and_ends(launch, empty_database):
     worker, log = launch("worker", DATABASE_URL=empty_database)
 
     assert worker.wait(30) == 1
