@@ -17,6 +17,7 @@ from lockngen.tests.embedded.servers import (
     PROGRAMS,
     count_visit,
     in_child,
+    needs_open_checkout,
     postmaster,
     query,
     result_of,
@@ -47,6 +48,7 @@ def test_acquire__removes_no_folder_but_its_own(make_server, folder):
 
 
 @needs_root
+@needs_open_checkout
 def test_acquire__no_other_local_user_can_connect(make_server):
     server = make_server()
     server.acquire()
@@ -84,6 +86,7 @@ def test_acquire__under_private_parent(folder, elsewhere, capsys):
 
 
 @needs_root
+@needs_open_checkout
 def test_acquire__half_made_cluster_elsewhere_is_removed(make_server, folder, elsewhere):
     server = make_server(folder / "private/data")
     server.home.mkdir(parents=True)
@@ -128,6 +131,7 @@ def test_acquire__server_runs_as_owner_of_cluster(make_server):
 
 
 @needs_root
+@needs_open_checkout
 def test_acquire__root_and_owner_take_turns(folder):
     data = folder / "owned/data"
     data.mkdir(parents=True)
@@ -142,6 +146,7 @@ def test_acquire__root_and_owner_take_turns(folder):
 
 
 @needs_root
+@needs_open_checkout
 def test_acquire__root_comes_first_to_folder_of_another(folder):
     data = folder / "data"
     data.mkdir()

@@ -23,6 +23,7 @@ from lockngen.tests.embedded.servers import (
     end,
     in_child,
     is_stopped,
+    needs_open_checkout,
     postmaster,
     query,
 )
@@ -166,6 +167,7 @@ def test_acquire__cluster_elsewhere_gone(make_server, folder):
     assert server.cluster.is_symlink()
 
 
+@needs_open_checkout
 def test_acquire__server_started_by_hand_is_left_alone(make_server):
     server = make_server()
     server.acquire()
