@@ -94,6 +94,16 @@ def test_key_that_comes_back__neither_gains_nor_loses_by_its_absence(submit, ser
     assert len([name for name in served[:8] if name.startswith("Ann")]) in (3, 4)
 
 
+def test_key_that_was_away__has_saved_up_no_turns(submit, serve, ann, ben):
+    submit(ben), submit(ann, 40)
+    serve(21)
+    submit(ben, 10)
+
+    served = serve(10)
+
+    assert len([name for name in served if name.startswith("Ann")]) in (4, 5, 6)
+
+
 def test_key_with_priority__gets_that_many_turns(submit, serve, ann, make_key):
     keen = make_key(name="Keen", priority=3)
     submit(ann, 20), submit(keen, 20)
