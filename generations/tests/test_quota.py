@@ -12,6 +12,7 @@ from generations.models import Generation
 from generations.querysets import QueueFull
 from generations.status import Status
 from generations.tests.calls import URL, assert_problem, post
+from generations.turns import Turn
 
 
 def submit(key: ApiKey) -> Generation:
@@ -130,3 +131,14 @@ def test_count__is_read_from_an_index(make_key, make_generation):
 
     assert "generation_live_by_status" in plan
     assert "Seq Scan" not in plan
+
+
+def test_refused_submission__takes_no_turn(make_key):
+    key = make_key(max_pending=1)
+    Generation.objects.submit(api_key=key, prompt="a lighthouse")
+    before = Turn.objects.get(api_key=key).taken
+
+    with pytest.raises(QueueFull):
+        Generation.objects.submit(api_key=key, prompt="one too many")
+
+    assert Turn.objects.get(api_key=key).taken == before
