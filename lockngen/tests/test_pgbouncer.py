@@ -3,10 +3,12 @@
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import datetime
 from statistics import median
 from urllib.error import HTTPError
 
+import psycopg
 import pytest
 from django.core.management import CommandError
 from django.db import OperationalError, connection
@@ -90,10 +92,16 @@ def test_prompts_of_8_clients__share_few_sessions(bouncer, dev):
     assert "Traceback" not in dev.log()
 
 
-def test_timeouts__are_those_of_the_settings(bouncer, dev):
+def test_timeouts__are_those_of_the_settings_in_every_session(bouncer, dev):
     names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
+    sessions = [server for server in bouncer.console("SHOW SERVERS") if server["database"] == "lockngen"]
 
-    assert [bouncer.ask(f"SHOW {name}") for name in names] == ["31s", "11s", "61s"]
+    with ExitStack() as held:
+        # Each keeps its session until all have been asked.
+        asked = [held.enter_context(psycopg.connect(bouncer.address())) for _ in sessions]
+        found = [[one.execute(f"SHOW {name}").fetchone()[0] for name in names] for one in asked]
+
+    assert found == [["31s", "11s", "61s"]] * len(sessions)
 
 
 def test_worker__listens_past_the_bouncer(dev):

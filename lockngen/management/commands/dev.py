@@ -21,6 +21,7 @@ from django.db.models import Max
 from procrastinate.contrib.django.models import ProcrastinateWorker
 
 from lockngen import environment as env
+from lockngen.postgresql.direct import directly
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 READY_TIMEOUT = 60  # seconds for the web and the worker to answer
@@ -51,7 +52,9 @@ class Command(BaseCommand):
             lock.close()
 
     def run(self) -> None:
-        call_command("waitdb")
+        # Past PgBouncer, which would keep a session that is older than the timeouts that migrate gives to the role.
+        with directly(connection):
+            call_command("waitdb")
         self.stderr.write("Migrating …")
         call_command("migrate", verbosity=0, interactive=False)
         token = self.development_token()
