@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from types import SimpleNamespace
 
 import django
+import psycopg
 import pytest
 
 from lockngen import environment
@@ -13,11 +14,13 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lockngen.settings")
 # Tests make and empty databases of their own, on the server itself.
 os.environ["DATABASE_URL"] = environment.text("DATABASE_DIRECT_URL") or environment.text("DATABASE_URL")
 os.environ["DATABASE_DIRECT_URL"] = os.environ["DB_PGBOUNCER"] = ""
+os.environ["S3_BUCKET"] = ""  # and images in folders of their own
 _database = ExitStack()
 _database.enter_context(environment.development_database())
 django.setup()
 
 from django.db import connection  # noqa: E402  needs the set-up
+from django.db.backends.postgresql.base import DatabaseWrapper  # noqa: E402
 from django.db.models.signals import post_migrate  # noqa: E402
 from django.test import Client, TransactionTestCase  # noqa: E402
 from procrastinate.contrib.django.models import ProcrastinateJob  # noqa: E402
@@ -139,6 +142,27 @@ def waiting_jobs(db):
         return [job.args["generation_id"] for job in jobs]
 
     return read
+
+
+@pytest.fixture
+def lose_commits(monkeypatch):
+    """Let the answers to the next COMMITs be lost: what was committed stays so."""
+    commit = DatabaseWrapper._commit
+
+    def start(count: int) -> None:
+        remaining = [None] * count
+
+        def commit_and_lose(self):
+            commit(self)
+            if remaining:
+                remaining.pop()
+                self.connection.close()
+                with self.wrap_database_errors:
+                    raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+        monkeypatch.setattr(DatabaseWrapper, "_commit", commit_and_lose)
+
+    return start
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from django.utils.html import format_html
 from django.utils.text import Truncator
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from generations import images, overview
+from generations import downloads, overview
 from generations.models import Generation
 from lockngen.admin import SoftDeleteAdmin
 
@@ -28,7 +28,8 @@ class GenerationAdmin(SoftDeleteAdmin):
         (None, {"fields": ("picture", "status", "prompt", "negative_prompt", "error_message")}),
         ("Parameters", {"fields": ("model", "width", "height", "steps", "guidance", "seed")}),
         ("Life", {"fields": ("id", "api_key", "created_at", "started_at", "completed_at", "attempts", "releases")}),
-        ("Storage", {"fields": ("image_path", "is_deleted", "deleted_at")}),
+        ("Image", {"fields": ("pixels", "image_bytes", "image_type", "image_sha256", "image_path", "thumbnail_path")}),
+        ("Deletion", {"fields": ("is_deleted", "deleted_at")}),
     )
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -45,11 +46,12 @@ class GenerationAdmin(SoftDeleteAdmin):
         """The image for those who may look at generations here, whoever's it is."""
         if not self.has_view_permission(request):
             return HttpResponse(status=403)
-        return images.response(request, get_object_or_404(Generation.all_objects, pk=pk))
+        size = "thumb" if request.GET.get("size") == "thumb" else "full"
+        return downloads.response(request, get_object_or_404(Generation.all_objects, pk=pk), size)
 
     @admin.display(description="image")
     def thumbnail(self, generation: Generation) -> str:
-        return self._picture(generation, 72)
+        return self._picture(generation, 72, "?size=thumb")
 
     @admin.display(description="image")
     def picture(self, generation: Generation) -> str:
@@ -67,6 +69,10 @@ class GenerationAdmin(SoftDeleteAdmin):
     def size(self, generation: Generation) -> str:
         return f"{generation.width}×{generation.height}"
 
+    @admin.display(description="image size")
+    def pixels(self, generation: Generation) -> str:
+        return f"{generation.image_width}×{generation.image_height}" if generation.image_width else "–"
+
     @admin.display(description="seconds")
     def duration(self, generation: Generation) -> str:
         """From the start of the last attempt to the end."""
@@ -74,12 +80,13 @@ class GenerationAdmin(SoftDeleteAdmin):
             return "–"
         return f"{(generation.completed_at - generation.started_at).total_seconds():.1f}"
 
-    def _picture(self, generation: Generation, pixels: int) -> str:
+    def _picture(self, generation: Generation, pixels: int, query: str = "") -> str:
         if generation.image_path is None:
             return "–"
         return format_html(
-            '<img src="{}" alt="" loading="lazy" style="max-width: {}px; max-height: {}px; border-radius: 4px">',
+            '<img src="{}{}" alt="" loading="lazy" style="max-width: {}px; max-height: {}px; border-radius: 4px">',
             reverse("admin:generations_generation_image", args=[generation.pk]),
+            query,
             pixels,
             pixels,
         )

@@ -8,10 +8,10 @@ from ninja import Query, Router
 from ninja import Status as Reply
 
 from apikeys.auth import BearerToken
-from generations import cursors, images
+from generations import cursors, downloads
 from generations.models import Generation
 from generations.querysets import QueueFull
-from generations.schemas import GenerationIn, GenerationOut, GenerationPage, ListQuery
+from generations.schemas import GenerationIn, GenerationOut, GenerationPage, ImageQuery, ListQuery
 from generations.status import Status
 from lockngen import links, retry
 from lockngen.problems import Problem, ProblemDocument
@@ -61,13 +61,21 @@ def show(request: HttpRequest, id: str):
     "/{id}/image",
     summary="Fetch the image",
     auth=BearerToken(is_free=True),
-    openapi_extra={"responses": {200: {"content": {"image/*": {}}}, 304: {"description": "Not Modified"}}},
-    response=refused(404),
+    openapi_extra={
+        "responses": {
+            200: {"content": {"image/*": {}}},
+            302: {"description": "Found: the storage itself hands it out"},
+            304: {"description": "Not Modified"},
+        }
+    },
+    response=refused(404, 422),
 )
 @retry.idempotent
-def image(request: HttpRequest, id: str):
-    """The image's bytes. This call isn't counted. 404 until there is one; 304 where `If-None-Match` names the ETag."""
-    return images.response(request, _own(request, id))
+def image(request: HttpRequest, id: str, query: Query[ImageQuery]):
+    """The image's bytes, or a redirect to an address of the storage that opens them for a while. This call isn't
+    counted. 404 until there is one; 304 where `If-None-Match` names the ETag.
+    """
+    return downloads.response(request, _own(request, id), query.size)
 
 
 @router.post("/{id}/cancel", summary="Cancel a generation", response={200: GenerationOut, **refused(404, 409)})

@@ -1,32 +1,66 @@
-"""Where a generation's image is stored, and how it is handed out."""
+"""Where a generation's image and its thumbnail are stored."""
 
 import logging
+from typing import Any
 
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse
-from django.utils.cache import get_conditional_response
 
 from generations.models import Generation
 from generations.renderers import picture
+from generations.renderers.picture import Picture
+from lockngen import retry
 
 logger = logging.getLogger(__name__)
 
 FOLDER = "generations"
+COLUMNS = ("image_path", "thumbnail_path")  # which name the files
+THUMBNAIL = "thumb.webp"
+THUMBNAIL_TYPE = picture.CONTENT_TYPES["webp"]
+SWEPT = 10  # attempts; an upload after which so many began is left to the search for orphans
 
-# An image never changes once it is there, and it belongs to one key alone.
-CACHE_CONTROL = "private, max-age=31536000, immutable"
+
+class NotStored(Exception):
+    """The storage did not take a file, which says nothing about the picture."""
 
 
-def store(generation: Generation, image: bytes) -> str:
-    """Save the image and return its path, `generations/<yyyy>/<mm>/<id>.<png, jpg or webp>`."""
-    path = f"{FOLDER}/{generation.created_at:%Y/%m}/{generation.id}.{picture.suffix(image)}"
-    return default_storage.save(path, ContentFile(image))
+def store(generation: Generation, attempt: int, image: Picture) -> dict[str, Any]:
+    """Save what an attempt has made and return it in the words of `Generation.complete`.
+
+    No two attempts share a name, `generations/<yyyy>/<mm>/<id>-<attempt>.<png, jpg, webp or thumb.webp>`, so none can
+    do anything to what another has stored. Raises NotStored.
+    """
+    return {
+        "image_path": _save(_path(generation, attempt, image.suffix), image.content, image.content_type),
+        "thumbnail_path": _save(_path(generation, attempt, THUMBNAIL), image.thumbnail, THUMBNAIL_TYPE),
+        "image_width": image.width,
+        "image_height": image.height,
+        "image_bytes": len(image.content),
+        "image_type": image.content_type,
+        "image_sha256": image.sha256,
+    }
+
+
+def sweep(generation: Generation, before: int, since: int = 1) -> None:
+    """Remove what attempts have left that ended otherwise: those from `since` on and `before` another.
+
+    They must be over, so that none can be named by its generation any more; what it names already is left alone.
+    """
+    attempts = range(max(since, before - SWEPT), before)
+    if not attempts:
+        return
+    named = _named(generation)
+    left = {_path(generation, attempt, end) for attempt in attempts for end in (*picture.CONTENT_TYPES, THUMBNAIL)}
+    try:
+        for path in left - named:
+            default_storage.delete(path)
+    except Exception as error:  # every storage has kinds of its own
+        logger.warning("Generation %s may have left files behind: %s", generation.id, retry.one_line(error))
 
 
 def paths(generation: Generation) -> list[str]:
     """Every file of a generation: what goes when it goes, and what the search for orphans leaves alone."""
-    return [generation.image_path] if generation.image_path else []
+    return [path for column in COLUMNS if (path := getattr(generation, column))]
 
 
 def size(path: str) -> int:
@@ -37,26 +71,20 @@ def size(path: str) -> int:
         return 0
 
 
-def response(request: HttpRequest, generation: Generation) -> HttpResponse:
-    """The image with its type, length and ETag, or 304. Raises Http404 where there is no image."""
-    if generation.image_path is None:
-        raise Http404(
-            "The generation has no image yet." if generation.is_unfinished else "The generation has no image."
-        )
-    etag = f'"{generation.id}"'
-    # An answer that matches the ETag needs no look at the file.
-    answer = get_conditional_response(request, etag=etag) or _file(generation)
-    answer["ETag"] = etag
-    answer["Cache-Control"] = CACHE_CONTROL
-    answer["Vary"] = "Authorization"
-    return answer
+def _path(generation: Generation, attempt: int, end: str) -> str:
+    return f"{FOLDER}/{generation.created_at:%Y/%m}/{generation.id}-{attempt}.{end}"
 
 
-def _file(generation: Generation) -> FileResponse:
+def _save(path: str, content: bytes, content_type: str) -> str:
+    file = ContentFile(content)
+    file.content_type = content_type  # S3 keeps it with the file; a folder has no place for it
     try:
-        file = default_storage.open(generation.image_path)
-    except FileNotFoundError:
-        logger.exception("The image of generation %s is missing from the storage.", generation.id)
-        raise Http404("The image is missing from the storage.") from None
-    content_type = picture.CONTENT_TYPES[generation.image_path.rpartition(".")[2]]
-    return FileResponse(file, content_type=content_type, headers={"Content-Disposition": "inline"})
+        return default_storage.save(path, file)
+    except Exception as error:
+        raise NotStored(retry.one_line(error)) from error
+
+
+@retry.idempotent
+def _named(generation: Generation) -> set[str]:
+    row = Generation.all_objects.only(*COLUMNS).filter(pk=generation.pk).first()
+    return set(paths(row)) if row else set()

@@ -9,11 +9,16 @@ from generations.querysets import GenerationQuerySet
 from generations.renderers.base import DEFAULT_MODEL
 from generations.status import FINISHED, UNFINISHED, Status
 from generations.turns import Turn  # noqa: F401  a model of this app
+from lockngen.fields import FixedCharField
 from lockngen.softdelete import LIVE, LiveManager, SoftDeleteModel, deletion_is_dated
 
 PROMPT_LENGTH = 2000  # characters, as are the lengths below
 MODEL_LENGTH = 100
+PATH_LENGTH = 500
 ERROR_LENGTH = 1000
+
+# What is known of an image. A generation that was completed before all this was kept has none of it.
+IMAGE_FACTS = ("thumbnail_path", "image_width", "image_height", "image_bytes", "image_type", "image_sha256")
 
 
 class Generation(SoftDeleteModel):
@@ -34,7 +39,13 @@ class Generation(SoftDeleteModel):
     guidance = models.FloatField(default=7.0, db_default=7.0)
     seed = models.BigIntegerField(null=True, blank=True)
     status = models.IntegerField(choices=Status, default=Status.PENDING, db_default=Status.PENDING)
-    image_path = models.CharField(max_length=500, null=True, blank=True)
+    image_path = models.CharField(max_length=PATH_LENGTH, null=True, blank=True)
+    thumbnail_path = models.CharField(max_length=PATH_LENGTH, null=True, blank=True)
+    image_width = models.IntegerField(null=True, blank=True, help_text="Pixels.")
+    image_height = models.IntegerField(null=True, blank=True, help_text="Pixels.")
+    image_bytes = models.IntegerField(null=True, blank=True)
+    image_type = models.CharField(max_length=50, null=True, blank=True, help_text="Such as image/png.")
+    image_sha256 = FixedCharField(max_length=64, null=True, blank=True)
     error_message = models.CharField(max_length=ERROR_LENGTH, null=True, blank=True)
     attempts = models.IntegerField(default=0, db_default=0, help_text="The last one's number fences off the others.")
     releases = models.IntegerField(default=0, db_default=0, help_text="Attempts handed back, which cost no try.")
@@ -57,6 +68,21 @@ class Generation(SoftDeleteModel):
                 condition=Q(status=Status.COMPLETED, image_path__isnull=False)
                 | (~Q(status=Status.COMPLETED) & Q(image_path__isnull=True)),
                 name="generation_completed_has_image",
+            ),
+            models.CheckConstraint(
+                condition=Q(("status", Status.COMPLETED), *((f"{name}__isnull", False) for name in IMAGE_FACTS))
+                | Q(*((f"{name}__isnull", True) for name in IMAGE_FACTS)),
+                name="generation_image_facts_are_whole",
+            ),
+            # What is unknown passes.
+            models.CheckConstraint(
+                condition=Q(
+                    ("image_width__gt", 0),
+                    ("image_height__gt", 0),
+                    ("image_bytes__gt", 0),
+                    ("image_sha256__regex", r"^[0-9a-f]{64}$"),
+                ),
+                name="generation_image_facts_are_sound",
             ),
             models.CheckConstraint(
                 condition=Q(status=Status.FAILED, error_message__isnull=False)
@@ -112,8 +138,9 @@ class Generation(SoftDeleteModel):
         self._read_back()
         return row[0] if row else None
 
-    def complete(self, attempt: int, image_path: str) -> bool:
-        return self._finish(self._held(attempt), Status.COMPLETED, image_path=image_path)
+    def complete(self, attempt: int, image_path: str, **facts) -> bool:
+        """Facts are all of IMAGE_FACTS, or none."""
+        return self._finish(self._held(attempt), Status.COMPLETED, image_path=image_path, **facts)
 
     def fail(self, attempt: int, error_message: str) -> bool:
         return self._finish(self._held(attempt), Status.FAILED, error_message=error_message[:ERROR_LENGTH])
@@ -129,10 +156,6 @@ class Generation(SoftDeleteModel):
     def is_held(self, attempt: int) -> bool:
         """Whether an attempt is still the one that counts."""
         return self._held(attempt).exists()
-
-    def hold(self, attempt: int) -> bool:
-        """The same, and it stays so until the end of the transaction: nobody else changes the row meanwhile."""
-        return self._held(attempt).select_for_update().values_list("pk").first() is not None
 
     @property
     def is_unfinished(self) -> bool:

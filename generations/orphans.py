@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import reduce
 from itertools import chain, islice
+from operator import or_
 from uuid import UUID
 
 from django.core.files.storage import default_storage
@@ -61,15 +63,15 @@ def _unclaimed(paths: list[str]) -> list[str]:
 @retry.idempotent
 def _claimed(ids: dict[str, UUID | None]) -> set[str]:
     # A file is named for its generation, so the primary key finds that; anything else has been put here by hand.
-    rows = Generation.all_objects.filter(
-        Q(pk__in=[id for id in ids.values() if id]) | Q(image_path__in=[path for path, id in ids.items() if not id])
-    )
+    others = [path for path, id in ids.items() if not id]
+    named = reduce(or_, (Q(**{f"{column}__in": others}) for column in images.COLUMNS))
+    rows = Generation.all_objects.filter(Q(pk__in=[id for id in ids.values() if id]) | named)
     claimed, unfinished = set(), set()
-    for generation in rows.only("status", "image_path"):
+    for generation in rows.only("status", *images.COLUMNS):
         claimed.update(images.paths(generation))
         if generation.is_unfinished:
             unfinished.add(generation.pk)
-    # The next attempt at one that isn't finished may be writing that very file.
+    # An attempt at one that isn't finished may be writing that very file.
     return claimed.union(path for path, id in ids.items() if id in unfinished)
 
 
@@ -85,7 +87,7 @@ def _is_leftover(path: str) -> bool:
 
 
 def _id(path: str) -> UUID | None:
-    """The generation that a file is named for; some storages put more behind the id to make a name unique."""
+    """The generation that a file is named for; behind the id comes which attempt's it is, or which of its files."""
     try:
         return UUID(_name(path)[:36])
     except ValueError:

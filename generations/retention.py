@@ -33,7 +33,7 @@ class Tally:
 
 def expired() -> list[GenerationQuerySet]:
     """What is to go, each by an index of its own. A deleted generation goes by whichever comes first."""
-    rows = Generation.all_objects.only("status", "image_path")
+    rows = Generation.all_objects.only("status", *images.COLUMNS)
     finished, deleted = settings.RETENTION_FINISHED, settings.RETENTION_DELETED
     return [
         *([rows.deleted_for(days=deleted).order_by("deleted_at")] if deleted else []),

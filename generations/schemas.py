@@ -8,6 +8,7 @@ from ninja import Schema
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictInt, model_validator
 
 from generations import cursors, renderers
+from generations.downloads import Size
 from generations.models import DEFAULT_MODEL, MODEL_LENGTH, PROMPT_LENGTH, Generation
 from generations.renderers.base import LARGEST_SEED
 from generations.status import Status
@@ -77,6 +78,16 @@ class GenerationIn(Schema):
         return self
 
 
+class ImageOut(Schema):
+    """The image as it is stored."""
+
+    width: int = Field(description="Pixels.")
+    height: int = Field(description="Pixels.")
+    bytes: int = Field(description="Its length.")
+    type: str = Field(description="Its content type, such as image/png.")
+    sha256: str = Field(description="Of its bytes, in hex; the image's ETag as well.")
+
+
 class GenerationOut(Schema):
     id: UUID
     status: StatusName
@@ -89,6 +100,8 @@ class GenerationOut(Schema):
     guidance: float
     seed: int | None
     image_url: str | None = Field(description="Where the image is, null until the generation is completed.")
+    thumbnail_url: str | None = Field(description="Where a thumbnail of it is, a WebP within 384 x 384 pixels.")
+    image: ImageOut | None = Field(description="What the image is, null until the generation is completed.")
     error: str | None = Field(description="Why it failed, null unless it did.")
     created_at: datetime
     started_at: datetime | None
@@ -105,6 +118,17 @@ class GenerationOut(Schema):
         return links.absolute(context["request"], f"/api/v1/generations/{generation.id}/image")
 
     @staticmethod
+    def resolve_thumbnail_url(generation: Generation, context: dict[str, Any]) -> str | None:
+        url = GenerationOut.resolve_image_url(generation, context)
+        return url and f"{url}?size=thumb"
+
+    @staticmethod
+    def resolve_image(generation: Generation) -> dict[str, Any] | None:
+        if generation.image_sha256 is None:  # not yet, or completed before it was measured
+            return None
+        return {name: getattr(generation, f"image_{name}") for name in ImageOut.model_fields}
+
+    @staticmethod
     def resolve_error(generation: Generation) -> str | None:
         return generation.error_message
 
@@ -112,6 +136,10 @@ class GenerationOut(Schema):
 class GenerationPage(Schema):
     items: list[GenerationOut]
     next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null on the last.")
+
+
+class ImageQuery(Schema):
+    size: Size = Field("full", description="`thumb` is a WebP within 384 x 384 pixels.")
 
 
 class ListQuery(Schema):

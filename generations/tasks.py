@@ -14,6 +14,7 @@ from procrastinate.job_context import AbortReason
 from procrastinate.jobs import Job
 
 from generations import images, orphans, renderers, retention
+from generations.delivery import Superseded, deliver
 from generations.models import Generation
 from generations.querysets import RENDER_TASK
 from generations.renderers import Renderer, RendererFailure, RenderError, RenderRequest
@@ -30,10 +31,6 @@ PURGED_FOR = 60.0  # seconds at most, every ten minutes: a tenth of one render's
 HELD_CHECKED = 1.0  # seconds between two looks at whether a render is still wanted
 
 
-class Superseded(Exception):
-    """Nobody waits for this attempt any more: it was overtaken, cancelled or deleted."""
-
-
 class RenderRetry(BaseRetryStrategy):
     """Every failure that reaches the queue is tried again; the Generation says when it has been enough."""
 
@@ -47,6 +44,8 @@ class RenderRetry(BaseRetryStrategy):
 def render(context: JobContext, generation_id: str) -> None:
     """One attempt at a generation. Raises where the queue has to run it again."""
     generation, attempt = _begin(generation_id, context.job.priority)
+    if generation:  # an attempt before may have been killed while it stored its image
+        images.sweep(generation, before=attempt or generation.attempts + 1)
     if attempt is None:
         logger.info("Generation %s: nothing to render.", generation_id)
         _call_off(generation)
@@ -69,7 +68,7 @@ def _begin(generation_id: str, priority: int) -> tuple[Generation | None, int | 
 def _attempt(generation: Generation, attempt: int, context: JobContext) -> None:
     try:
         image = _paint(generation, attempt, _watch(generation, attempt, context))
-        _deliver(generation, attempt, image)
+        deliver(generation, attempt, image, lambda: _check(generation, attempt, context))
     except Superseded:
         logger.info("Generation %s: attempt %d is not wanted any more.", generation.id, attempt)
         _call_off(generation)
@@ -79,7 +78,8 @@ def _attempt(generation: Generation, attempt: int, context: JobContext) -> None:
     except JobAborted:
         _hand_back(generation, attempt, context)
     except Exception as error:
-        costs_a_try = retry.outage(error) is None  # an outage of the database says nothing about the prompt
+        # An outage of the database or of the storage says nothing about the prompt.
+        costs_a_try = retry.outage(error) is None and not isinstance(error, images.NotStored)
         logger.exception("Generation %s: attempt %d broke off.", generation.id, attempt)
         if costs_a_try and generation.tries >= settings.RENDER_MAX_ATTEMPTS:
             _give_up(generation, attempt, error)
@@ -153,19 +153,6 @@ def _paint(generation: Generation, attempt: int, progress: Progress) -> bytes:
     )
 
 
-def _was_delivered(generation: Generation, attempt: int, image: bytes) -> bool | None:
-    return _has(generation, attempt, Status.COMPLETED)
-
-
-@retry.unit_of_work(find=_was_delivered, patient=True)
-def _deliver(generation: Generation, attempt: int, image: bytes) -> None:
-    # The row is locked while the file is written, which is quick: an attempt that was overtaken can't replace the
-    # other's image, and what is cancelled at this moment leaves no file behind.
-    if not generation.hold(attempt):
-        raise Superseded
-    generation.complete(attempt, images.store(generation, image))
-
-
 def _watch(generation: Generation, attempt: int, context: JobContext) -> Progress:
     """Ends a render when the worker stops, nobody wants it any more, or it takes longer than RENDER_TIMEOUT."""
     deadline = time.monotonic() + settings.RENDER_TIMEOUT
@@ -184,6 +171,14 @@ def _watch(generation: Generation, attempt: int, context: JobContext) -> Progres
                 raise Superseded
 
     return progress
+
+
+def _check(generation: Generation, attempt: int, context: JobContext) -> None:
+    """Ends what is rendered already, and waits for the storage, when the worker stops or nobody wants it any more."""
+    if context.should_abort():
+        raise JobAborted
+    if not _is_wanted(generation, attempt):
+        raise Superseded
 
 
 def _is_wanted(generation: Generation, attempt: int) -> bool:

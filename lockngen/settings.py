@@ -167,9 +167,19 @@ WEB_THREADS = env.integer("WEB_THREADS", 4, minimum=1)
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "static"
 MEDIA_ROOT = BASE_DIR / env.text("MEDIA_ROOT", str(env.data_folder() / "images"))
+STORAGE_RETRY_TIMEOUT = env.seconds("STORAGE_RETRY_TIMEOUT", 60)
+S3_BUCKET = env.text("S3_BUCKET")
+S3_PREFIX = env.text("S3_PREFIX").strip("/")
+S3_REGION = env.text("S3_REGION")
+S3_ENDPOINT_URL = env.url("S3_ENDPOINT_URL")
+S3_PUBLIC_ENDPOINT_URL = env.url("S3_PUBLIC_ENDPOINT_URL")
+S3_ADDRESSING_STYLE = env.text("S3_ADDRESSING_STYLE", "auto")
+S3_ACCESS_KEY_ID = env.text("S3_ACCESS_KEY_ID")
+S3_SECRET_ACCESS_KEY = env.text("S3_SECRET_ACCESS_KEY")
+S3_URL_LIFETIME = env.integer("S3_URL_LIFETIME", 300, minimum=10, maximum=604_800)
 WHITENOISE_USE_FINDERS = DEBUG  # a development checkout needs no collectstatic
 STORAGES = {
-    "default": {"BACKEND": "lockngen.storage.DurableFileSystemStorage"},
+    "default": {"BACKEND": "lockngen.s3.S3ImageStorage" if S3_BUCKET else "lockngen.storage.DurableFileSystemStorage"},
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if DEBUG
@@ -217,5 +227,6 @@ LOGGING = {
         "httpx": {"level": "WARNING"},
         "httpcore": {"level": "WARNING"},
         "websockets": {"level": "WARNING"},
+        "botocore": {"level": "WARNING"},
     },
 }

@@ -23,7 +23,7 @@ SMALLEST_SIZED = 240
 class SketchRenderer:
     """Paints with Pillow alone, on the CPU, in well under a second.
 
-    The same prompt, seed and size make the same bytes in every process that finds the same fonts. Two options
+    The same request, whatever its id, makes the same bytes in every process that finds the same fonts. Two options
     help to try out what surrounds a renderer: `seconds` makes each render take that long, and `fail` makes it
     fail (after the seconds, if there are any).
     """
@@ -116,6 +116,8 @@ def encode(image: Image.Image, request: RenderRequest, seed: int) -> bytes:
     metadata.add_itxt("prompt", storable(request.prompt))
     if request.negative_prompt:
         metadata.add_itxt("negative_prompt", storable(request.negative_prompt))
+    for name in ("model", "width", "height", "steps", "guidance"):
+        metadata.add_itxt(name, str(getattr(request, name)))
     metadata.add_itxt("seed", str(seed))
     metadata.add_itxt("software", "LockN Gen sketch renderer")
     png = BytesIO()

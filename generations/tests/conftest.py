@@ -10,10 +10,13 @@ from PIL import Image
 
 from generations import images
 from generations.models import Generation
-from generations.renderers import RenderRequest
+from generations.renderers import RenderRequest, picture
 from generations.tests.comfyui.process import Double
 from generations.tests.comfyui.renders import make_renderer
+from generations.tests.encoded import PNG
 from lockngen.tests.conftest import free_port
+
+IMAGE = picture.Picture(b"an image", 64, 64, b"a little")
 
 
 @pytest.fixture(scope="session")
@@ -90,12 +93,26 @@ def render(double):
 
 
 @pytest.fixture
+def make_completed(make_generation):
+    """A generation that an attempt has completed with this image."""
+
+    def make(image: bytes = PNG, **fields) -> Generation:
+        generation = make_generation(**fields)
+        attempt = generation.start()
+        assert generation.complete(attempt, **images.store(generation, attempt, picture.read(image)))
+        return generation
+
+    return make
+
+
+@pytest.fixture
 def make_finished(make_generation):
-    """A completed generation with a file, `days` after its end and, if asked, after its deletion."""
+    """A completed generation with two files of 8 bytes, `days` after its end and, if asked, after its deletion."""
 
     def make(days: float = 31, deleted_days: float | None = None, **fields) -> Generation:
         generation = make_generation(**fields)
-        generation.complete(generation.start(), images.store(generation, b"an image"))
+        attempt = generation.start()
+        generation.complete(attempt, **images.store(generation, attempt, IMAGE))
         ages = {"completed_at": Now() - timedelta(days=days)}
         if deleted_days is not None:
             ages |= {"is_deleted": True, "deleted_at": Now() - timedelta(days=deleted_days)}

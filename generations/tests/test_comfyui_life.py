@@ -1,6 +1,8 @@
 """Generations rendered by the real task on a double of ComfyUI, whatever happens to either on the way."""
 
+import json
 import threading
+from io import BytesIO
 from uuid import uuid4
 
 import pytest
@@ -87,6 +89,20 @@ def test_generation__is_completed_with_its_picture(make_generation, run, image_f
     assert (generation.status, generation.attempts) == (Status.COMPLETED, 1)
     with Image.open(image_folder / generation.image_path) as image:
         assert (image.format, image.size, image.getpixel((0, 0))) == ("PNG", (128, 64), (255, 128, 0))
+
+
+def test_generation__is_served_as_comfyui_has_stored_it(make_generation, run, double, api):
+    """Byte by byte, and so with the prompt and the parameters that ComfyUI writes into its images."""
+    generation = make_generation(seed=7)
+
+    run(generation)
+
+    (made,) = (double.folder / "lockngen").glob(f"{generation.id}_*.png")
+    served = api.get(f"/api/v1/generations/{generation.id}/image").getvalue()
+    assert served == made.read_bytes()
+    with Image.open(BytesIO(served)) as image:
+        graph = json.loads(image.text["prompt"])
+    assert graph["1"]["inputs"]["width"] == 64
 
 
 def test_generation__keeps_the_kind_of_image_that_was_made(make_generation, run, double, api):

@@ -1,137 +1,99 @@
-from io import BytesIO
+"""Which files there are of a generation, and what becomes of those that an attempt left."""
+
+from hashlib import sha256
 
 import pytest
-from django.core.files.storage import default_storage
-from PIL import Image
 
 from generations import images
-from generations.models import Generation
+from generations.renderers import picture
+from generations.tests.encoded import PNG, encoded
+from lockngen.storage import DurableFileSystemStorage
 
-URL = "/api/v1/generations/{}/image"
-
-
-def encoded(kind: str) -> bytes:
-    file = BytesIO()
-    Image.new("RGB", (64, 64), "teal").save(file, kind)
-    return file.getvalue()
+pytestmark = pytest.mark.django_db
 
 
-def png() -> bytes:
-    return encoded("PNG")
+def test_store__puts_both_files_under_year_month_id_and_attempt(make_generation, files, image_folder):
+    generation = make_generation()
+    made = picture.read(PNG)
+
+    stored = images.store(generation, 3, made)
+
+    stem = f"generations/{generation.created_at:%Y}/{generation.created_at:%m}/{generation.id}-3"
+    assert (stored["image_path"], stored["thumbnail_path"]) == (f"{stem}.png", f"{stem}.thumb.webp")
+    assert files() == {f"{stem}.png", f"{stem}.thumb.webp"}
+    assert (image_folder / stored["image_path"]).read_bytes() == PNG
+    assert (image_folder / stored["thumbnail_path"]).read_bytes() == made.thumbnail
 
 
-@pytest.fixture
-def make_completed(make_generation):
-    def make(image: bytes) -> Generation:
-        generation = make_generation()
-        assert generation.complete(generation.start(), images.store(generation, image))
-        return generation
+def test_store__tells_what_the_image_is(make_generation):
+    jpeg = encoded("JPEG", (80, 72))
 
-    return make
+    stored = images.store(make_generation(), 1, picture.read(jpeg))
+
+    facts = {name: value for name, value in stored.items() if not name.endswith("_path")}
+    assert facts == {
+        "image_width": 80,
+        "image_height": 72,
+        "image_bytes": len(jpeg),
+        "image_type": "image/jpeg",
+        "image_sha256": sha256(jpeg).hexdigest(),
+    }
 
 
-def test_store__puts_it_under_year_month_and_id(make_generation, image_folder):
+def test_store__says_so_where_the_storage_does_not_take_it(make_generation, monkeypatch):
+    def refuse(self, name, content):
+        raise RuntimeError("no\nroom")
+
+    monkeypatch.setattr(DurableFileSystemStorage, "_save", refuse)
+
+    with pytest.raises(images.NotStored, match=r"^no room$"):
+        images.store(make_generation(), 1, picture.read(PNG))
+
+
+def test_paths__name_every_file(make_completed, files):
+    generation = make_completed()
+
+    assert len(files()) == 2
+    assert set(images.paths(generation)) == files()
+
+
+def test_sweep__removes_what_attempts_left_that_ended_otherwise(make_completed, files):
+    generation, other = make_completed(), make_completed()
+    kept = {*images.paths(generation), *images.paths(other)}
+    images.store(generation, 2, picture.read(encoded("JPEG")))
+    images.store(generation, 3, picture.read(PNG))
+    later = set(images.store(generation, 4, picture.read(PNG)).values()) & files()
+
+    images.sweep(generation, before=4)
+
+    assert files() == kept | later
+
+
+def test_sweep__goes_no_further_back_than_it_has_to(make_generation, files, monkeypatch):
+    monkeypatch.setattr(images, "SWEPT", 2)
+    generation = make_generation()
+    for attempt in (1, 2, 3):
+        images.store(generation, attempt, picture.read(PNG))
+
+    images.sweep(generation, before=4)
+
+    assert {path.rpartition("-")[2] for path in files()} == {"1.png", "1.thumb.webp"}
+
+
+def test_sweep__asks_nothing_where_there_was_no_attempt_before(make_generation, django_assert_num_queries):
     generation = make_generation()
 
-    path = images.store(generation, b"bytes")
-
-    assert path == f"generations/{generation.created_at:%Y}/{generation.created_at:%m}/{generation.id}.png"
-    assert (image_folder / path).read_bytes() == b"bytes"
+    with django_assert_num_queries(0):
+        images.sweep(generation, before=1)
 
 
-def test_store__replaces_what_an_earlier_attempt_left(make_generation, image_folder):
+def test_sweep__leaves_it_where_the_storage_is_away(make_generation, monkeypatch, caplog):
+    def refuse(self, name):
+        raise OSError("no route\nto host")
+
+    monkeypatch.setattr(DurableFileSystemStorage, "delete", refuse)
     generation = make_generation()
 
-    first, second = images.store(generation, b"first"), images.store(generation, b"second")
+    images.sweep(generation, before=2)
 
-    assert first == second
-    assert (image_folder / second).read_bytes() == b"second"
-
-
-def test_image__comes_with_type_length_etag_and_caching(api, make_completed):
-    bytes_ = png()
-    generation = make_completed(bytes_)
-
-    answer = api.get(URL.format(generation.id))
-
-    assert answer.getvalue() == bytes_
-    assert answer["Content-Type"] == "image/png"
-    assert answer["Content-Length"] == str(len(bytes_))
-    assert answer["ETag"] == f'"{generation.id}"'
-    assert answer["Cache-Control"] == "private, max-age=31536000, immutable"
-    assert "Authorization" in answer["Vary"]
-
-
-@pytest.mark.parametrize(
-    ("kind", "suffix", "content_type"),
-    [("PNG", "png", "image/png"), ("JPEG", "jpg", "image/jpeg"), ("WEBP", "webp", "image/webp")],
-)
-def test_image__keeps_its_bytes_and_its_type(api, make_completed, kind, suffix, content_type):
-    generation = make_completed(encoded(kind))
-
-    answer = api.get(URL.format(generation.id))
-
-    assert generation.image_path.endswith(f".{suffix}")
-    assert (answer.getvalue(), answer["Content-Type"]) == (encoded(kind), content_type)
-
-
-def test_image__tells_its_length_without_being_sent(api, make_completed):
-    generation = make_completed(png())
-
-    answer = api.head(URL.format(generation.id))
-
-    assert (answer.status_code, answer.getvalue()) == (200, b"")
-    assert answer["Content-Length"] == str(len(png()))
-
-
-@pytest.mark.parametrize("sent", ['"{id}"', 'W/"{id}"', '"other", "{id}"', "*"])
-def test_image__is_not_sent_again_to_who_has_it(api, make_completed, sent):
-    generation = make_completed(png())
-
-    answer = api.get(URL.format(generation.id), headers={"If-None-Match": sent.format(id=generation.id)})
-
-    assert (answer.status_code, answer.content) == (304, b"")
-    assert answer["ETag"] == f'"{generation.id}"'
-    assert "immutable" in answer["Cache-Control"]
-
-
-def test_image__is_sent_to_who_has_another(api, make_completed):
-    generation = make_completed(png())
-
-    answer = api.get(URL.format(generation.id), headers={"If-None-Match": '"other"'})
-
-    assert (answer.status_code, answer.getvalue()) == (200, png())
-
-
-@pytest.mark.parametrize(
-    ("end", "said"), [("pending", "yet"), ("processing", "yet"), ("failed", "no image"), ("cancelled", "no image")]
-)
-def test_image__is_a_404_until_there_is_one(api, make_generation, end, said):
-    generation = make_generation()
-    {
-        "pending": lambda: None,
-        "processing": generation.start,
-        "failed": lambda: generation.fail(generation.start(), "no"),
-        "cancelled": generation.cancel,
-    }[end]()
-
-    answer = api.get(URL.format(generation.id))
-
-    assert answer.status_code == 404
-    assert said in answer.json()["detail"]
-
-
-def test_image__that_vanished_is_a_404_and_logged(api, make_completed, caplog):
-    generation = make_completed(png())
-    default_storage.delete(generation.image_path)
-
-    answer = api.get(URL.format(generation.id))
-
-    assert answer.status_code == 404
-    assert f"The image of generation {generation.id} is missing" in caplog.text
-
-
-def test_image__is_a_404_to_who_claims_to_have_it_already(api, make_generation):
-    answer = api.get(URL.format(make_generation().id), headers={"If-None-Match": "*"})
-
-    assert answer.status_code == 404
+    assert f"Generation {generation.id} may have left files behind: no route to host" in caplog.text

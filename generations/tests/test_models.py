@@ -10,6 +10,16 @@ from generations.status import FINISHED, UNFINISHED, Status
 
 pytestmark = pytest.mark.django_db
 
+COMPLETED = {"status": Status.COMPLETED, "completed_at": timezone.now(), "image_path": "a.png"}
+FACTS = {
+    "thumbnail_path": "a.thumb.webp",
+    "image_width": 64,
+    "image_height": 64,
+    "image_bytes": 5,
+    "image_type": "image/png",
+    "image_sha256": "e" * 64,
+}
+
 
 @pytest.fixture
 def make_processing(make_generation):
@@ -185,6 +195,13 @@ def test_transitions__reach_a_row_that_was_deleted_meanwhile(make_processing):
     assert generation.status == Status.CANCELLED
 
 
+@pytest.mark.parametrize("facts", [{}, FACTS], ids=["none", "all"])
+def test_completed__knows_all_of_its_image_or_nothing(make_generation, facts):
+    generation = make_generation(**COMPLETED, **facts)
+
+    assert {name: getattr(generation, name) for name in FACTS} == {**dict.fromkeys(FACTS), **facts}
+
+
 @pytest.mark.parametrize(
     ("fields", "constraint"),
     [
@@ -195,6 +212,13 @@ def test_transitions__reach_a_row_that_was_deleted_meanwhile(make_processing):
         ({"image_path": "a.png"}, "generation_completed_has_image"),
         ({"status": Status.FAILED, "completed_at": timezone.now()}, "generation_failed_has_error"),
         ({"error_message": "no"}, "generation_failed_has_error"),
+        (FACTS, "generation_image_facts_are_whole"),
+        *(({**COMPLETED, **FACTS, name: None}, "generation_image_facts_are_whole") for name in FACTS),
+        *(({**COMPLETED, name: FACTS[name]}, "generation_image_facts_are_whole") for name in FACTS),
+        ({**COMPLETED, **FACTS, "image_width": 0}, "generation_image_facts_are_sound"),
+        ({**COMPLETED, **FACTS, "image_height": 0}, "generation_image_facts_are_sound"),
+        ({**COMPLETED, **FACTS, "image_bytes": 0}, "generation_image_facts_are_sound"),
+        ({**COMPLETED, **FACTS, "image_sha256": "E" * 64}, "generation_image_facts_are_sound"),
         ({"width": 0}, "generation_sizes_are_positive"),
         ({"height": -8}, "generation_sizes_are_positive"),
         ({"steps": 0}, "generation_sizes_are_positive"),

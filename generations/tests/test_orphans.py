@@ -12,7 +12,8 @@ from django.core.management import CommandError, call_command
 from procrastinate.job_context import AbortReason
 from uuid_utils.compat import uuid7
 
-from generations import orphans, tasks
+from generations import images, orphans, tasks
+from generations.renderers import picture
 from lockngen.storage import DurableFileSystemStorage
 
 pytestmark = pytest.mark.django_db
@@ -37,8 +38,11 @@ def put(image_folder):
 def make_completed(make_generation, put):
     def make(**fields):
         generation = make_generation(**fields)
-        path = put(f"generations/{generation.created_at:%Y/%m}/{generation.id}.png")
-        assert generation.complete(generation.start(), path)
+        attempt = generation.start()
+        stored = images.store(generation, attempt, picture.Picture(b"bytes", 64, 64, b"bytes"))
+        assert generation.complete(attempt, **stored)
+        for path in images.paths(generation):
+            put(path)
         return generation
 
     return make
@@ -62,7 +66,8 @@ def test_find__names_what_no_generation_refers_to(storage, put, make_completed, 
     lost = {
         put(NOBODYS),
         put(f"generations/2026/01/{cancelled.id}.png"),
-        put(make_completed().image_path.replace(".png", "_x7Kp2.png")),
+        put(make_completed().image_path.replace("-1.png", "-2.png")),
+        put(make_completed().thumbnail_path.replace("-1.", "-2.")),
         put("generations/put here by hand.png"),
         *(put(path) for path in LEFTOVERS),
     }
@@ -82,7 +87,8 @@ def test_find__leaves_what_the_next_attempt_may_write_anew(put, make_generation,
     generation = make_generation()
     if is_begun:
         generation.start()
-    put(f"generations/2026/01/{generation.id}.png")
+    put(f"generations/2026/01/{generation.id}-1.png")
+    put(f"generations/2026/01/{generation.id}-1.thumb.webp")
 
     assert found() == set()
 
@@ -124,7 +130,7 @@ def test_find__asks_once_for_each_batch(put, make_completed, django_assert_num_q
     for _ in range(10):
         make_completed()
 
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(4):  # of twenty files
         assert found(size=5) == set()
 
 
@@ -143,20 +149,20 @@ def test_command__lists_orphans_and_changes_nothing(put, make_completed, image_f
     put(NOBODYS)
     before = files(image_folder)
 
-    assert run("--dry-run") == ([NOBODYS], "Would remove 1 file (5 bytes) of 2.\n")
+    assert run("--dry-run") == ([NOBODYS], "Would remove 1 file (5 bytes) of 3.\n")
     assert files(image_folder) == before
 
 
 def test_command__removes_orphans(put, make_completed, image_folder):
-    owned = make_completed().image_path
+    owned = set(images.paths(make_completed()))
     for path in (NOBODYS, *LEFTOVERS):
         put(path)
 
     removed, said = run("--batch", "1")
 
     assert set(removed) == {NOBODYS, *LEFTOVERS}
-    assert said == "Removed 4 files (20 bytes) of 5.\n"
-    assert files(image_folder) == {owned}
+    assert said == "Removed 4 files (20 bytes) of 6.\n"
+    assert files(image_folder) == owned
 
 
 def test_command__removes_nothing_where_the_database_may_be_the_wrong_one(put, image_folder):

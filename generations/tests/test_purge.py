@@ -29,7 +29,7 @@ def test_command__tells_what_it_removed(make_finished):
     for _ in range(3):
         make_finished()
 
-    assert run() == "Removed 3 generations and 3 files (24 bytes).\n"
+    assert run() == "Removed 3 generations and 6 files (48 bytes).\n"
     assert run() == "Removed 0 files (0 bytes).\n"
 
 
@@ -38,7 +38,7 @@ def test_command__with_dry_run_tells_and_changes_nothing(make_finished, files):
         make_finished(), make_finished(days=31, deleted_days=20), make_finished(days=1)
     before = list(Generation.all_objects.values()), files()
 
-    assert run("--dry-run", "--batch", "1") == "Would remove 4 generations and 4 files (32 bytes).\n"
+    assert run("--dry-run", "--batch", "1") == "Would remove 4 generations and 8 files (64 bytes).\n"
 
     assert (list(Generation.all_objects.values()), files()) == before
     assert not DiscardedFile.objects.exists()
@@ -57,7 +57,7 @@ def test_command__tells_how_far_it_is_when_it_takes_long(make_finished, monkeypa
     for _ in range(2):
         make_finished()
 
-    assert run("--batch", "1").splitlines()[0] == "1 generation and 1 file (8 bytes) …"
+    assert run("--batch", "1").splitlines()[0] == "1 generation and 2 files (16 bytes) …"
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "many"])

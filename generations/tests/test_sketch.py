@@ -116,7 +116,8 @@ def test_render__carries_its_metadata(negative):
 
     text = opened(prompt=prompt, **negative).text
 
-    assert text == {"prompt": prompt, **negative, "seed": "42", "software": "LockN Gen sketch renderer"}
+    asked = {"model": "sketch", "width": "192", "height": "192", "steps": "20", "guidance": "7.0", "seed": "42"}
+    assert text == {"prompt": prompt, **negative, **asked, "software": "LockN Gen sketch renderer"}
 
 
 @given(prompt=st.text(max_size=60))

@@ -1,4 +1,3 @@
-import threading
 import time
 from io import BytesIO
 from types import SimpleNamespace
@@ -16,6 +15,7 @@ from generations import tasks
 from generations.models import Generation
 from generations.renderers import RenderError
 from generations.status import Status
+from generations.tests.encoded import PNG
 
 # The task gives its connection back while it renders, which a test's own transaction would not survive.
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -56,7 +56,7 @@ def test_render__stores_an_image_of_the_size_asked_for(make_generation, run, ima
 
 def test_render__hands_the_renderer_what_was_asked_for(make_generation, run, render_with):
     asked = []
-    render_with(lambda request, progress: asked.append(request) or b"png")
+    render_with(lambda request, progress: asked.append(request) or PNG)
     generation = make_generation(negative_prompt="fog", model="m", steps=7, guidance=1.5, seed=3)
 
     run(generation)
@@ -129,35 +129,13 @@ def test_render__drops_the_image_of_what_was_cancelled_meanwhile(make_generation
 
     def render(request, progress):
         getattr(generation, end)()
-        return b"late"
+        return PNG
 
     render_with(render)
     run(generation)
 
     assert (generation.status, generation.image_path) == (Status.CANCELLED, None)
     assert not [path for path in image_folder.rglob("*") if path.is_file()]
-
-
-def test_render__that_is_being_stored_wins_over_a_cancel_at_that_moment(make_generation, run, monkeypatch):
-    generation = make_generation(width=64, height=64)
-    store, said = tasks.images.store, []
-
-    def cancel():
-        said.append(Generation.objects.get(pk=generation.pk).cancel())
-        connection.close()
-
-    def store_while_somebody_cancels(stored, image):
-        client.start()
-        client.join(0.3)  # it waits for the row
-        return store(stored, image)
-
-    client = threading.Thread(target=cancel)
-    monkeypatch.setattr(tasks.images, "store", store_while_somebody_cancels)
-    run(generation)
-    client.join()
-
-    assert said == [False]
-    assert generation.status == Status.COMPLETED
 
 
 @pytest.mark.parametrize("end", ["cancel", "delete", "start"])
@@ -205,7 +183,7 @@ def test_render__leaves_the_image_alone_once_it_was_overtaken(make_generation, r
     def render(request, progress):
         generation.start()  # another worker, which believes this one dead
         generation.complete(2, default_storage.save("other.png", BytesIO(b"other")))
-        return b"late"
+        return PNG
 
     render_with(render)
     run(generation)
@@ -237,7 +215,7 @@ def test_retry__waits_longer_each_time_but_no_longer_than_a_minute():
 
 def test_render__is_done_in_the_last_try_as_well(make_generation, run, render_with, settings):
     settings.RENDER_MAX_ATTEMPTS = 1
-    render_with(lambda request, progress: b"png")
+    render_with(lambda request, progress: PNG)
     generation = make_generation()
 
     run(generation)
@@ -266,7 +244,7 @@ def test_render__holds_no_connection_while_it_paints(make_generation, run, rende
         held.append(connection.connection)
         progress(1)
         held.append(connection.connection)
-        return b"png"
+        return PNG
 
     render_with(render)
     run(make_generation())
@@ -283,7 +261,7 @@ def test_render__looks_once_in_a_while_whether_it_is_wanted(make_generation, run
         time.sleep(0.6)
         for percent in range(100):
             progress(percent)
-        return b"png"
+        return PNG
 
     render_with(render)
     run(make_generation())
@@ -298,7 +276,7 @@ def test_render__goes_on_while_the_database_is_away(make_generation, run, render
 
     def render(request, progress):
         progress(1)
-        return b"png"
+        return PNG
 
     render_with(render)
     run(generation)

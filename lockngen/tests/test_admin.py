@@ -10,8 +10,11 @@ from django.urls import reverse
 from django.utils import timezone
 
 from apikeys.models import ApiKey
+from generations import images
 from generations.models import Generation
+from generations.renderers import picture
 from generations.status import Status
+from generations.tests.encoded import PNG
 from lockngen import admin
 
 pytestmark = pytest.mark.django_db
@@ -145,6 +148,22 @@ def test_generation__shows_its_image_although_it_is_deleted(admin_client, make_g
     generation.delete()
 
     assert admin_client.get(f"{GENERATIONS}{generation.id}/image/").getvalue() == b"png"
+
+
+def test_generation__shows_what_its_image_is_and_lists_thumbnails(admin_client, make_generation):
+    generation = make_generation()
+    attempt = generation.start()
+    generation.complete(attempt, **images.store(generation, attempt, picture.read(PNG)))
+    url = f"{GENERATIONS}{generation.id}/image/"
+
+    listed, shown = admin_client.get(GENERATIONS), admin_client.get(f"{GENERATIONS}{generation.id}/change/")
+
+    assert f'src="{url}?size=thumb"' in listed.content.decode()
+    assert f'src="{url}"' in shown.content.decode()
+    for fact in ("64×64", "image/png", generation.image_sha256, generation.thumbnail_path):
+        assert fact in shown.content.decode()
+    assert admin_client.get(url).getvalue() == PNG
+    assert admin_client.get(url, {"size": "thumb"}).getvalue() == picture.read(PNG).thumbnail
 
 
 def test_generation__shows_how_long_the_last_attempt_took(admin_client, make_generation):

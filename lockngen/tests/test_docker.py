@@ -359,7 +359,7 @@ def test_worker__renders_what_the_web_takes_and_ends_in_time(containers, web):
         exit_code = stop(worker, "worker")
 
     assert fetch(image, token).startswith(b"\x89PNG")
-    assert [path.stem for path in containers.data.glob("images/**/*.png")] == [made["id"]]
+    assert [path.stem for path in containers.data.glob("images/**/*.png")] == [f"{made['id']}-1"]
     assert exit_code == 0
 
 

@@ -11,14 +11,14 @@ from apikeys.models import DEVELOPMENT_TOKEN
 from lockngen.environment import BASE_DIR
 from lockngen.urls import api
 
-READS = re.compile(r"env\.(?:text|flag|integer|seconds|items|url|required)\(\s*[\"']([A-Z_]+)")
+READS = re.compile(r"env\.(?:text|flag|integer|seconds|items|url|required)\(\s*[\"']([A-Z0-9_]+)")
 SOURCES = ["lockngen/settings.py", "lockngen/gunicorn.py", "lockngen/management/commands/dev.py"]
 
 
 def variables() -> set[str]:
     found = {match[1] for source in SOURCES for match in READS.finditer((BASE_DIR / source).read_text())}
     return found | set(
-        re.findall(r'(?:text|database|integer)\("([A-Z_]+)"', (BASE_DIR / "lockngen/environment.py").read_text())
+        re.findall(r'(?:text|database|integer)\("([A-Z0-9_]+)"', (BASE_DIR / "lockngen/environment.py").read_text())
     )
 
 
@@ -31,7 +31,7 @@ def test_every_variable__is_documented(document):
 
 
 def test_env_example__names_nothing_that_is_not_read():
-    named = set(re.findall(r"^#?([A-Z_]+)=", (BASE_DIR / ".env.example").read_text(), re.MULTILINE))
+    named = set(re.findall(r"^#?([A-Z0-9_]+)=", (BASE_DIR / ".env.example").read_text(), re.MULTILINE))
 
     assert named - {"DATABASE_URL", "LOCKNGEN_DATA"} <= variables()
 

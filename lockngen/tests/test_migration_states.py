@@ -119,10 +119,14 @@ def value_of(field: models.Field, samples: dict):
 
 def make_generations(model: type[models.Model], samples: dict) -> None:
     """Generations in all the states that CHECK constraints tell apart."""
+    sample = {"image_width": 64, "image_height": 64, "image_bytes": 5, "image_type": "image/png"}
+    sample |= {"thumbnail_path": "2026/11/24/eight.thumb.webp", "image_sha256": "e" * 64}
+    facts = {field.name: sample[field.name] for field in model._meta.fields if field.name in sample}
     now, (key,) = timezone.now(), [made for made in samples.values() if made._meta.model_name == "apikey"]
     for fields in (
         {"status": 1, "attempts": 1, "started_at": now},
         {"status": 2, "completed_at": now, "image_path": "2026/11/24/seven.png"},
+        {"status": 2, "completed_at": now, "image_path": "2026/11/24/eight.png", **facts},
         {"status": 3, "completed_at": now, "error_message": "It broke."},
         {"status": 4, "completed_at": now, "is_deleted": True, "deleted_at": now},
     ):

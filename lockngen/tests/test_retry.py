@@ -201,27 +201,6 @@ def test_unit_of_work__repeats_the_victim_of_a_deadlock(other):
     other.execute("DROP TABLE deadlock_left, deadlock_right")
 
 
-@pytest.fixture
-def lose_commits(monkeypatch):
-    """Let the answers to the next COMMITs be lost: what was committed stays so."""
-    commit = DatabaseWrapper._commit
-
-    def start(count: int) -> None:
-        remaining = [None] * count
-
-        def commit_and_lose(self):
-            commit(self)
-            if remaining:
-                remaining.pop()
-                self.connection.close()
-                with self.wrap_database_errors:
-                    raise psycopg.OperationalError("server closed the connection unexpectedly")
-
-        monkeypatch.setattr(DatabaseWrapper, "_commit", commit_and_lose)
-
-    return start
-
-
 def test_lost_commit__is_found_and_not_repeated(transactional_db, make_work, lose_commits):
     work = make_work()
     lose_commits(1)

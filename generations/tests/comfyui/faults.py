@@ -1,5 +1,6 @@
 """What can be wrong with the double, and the pictures it makes."""
 
+import json
 import os
 import signal
 import struct
@@ -7,7 +8,7 @@ import zlib
 from dataclasses import dataclass
 from io import BytesIO
 
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 
 class NodeFailed(Exception):
@@ -48,7 +49,9 @@ def picture(graph: dict, kind: str) -> bytes:
         return b"<html>no image</html>"
     file = BytesIO()
     size = inputs["width"], inputs["height"]
-    Image.new("RGB", size, color).save(file, kind if kind in ("jpeg", "webp") else "png")
+    metadata = PngImagePlugin.PngInfo()
+    metadata.add_text("prompt", json.dumps(graph))  # as the real one's SaveImage does
+    Image.new("RGB", size, color).save(file, kind if kind in ("jpeg", "webp") else "png", pnginfo=metadata)
     content = file.getvalue()
     changes = {"cut": lambda png: png[:-30], "large": lambda png: png + bytes(65 * 2**20), "wide": widened}
     return changes[kind](content) if kind in changes else content

@@ -47,13 +47,16 @@ def assert_ended_once(stack: Stack) -> None:
 
 
 def assert_rendered(stack: Stack, ids: list[str]) -> None:
-    """Each is completed, and its image is one whole file."""
-    statement = "SELECT id::text, status, image_path FROM generations_generation WHERE id = ANY(%s::uuid[])"
+    """Each is completed, and its image and its thumbnail are all there is of it: no attempt left anything else."""
+    statement = """
+        SELECT id::text, status, image_path, thumbnail_path FROM generations_generation WHERE id = ANY(%s::uuid[])
+    """
     rows = stack.cluster.rows(statement, ids)
     assert [row for row in rows if row[1] != 2] == []
     assert len(rows) == len(ids)
-    files = [path.stem for path in (stack.data / "images").rglob("*.png")]
-    assert {id: files.count(id) for id in ids} == dict.fromkeys(ids, 1)
+    folder = stack.data / "images"
+    files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*") if path.name[:36] in set(ids))
+    assert files == sorted(path for row in rows for path in row[2:])
 
 
 def describe(stack: Stack) -> str:

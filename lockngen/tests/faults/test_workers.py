@@ -86,7 +86,7 @@ def test_worker__frozen_past_its_lease_changes_nothing_once_it_thaws(stack, clie
     run_fast_worker()
     rescue(stack)
     wait_for(client, id, "completed")
-    (image,) = (stack.data / "images").rglob(f"{id}.png")
+    (image,) = (stack.data / "images").rglob(f"{id}-2.png")
     stored = image.stat()
 
     worker.signal(signal.SIGCONT)
