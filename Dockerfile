@@ -4,9 +4,9 @@ FROM python:3.11-slim-bookworm AS builder
 RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
 # Apart from the code, so that a change of code installs nothing anew.
-COPY requirements.txt /opt/
+COPY requirements.txt requirements-s3.txt /opt/
 # Wheels alone: a package without one fails here instead of asking for a compiler.
-RUN pip install --no-cache-dir --only-binary :all: -r /opt/requirements.txt
+RUN pip install --no-cache-dir --only-binary :all: -r /opt/requirements-s3.txt
 
 FROM python:3.11-slim-bookworm
 ENV PATH=/opt/venv/bin:$PATH \

@@ -1,0 +1,290 @@
+"""Images in S3, which moto's server stands in for: stored, handed out, looked for and removed there."""
+
+import re
+from datetime import timedelta
+from io import BytesIO, StringIO
+from urllib.parse import parse_qs, urlsplit
+
+import boto3
+import httpx
+import pytest
+from botocore.config import Config
+from django.conf import settings as django_settings
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.core.management import call_command
+from moto.server import ThreadedMotoServer
+from PIL import Image
+
+from generations import images, orphans, retention, tasks
+from generations.models import Generation
+from generations.renderers import picture
+from generations.status import Status
+from generations.tests.encoded import PNG
+from lockngen import health
+from lockngen.s3 import S3ImageStorage
+
+pytestmark = pytest.mark.django_db
+
+URL = "/api/v1/generations/{}/image"
+BUCKET = "pictures"
+PREFIX = "here"
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    """S3 as somebody else sees it."""
+    session = boto3.Session(aws_access_key_id="other", aws_secret_access_key="other", region_name="us-east-1")
+    return session.client("s3", endpoint_url=server, config=Config(proxies={}, s3={"addressing_style": "path"}))
+
+
+@pytest.fixture(scope="module")
+def session():
+    """What boto reads once for it takes a tenth of a second, and each test has a storage of its own."""
+    return boto3.Session(aws_access_key_id="lockn", aws_secret_access_key="secret")
+
+
+@pytest.fixture(autouse=True)
+def bucket(server, client, session, settings, monkeypatch):
+    """An empty bucket, and the settings that name it."""
+    monkeypatch.setattr(S3ImageStorage, "_create_session", lambda self: session)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    client.create_bucket(Bucket=BUCKET)
+    settings.S3_BUCKET, settings.S3_PREFIX = BUCKET, PREFIX
+    settings.S3_ENDPOINT_URL, settings.S3_ADDRESSING_STYLE = server, "path"
+    settings.STORAGES = {**django_settings.STORAGES, "default": {"BACKEND": "lockngen.s3.S3ImageStorage"}}
+    yield
+    for key in listed(client):
+        client.delete_object(Bucket=BUCKET, Key=key)
+
+
+def listed(client) -> set[str]:
+    return {entry["Key"] for entry in client.list_objects_v2(Bucket=BUCKET).get("Contents", ())}
+
+
+@pytest.fixture
+def keys(client):
+    """The names in the bucket, without the prefix that all of them have."""
+
+    def keys() -> set[str]:
+        found = listed(client)
+        assert all(key.startswith(f"{PREFIX}/") for key in found)
+        return {key.removeprefix(f"{PREFIX}/") for key in found}
+
+    return keys
+
+
+def fetch(address: str, method: str = "GET") -> httpx.Response:
+    """As a client that has nothing but the address."""
+    return httpx.request(method, address, trust_env=False)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_generation__is_rendered_stored_and_fetched(api, make_generation, make_context, keys):
+    generation = make_generation(width=512, height=256)
+
+    tasks.render(make_context(), str(generation.id))
+
+    generation.refresh_from_db()
+    assert (generation.status, generation.attempts) == (Status.COMPLETED, 1)
+    assert keys() == set(images.paths(generation))
+    shown = api.get(f"/api/v1/generations/{generation.id}").json()
+    for url, kind, size in ((shown["image_url"], "PNG", (512, 256)), (shown["thumbnail_url"], "WEBP", (384, 192))):
+        fetched = fetch(api.get(url)["Location"])
+        with Image.open(BytesIO(fetched.content)) as image:
+            assert (image.format, image.size) == (kind, size)
+        assert fetched.headers["Content-Type"] == f"image/{kind.lower()}"
+
+
+def test_image__is_a_redirect_that_ends_sooner_than_its_address(api, make_completed, server, settings):
+    settings.S3_URL_LIFETIME = 120
+    generation = make_completed()
+
+    answer = api.get(URL.format(generation.id))
+
+    signed = urlsplit(answer["Location"])
+    assert answer.status_code == 302
+    assert (f"{signed.scheme}://{signed.netloc}", signed.path) == (
+        server,
+        f"/{BUCKET}/{PREFIX}/{generation.image_path}",
+    )
+    assert parse_qs(signed.query)["X-Amz-Expires"] == ["120"]
+    assert parse_qs(signed.query)["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
+    assert answer["Cache-Control"] == "private, max-age=60"
+    assert answer["Vary"] == "Authorization"
+    assert "ETag" not in answer
+
+
+def test_image__is_handed_out_by_the_storage_as_we_would(api, make_completed):
+    generation = make_completed()
+
+    fetched = fetch(api.get(URL.format(generation.id))["Location"])
+
+    assert fetched.content == PNG
+    assert fetched.headers["Content-Type"] == "image/png"
+    assert fetched.headers["Content-Disposition"] == "inline"
+    assert fetched.headers["Cache-Control"] == "private, max-age=31536000, immutable"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_image__is_signed_for_the_method_that_asks(api, make_completed, method):
+    generation = make_completed()
+    other = {"GET": "HEAD", "HEAD": "GET"}[method]
+
+    address = api.generic(method, URL.format(generation.id))["Location"]
+
+    assert fetch(address, method).headers["Content-Length"] == str(len(PNG))
+    assert signature(address) != signature(api.generic(other, URL.format(generation.id))["Location"])
+
+
+def signature(address: str) -> str:
+    return parse_qs(urlsplit(address).query)["X-Amz-Signature"][0]
+
+
+def test_image__is_signed_for_the_server_as_clients_reach_it(api, make_completed, settings):
+    settings.S3_PUBLIC_ENDPOINT_URL = "https://s3.example.org"
+    generation = make_completed()
+
+    answer = api.get(URL.format(generation.id))
+
+    assert answer["Location"].startswith(f"https://s3.example.org/{BUCKET}/{PREFIX}/{generation.image_path}?")
+
+
+@pytest.mark.parametrize(("size", "tag"), [("full", "{}"), ("thumb", "{}-thumb")])
+def test_image__is_not_fetched_again_by_who_has_it(api, make_completed, size, tag):
+    generation = make_completed()
+    headers = {"If-None-Match": f'"{tag.format(generation.image_sha256)}"'}
+
+    answer = api.get(URL.format(generation.id), {"size": size}, headers=headers)
+
+    assert (answer.status_code, answer.content) == (304, b"")
+
+
+def test_image__is_a_404_until_there_is_one(api, make_generation):
+    assert api.get(URL.format(make_generation().id)).status_code == 404
+
+
+def test_image__of_another_key_is_a_404(client_of, make_key, make_completed):
+    assert client_of(make_key()).get(URL.format(make_completed().id)).status_code == 404
+
+
+@pytest.mark.parametrize(("query", "column"), [("", "image_path"), ("?size=thumb", "thumbnail_path")])
+def test_admin__is_sent_there_as_well(admin_client, make_completed, query, column):
+    generation = make_completed()
+
+    answer = admin_client.get(f"/admin/generations/generation/{generation.id}/image/{query}")
+
+    assert answer.status_code == 302
+    assert getattr(generation, column) in answer["Location"]
+    assert fetch(answer["Location"]).status_code == 200
+
+
+def test_file__keeps_its_type_in_the_bucket(client, make_completed):
+    generation = make_completed()
+
+    types = [
+        client.head_object(Bucket=BUCKET, Key=f"{PREFIX}/{path}")["ContentType"] for path in images.paths(generation)
+    ]
+
+    assert types == ["image/png", "image/webp"]
+
+
+def test_sweep__removes_what_an_attempt_left(make_completed, keys):
+    generation = make_completed()
+    images.store(generation, 2, picture.read(PNG))
+
+    images.sweep(generation, before=3)
+
+    assert keys() == set(images.paths(generation))
+
+
+def test_purge__removes_the_files(make_finished, keys, settings):
+    settings.RETENTION_FINISHED = 30
+    kept = make_finished(days=1)
+    make_finished(days=31)
+
+    (tally,) = retention.purge()
+
+    assert (tally.generations, tally.files, tally.bytes, tally.failures) == (1, 2, 16, 0)
+    assert keys() == set(images.paths(kept))
+
+
+def test_purge__of_an_image_that_is_gone_already(make_finished, settings):
+    settings.RETENTION_FINISHED = 30
+    default_storage.delete(make_finished(days=31).image_path)
+
+    (tally,) = retention.purge()
+
+    assert (tally.files, tally.failures) == (2, 0)
+    assert not Generation.all_objects.exists()
+
+
+def test_orphans__are_found_and_removed(make_completed, keys, monkeypatch):
+    monkeypatch.setattr(orphans, "YOUNGEST", timedelta(0))
+    generation = make_completed()
+    lost = {"generations/2026/01/by hand.png", f"generations/2026/02/{generation.id}-7.png", ".health/web-1-17"}
+    for path in lost:
+        default_storage.save(path, ContentFile(b"bytes"))
+    out = StringIO()
+
+    call_command("purge", "--orphans", "--batch", "2", stdout=out, stderr=StringIO())
+
+    assert set(out.getvalue().splitlines()) == lost
+    assert keys() == set(images.paths(generation))
+
+
+def test_scan__goes_through_the_listing_page_by_page(keys, client, monkeypatch):
+    for number in range(5):
+        default_storage.save(f"generations/2026/{number}.png", ContentFile(b"bytes"))
+    default_storage.save("generations/2026/01/1.png", ContentFile(b"bytes"))
+    call = default_storage.connection.meta.client._make_api_call
+    pages = []
+
+    def small_pages(operation, parameters):
+        pages.append(parameters.get("ContinuationToken"))
+        return call(operation, {**parameters, "MaxKeys": 2})
+
+    monkeypatch.setattr(default_storage.connection.meta.client, "_make_api_call", small_pages)
+
+    found = set(default_storage.scan("generations/2026"))
+
+    assert found == {*((f"{number}.png", False) for number in range(5)), ("01", True)}
+    assert len(pages) == 3
+
+
+def test_health__writes_and_reads_there(keys):
+    milliseconds, error = health._probe_storage.__wrapped__(0)
+
+    assert (milliseconds > 0, error) == (True, "")
+    assert keys() == set()
+
+
+def test_health__says_what_is_wrong(settings):
+    settings.S3_BUCKET = "no-such-bucket"
+    settings.STORAGES = {**settings.STORAGES}
+
+    _, error = health._probe_storage.__wrapped__(0)
+
+    assert re.search(r"NoSuchBucket", error)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_storage__that_refuses_costs_no_try(make_generation, make_context, settings):
+    settings.S3_BUCKET, settings.STORAGE_RETRY_TIMEOUT = "no-such-bucket", 0
+    settings.STORAGES = {**settings.STORAGES}
+    generation = make_generation(width=64, height=64)
+
+    with pytest.raises(images.NotStored, match="NoSuchBucket"):
+        tasks.render(make_context(), str(generation.id))
+
+    generation.refresh_from_db()
+    assert (generation.status, generation.tries) == (Status.PENDING, 0)
