@@ -86,4 +86,5 @@ def _in_8_bit_colour(picture: Image.Image) -> Image.Image:
     """What a WebP can hold, and what can be reduced by averaging, which the indices of a palette can't."""
     if picture.mode.startswith("I"):  # grey in 16 bits, which a conversion would cut off at 255
         return picture.point(lambda grey: grey / 257).convert("L").convert("RGB")
-    return picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    mode = "RGBA" if picture.has_transparency_data else "RGB"
+    return picture if picture.mode == mode else picture.convert(mode)  # a large one is not copied in vain

@@ -81,11 +81,12 @@ def test_deliver__completes_the_generation_with_what_is_known_of_its_image(make_
     assert len(files()) == 2
 
 
-def test_deliver__stores_without_a_transaction_or_a_connection(make_generation, run, while_storing):
+def test_deliver__stores_without_a_transaction_or_a_connection(make_generation, while_storing):
     held = []
     while_storing(lambda: held.append((connection.in_atomic_block, connection.connection)))
+    generation = make_generation()
 
-    run(make_generation())
+    delivery.deliver(generation, generation.start(), PNG, lambda: None)
 
     assert held == [(False, None)] * 2
 

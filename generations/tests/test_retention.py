@@ -17,6 +17,7 @@ from django.core.files.storage import default_storage
 from django.db import connection, transaction
 from django.db.models import ProtectedError
 from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from procrastinate.job_context import AbortReason
 
@@ -120,6 +121,20 @@ def test_purge__of_an_image_that_is_gone_already(make_finished, image_folder):
 
     assert not left()
     assert not DiscardedFile.objects.exists()
+
+
+def test_purge__asks_as_much_for_many_rows_as_for_one(make_finished):
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            purge(size=10)
+        return len(captured)
+
+    make_finished()
+    for_one = queries()
+    for _ in range(5):
+        make_finished()
+
+    assert queries() == for_one
 
 
 class Killed(BaseException):
