@@ -44,17 +44,18 @@ def store(generation: Generation, attempt: int, image: Picture) -> dict[str, Any
 def sweep(generation: Generation, before: int, since: int = 1) -> None:
     """Remove what attempts have left that ended otherwise: those from `since` on and `before` another.
 
-    They must be over, so that none can be named by its generation any more; what it names already is left alone.
+    They must be over, so that none can be named by its generation any more; what it names already is left alone. It
+    is tidiness and no more: where storage or database are away it raises nothing, and the search for orphans finds the
+    rest.
     """
     attempts = range(max(since, before - SWEPT), before)
     if not attempts:
         return
-    named = _named(generation)
     left = {_path(generation, attempt, end) for attempt in attempts for end in (*picture.CONTENT_TYPES, THUMBNAIL)}
     try:
-        for path in left - named:
+        for path in left - _named(generation):
             default_storage.delete(path)
-    except Exception as error:  # every storage has kinds of its own
+    except Exception as error:
         logger.warning("Generation %s may have left files behind: %s", generation.id, retry.one_line(error))
 
 

@@ -134,6 +134,24 @@ def test_deliver__late_neither_replaces_nor_removes_what_the_winner_has_stored(
     assert (image_folder / generation.image_path).read_bytes() == other.content
 
 
+def test_deliver__late_leaves_what_the_next_attempt_has_stored_and_not_told_of(make_generation, run, renderer, files):
+    generation = make_generation()
+    stored = set()
+
+    def be_overtaken(request, progress):
+        next_attempt = Generation.objects.get(pk=generation.pk).start()
+        images.store(generation, next_attempt, picture.read(PNG))
+        stored.update(files())
+        return PNG
+
+    renderer.render = be_overtaken
+    run(generation)
+
+    assert (generation.status, generation.attempts) == (Status.PROCESSING, 2)
+    assert files() == stored
+    assert len(stored) == 2
+
+
 @pytest.mark.parametrize("end", [None, "cancel", "delete"])
 def test_render__removes_what_a_worker_left_that_was_killed_before_it_could_say_so(make_generation, run, files, end):
     generation = make_generation()

@@ -87,11 +87,14 @@ def test_sweep__asks_nothing_where_there_was_no_attempt_before(make_generation, 
         images.sweep(generation, before=1)
 
 
-def test_sweep__leaves_it_where_the_storage_is_away(make_generation, monkeypatch, caplog):
-    def refuse(self, name):
+@pytest.mark.parametrize(
+    "away", [(DurableFileSystemStorage, "delete"), (images, "_named")], ids=["storage", "database"]
+)
+def test_sweep__gives_up_where_something_is_away(make_generation, monkeypatch, caplog, away):
+    def refuse(*_):
         raise OSError("no route\nto host")
 
-    monkeypatch.setattr(DurableFileSystemStorage, "delete", refuse)
+    monkeypatch.setattr(*away, refuse)
     generation = make_generation()
 
     images.sweep(generation, before=2)
