@@ -175,8 +175,9 @@ def test_render__again_of_what_is_completed_leaves_its_files(make_completed, run
 
 
 def test_deliver__whose_commit_was_answered_by_nobody_keeps_its_files(
-    make_generation, run, lose_commits, files, renderer
+    make_generation, run, lose_commits, files, renderer, caplog
 ):
+    caplog.set_level("INFO")
     generation = make_generation()
 
     def render(request, progress):
@@ -189,6 +190,7 @@ def test_deliver__whose_commit_was_answered_by_nobody_keeps_its_files(
     assert (generation.status, generation.attempts) == (Status.COMPLETED, 1)
     assert files() == set(images.paths(generation))
     assert len(files()) == 2
+    assert "not wanted" not in caplog.text  # nor was it taken for a loser
 
 
 def test_deliver__in_doubt_for_good_keeps_its_files(make_generation, run, lose_commits, files, renderer, monkeypatch):
