@@ -63,6 +63,7 @@ class WorkerConnector(PsycopgConnector):
     def __init__(self, **options):
         super().__init__(**options)
         self._running: list[int] = []
+        self._heard = 0  # notifications
 
     async def execute_query_async(self, query: str, **arguments: Any) -> None:
         if query in END_JOB:
@@ -95,15 +96,17 @@ class WorkerConnector(PsycopgConnector):
             yield connection
 
     async def _loop_notify(self, on_notification: Notify, connection: psycopg.AsyncConnection, **options) -> None:
-        await on_notification(channel="", payload=LOOK)  # for what came while nobody listened
-        await super()._loop_notify(on_notification, connection, **options)
+        async def hear(**notification: Any) -> None:
+            self._heard += 1
+            await on_notification(**notification)
+
+        await hear(channel="", payload=LOOK)  # for what came while nobody listened
+        await super()._loop_notify(hear, connection, **options)
 
     async def _take_job(self, query: str, **arguments: Any) -> dict[str, Any]:
         """A job, or none for now: the worker asks again soon, and hears meanwhile when it is told to stop."""
         try:
-            row = await super().execute_query_one_async(query, **arguments)
-            if row["id"] is None:
-                row = await self._mislaid_job(arguments["worker_id"])
+            row = await self._look_for_job(query, **arguments)
         except ConnectorException as error:
             if not retry.passes(error):
                 raise
@@ -111,6 +114,16 @@ class WorkerConnector(PsycopgConnector):
             return NO_JOB
         if row["id"] is not None:
             self._running.append(row["id"])
+        return row
+
+    async def _look_for_job(self, query: str, **arguments: Any) -> dict[str, Any]:
+        row, heard = NO_JOB, None
+        # The worker forgets what it is told while it looks, and would look again when it polls.
+        while row["id"] is None and heard != self._heard:
+            heard = self._heard
+            row = await super().execute_query_one_async(query, **arguments)
+            if row["id"] is None:
+                row = await self._mislaid_job(arguments["worker_id"])
         return row
 
     async def _mislaid_job(self, worker_id: int) -> dict[str, Any]:

@@ -113,6 +113,32 @@ def test_job__can_not_be_taken_while_the_database_is_away(monkeypatch, job, work
     assert "No job can be taken at the moment: server closed" in caplog.text
 
 
+def test_job__that_comes_while_the_worker_looks_for_one_is_found(monkeypatch, other, worker):
+    """Without this the worker polls, five seconds later."""
+    look = PsycopgConnector.execute_query_one_async
+
+    async def look_slowly(connector, *args, **arguments):
+        row, heard = await look(connector, *args, **arguments), connector._heard
+        if row["id"] is None:
+            other.execute("INSERT INTO procrastinate_jobs (queue_name, task_name, args) VALUES ('a', 'b', '{}')")
+            while connector._heard == heard:
+                await asyncio.sleep(0.01)
+        return row
+
+    async def ignore(**notification) -> None: ...
+
+    async def listen_and_take(connector):
+        listening = asyncio.create_task(connector.listen_notify(ignore, ["procrastinate_any_queue_v1"]))
+        while not connector._heard:
+            await asyncio.sleep(0.01)
+        monkeypatch.setattr(PsycopgConnector, "execute_query_one_async", look_slowly)
+        row = await connector.execute_query_one_async(TAKE_JOB, queues=None, worker_id=worker)
+        listening.cancel()
+        return row["task_name"]
+
+    assert run(listen_and_take) == "b"
+
+
 @pytest.mark.parametrize("lost_answers", [0, 1, 2])
 def test_job__ends_once_however_often_it_is_said(monkeypatch, other, job, worker, lost_answers):
     fail_first(monkeypatch, "execute_query_async", times=lost_answers)
