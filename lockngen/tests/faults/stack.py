@@ -24,6 +24,7 @@ from lockngen.tests.faults.cluster import Cluster
 
 WEB = [sys.executable, "-m", "gunicorn", "-c", "lockngen/gunicorn.py", "lockngen.wsgi"]
 WORKER = [sys.executable, "manage.py", "procrastinate", "worker"]
+MORTAL_WORKER = [sys.executable, "-m", "lockngen.tests.faults.mortal_worker", "procrastinate", "worker"]
 RESTART_PAUSE = 0.2  # seconds
 
 # Every change of a generation into an end, of that end, or out of it.
@@ -111,6 +112,7 @@ class Stack:
     def __init__(self, folder: Path, **variables: str):
         self.folder, self.port = folder, free_port()
         self.data = folder / "data"
+        self.images = self.data / "images"
         self.cluster = Cluster(self.data)
         own = {"DEBUG": "on", "DATABASE_URL": self.cluster.url, "LOCKNGEN_DATA": str(self.data), "PORT": str(self.port)}
         self.environment = {**os.environ, **own, **variables}
@@ -128,10 +130,18 @@ class Stack:
         return self.programs[-1]
 
     def run_worker(self, name: str = "worker", **variables: str) -> Program:
+        return self.run_workers(1, name, WORKER, **variables)[0]
+
+    def run_workers(self, count: int, name: str, command: list[str], **variables: str) -> list[Program]:
         known = self.newest_worker()
-        worker = self.run(name, WORKER, **variables)
-        wait_until(lambda: self.newest_worker() > known, 30, worker.words)
-        return worker
+        workers = [self.run(name, command, **variables) for _ in range(count)]
+        wait_until(lambda: self.newest_worker() >= known + count, 30, workers[0].words)
+        return workers
+
+    def dismiss(self, workers: list[Program]) -> None:
+        for worker in workers:
+            worker.close()
+            self.programs.remove(worker)
 
     @contextmanager
     def without_connections(self) -> Iterator[None]:
@@ -219,6 +229,19 @@ class Answer:
         if self.status is None or IN_DOUBT.encode() in self.body:
             return "unknown"
         return "ok" if self.status < 300 else "failed"
+
+
+def let_leases_end(stack: Stack) -> None:
+    """As if the workers' heartbeats had been missing for long."""
+    stack.cluster.rows("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 minute'")
+
+
+def rescue(stack: Stack) -> None:
+    """Don't wait for the time at which that is done anyway."""
+    stack.cluster.rows(
+        "INSERT INTO procrastinate_jobs (queue_name, task_name, args)"
+        """ VALUES ('maintenance', 'generations.rescue_stalled', '{"timestamp": 0}')"""
+    )
 
 
 def wait_until(condition: Callable[[], object], seconds: float, explain: Callable[[], str] = str) -> float:
