@@ -160,6 +160,12 @@ class Stack:
             for process in family:
                 process.resume()
 
+    def make_token(self, name: str) -> str:
+        """That of a new key without a limit."""
+        command = [sys.executable, "manage.py", "apikey", "create", name, "--rate-limit", "0"]
+        done = subprocess.run(command, cwd=BASE_DIR, env=self.environment, capture_output=True, text=True, check=True)
+        return done.stdout.split()[-1]
+
     def newest_worker(self) -> int:
         return self.cluster.value("SELECT coalesce(max(id), 0) FROM procrastinate_workers")
 
@@ -173,8 +179,8 @@ class Stack:
 class Client:
     """HTTP with one connection that is kept open."""
 
-    def __init__(self, stack: Stack, timeout: float = 60):
-        self.port, self.timeout = stack.port, timeout
+    def __init__(self, stack: Stack, timeout: float = 60, token: str = DEVELOPMENT_TOKEN):
+        self.port, self.timeout, self.token = stack.port, timeout, token
         self.connection: HTTPConnection | None = None
 
     def get(self, path: str) -> Answer:
@@ -188,7 +194,7 @@ class Client:
         try:
             if self.connection is None:
                 self.connection = HTTPConnection("127.0.0.1", self.port, timeout=self.timeout)
-            headers = {"Authorization": f"Bearer {DEVELOPMENT_TOKEN}", "Accept": "application/json"}
+            headers = {"Authorization": f"Bearer {self.token}", "Accept": "application/json"}
             self.connection.request(method, path, json.dumps(body) if body else None, headers)
             response = self.connection.getresponse()
             return Answer(started_at, response.status, response.read(), response.getheader("Retry-After"))

@@ -96,6 +96,20 @@ def test_worker__frozen_past_its_lease_changes_nothing_once_it_thaws(stack, clie
     assert_ended_once(stack)
 
 
+def test_worker__that_was_forgotten_while_it_was_frozen_works_on(stack, client, worker):
+    wait_for(client, begin(client), "completed")
+    exits = len(worker.exit_codes)
+    worker.signal(signal.SIGSTOP)
+    stack.cluster.rows("DELETE FROM procrastinate_workers")  # as every worker that starts does with the silent ones
+    id = client.create("a lighthouse").json["id"]
+
+    worker.signal(signal.SIGCONT)
+
+    wait_for(client, id, "completed")
+    assert attempts(stack, id) == 1
+    assert len(worker.exit_codes) == exits
+
+
 @pytest.mark.faults
 def test_worker__killed_is_missed_within_a_minute(stack, client, worker):
     id = begin(client)
