@@ -60,8 +60,7 @@ def _store(generation: Generation, attempt: int, image: Picture, go_on: Callable
 
 
 def _was_completed(generation: Generation, attempt: int, stored: dict[str, Any]) -> bool | None:
-    """True where this attempt has completed it, else None."""
-    return Generation.all_objects.filter(pk=generation.pk, status=Status.COMPLETED, attempts=attempt).exists() or None
+    return generation.is_at(attempt, Status.COMPLETED) or None
 
 
 # Where it stays unknown whether it was committed, the files stay: the next attempt, if there is one, removes them.

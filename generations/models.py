@@ -4,6 +4,7 @@ from django.db.models.functions import Now
 from uuid_utils.compat import uuid7
 
 from apikeys.models import ApiKey
+from generations import queues
 from generations.discards import DiscardedFile  # noqa: F401  a model of this app
 from generations.querysets import GenerationQuerySet
 from generations.renderers.base import DEFAULT_MODEL
@@ -156,6 +157,14 @@ class Generation(SoftDeleteModel):
     def is_held(self, attempt: int) -> bool:
         """Whether an attempt is still the one that counts."""
         return self._held(attempt).exists()
+
+    @property
+    def queue(self) -> str:
+        return queues.of_model(self.model)
+
+    def is_at(self, attempt: int, status: Status) -> bool:
+        """Whether this attempt, the last one, has brought it to this state."""
+        return self._row().filter(status=status, attempts=attempt).exists()
 
     @property
     def is_unfinished(self) -> bool:

@@ -20,7 +20,7 @@ SOUND = Q(
 
 
 class Migration(migrations.Migration):
-    dependencies = [("generations", "0005_deleted_at")]
+    dependencies = [("generations", "0006_job_queue_index")]
 
     operations = [
         *(migrations.AddField("generation", name, field) for name, field in COLUMNS.items()),

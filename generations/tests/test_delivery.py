@@ -8,7 +8,7 @@ from django.db import connection
 from procrastinate.exceptions import JobAborted
 from procrastinate.job_context import AbortReason
 
-from generations import delivery, images, tasks
+from generations import delivery, images, renderers, tasks
 from generations.models import Generation
 from generations.renderers import picture
 from generations.status import Status
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def renderer(monkeypatch):
     """It renders the same picture at once."""
     fake = SimpleNamespace(render=lambda request, progress: PNG, cancel=lambda id: None)
-    monkeypatch.setattr(tasks, "_renderer", lambda url: fake)
+    monkeypatch.setattr(renderers, "get_fleet", lambda: fake)
     return fake
 
 
@@ -237,13 +237,13 @@ def test_storage__that_stays_away_costs_no_try(make_generation, run, storage_is_
 
 
 def test_storage__that_was_away_gets_the_next_attempt_s_image_and_no_other(
-    make_generation, run, storage_is_away, monkeypatch, files
+    make_generation, run, renderer, storage_is_away, monkeypatch, files
 ):
     generation = make_generation()
     with pytest.raises(images.NotStored):
         run(generation)
     monkeypatch.undo()
-    monkeypatch.setattr(tasks, "_renderer", lambda url: SimpleNamespace(render=lambda *_: PNG, cancel=lambda id: None))
+    monkeypatch.setattr(renderers, "get_fleet", lambda: renderer)
 
     run(generation)
 

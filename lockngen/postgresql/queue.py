@@ -29,6 +29,18 @@ logger = logging.getLogger(__name__)
 PAUSE = 0.5  # seconds between two tries
 TAKE_JOB = sql.queries["fetch_job"]
 END_JOB = (sql.queries["finish_job"], sql.queries["retry_job"])
+# Not the end of a job that was rescued from this worker while it was frozen, and that another one has in hand.
+IF_OURS = """
+    WITH ours AS (SELECT FROM procrastinate_jobs
+                  WHERE id = %(job_id)s AND (worker_id = %(worker_id)s OR worker_id IS NULL) FOR UPDATE)
+    {} FROM ours
+"""
+SAY_ALIVE = sql.queries["update_heartbeat"]
+# Whoever starts forgets the workers that have been silent for long. One of them may have been frozen, and thaw.
+SAY_ALIVE_AGAIN = """
+    INSERT INTO procrastinate_workers (id) OVERRIDING SYSTEM VALUE VALUES (%(worker_id)s)
+    ON CONFLICT (id) DO UPDATE SET last_heartbeat = now()
+"""
 # What a worker that stops says at last. Without it the end of its heartbeat says the same a little later.
 SAY_GOODBYE = sql.queries["unregister_worker"]
 MISLAID = """
@@ -63,10 +75,14 @@ class WorkerConnector(PsycopgConnector):
     def __init__(self, **options):
         super().__init__(**options)
         self._running: list[int] = []
+        self._heard = 0  # notifications
+        self._worker_id: int | None = None
 
     async def execute_query_async(self, query: str, **arguments: Any) -> None:
         if query in END_JOB:
             await self._end_job(query, **arguments)
+        elif query == SAY_ALIVE:
+            await patiently(super().execute_query_async, SAY_ALIVE_AGAIN, **arguments)
         elif query == SAY_GOODBYE:
             await super().execute_query_async(query, **arguments)
         else:
@@ -95,22 +111,37 @@ class WorkerConnector(PsycopgConnector):
             yield connection
 
     async def _loop_notify(self, on_notification: Notify, connection: psycopg.AsyncConnection, **options) -> None:
-        await on_notification(channel="", payload=LOOK)  # for what came while nobody listened
-        await super()._loop_notify(on_notification, connection, **options)
+        async def hear(**notification: Any) -> None:
+            self._heard += 1
+            await on_notification(**notification)
+
+        await hear(channel="", payload=LOOK)  # for what came while nobody listened
+        await super()._loop_notify(hear, connection, **options)
 
     async def _take_job(self, query: str, **arguments: Any) -> dict[str, Any]:
         """A job, or none for now: the worker asks again soon, and hears meanwhile when it is told to stop."""
+        self._worker_id = arguments["worker_id"]
         try:
-            row = await super().execute_query_one_async(query, **arguments)
-            if row["id"] is None:
-                row = await self._mislaid_job(arguments["worker_id"])
+            row = await self._look_for_job(query, **arguments)
         except ConnectorException as error:
-            if not retry.passes(error):
+            if isinstance(error.__cause__, psycopg.errors.ForeignKeyViolation):  # it was forgotten
+                await self.execute_query_async(SAY_ALIVE, worker_id=self._worker_id)
+            elif not retry.passes(error):
                 raise
             logger.warning("No job can be taken at the moment: %s", retry.one_line(error.__cause__))
             return NO_JOB
         if row["id"] is not None:
             self._running.append(row["id"])
+        return row
+
+    async def _look_for_job(self, query: str, **arguments: Any) -> dict[str, Any]:
+        row, heard = NO_JOB, None
+        # The worker forgets what it is told while it looks, and would look again when it polls.
+        while row["id"] is None and heard != self._heard:
+            heard = self._heard
+            row = await super().execute_query_one_async(query, **arguments)
+            if row["id"] is None:
+                row = await self._mislaid_job(arguments["worker_id"])
         return row
 
     async def _mislaid_job(self, worker_id: int) -> dict[str, Any]:
@@ -120,6 +151,9 @@ class WorkerConnector(PsycopgConnector):
 
     async def _end_job(self, query: str, **arguments: Any) -> None:
         id = arguments["job_id"]
+        if id in self._running:
+            query = IF_OURS.format(query.rstrip(";"))
+            arguments["worker_id"] = self._worker_id
         try:
             await patiently(super().execute_query_async, query, **arguments)
         except ConnectorException as error:

@@ -73,7 +73,6 @@ def create(dev, seconds: float = 5) -> dict:
 
 
 def wait_until_listening(dev, seconds: float = 40) -> None:
-    # The queue forgets a notification that comes while it fetches: then it polls after 5 s, listening or not.
     deadline = time.monotonic() + seconds
     while max(waits(dev, 2)) > 2:
         assert time.monotonic() < deadline, dev.log()

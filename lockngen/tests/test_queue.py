@@ -12,9 +12,12 @@ from procrastinate.exceptions import ConnectorException
 from procrastinate.psycopg_connector import PsycopgConnector
 
 from lockngen.postgresql import queue
-from lockngen.postgresql.queue import TAKE_JOB, patiently
+from lockngen.postgresql.queue import SAY_ALIVE, TAKE_JOB, patiently
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+FINISH = {"query": sql.queries["finish_job"], "status": "succeeded", "delete_job": False}
+RETRY = {"query": sql.queries["retry_job"]} | dict.fromkeys(["retry_at", "new_priority", "new_queue_name", "new_lock"])
 
 
 @pytest.fixture(autouse=True)
@@ -113,6 +116,32 @@ def test_job__can_not_be_taken_while_the_database_is_away(monkeypatch, job, work
     assert "No job can be taken at the moment: server closed" in caplog.text
 
 
+def test_job__that_comes_while_the_worker_looks_for_one_is_found(monkeypatch, other, worker):
+    """Without this the worker polls, five seconds later."""
+    look = PsycopgConnector.execute_query_one_async
+
+    async def look_slowly(connector, *args, **arguments):
+        row, heard = await look(connector, *args, **arguments), connector._heard
+        if row["id"] is None:
+            other.execute("INSERT INTO procrastinate_jobs (queue_name, task_name, args) VALUES ('a', 'b', '{}')")
+            while connector._heard == heard:
+                await asyncio.sleep(0.01)
+        return row
+
+    async def ignore(**notification) -> None: ...
+
+    async def listen_and_take(connector):
+        listening = asyncio.create_task(connector.listen_notify(ignore, ["procrastinate_any_queue_v1"]))
+        while not connector._heard:
+            await asyncio.sleep(0.01)
+        monkeypatch.setattr(PsycopgConnector, "execute_query_one_async", look_slowly)
+        row = await connector.execute_query_one_async(TAKE_JOB, queues=None, worker_id=worker)
+        listening.cancel()
+        return row["task_name"]
+
+    assert run(listen_and_take) == "b"
+
+
 @pytest.mark.parametrize("lost_answers", [0, 1, 2])
 def test_job__ends_once_however_often_it_is_said(monkeypatch, other, job, worker, lost_answers):
     fail_first(monkeypatch, "execute_query_async", times=lost_answers)
@@ -127,6 +156,51 @@ def test_job__ends_once_however_often_it_is_said(monkeypatch, other, job, worker
 
     assert run(take_and_end_twice) == []
     assert other.execute("SELECT status, attempts FROM procrastinate_jobs").fetchall() == [("succeeded", 1)]
+
+
+@pytest.mark.parametrize("end", [FINISH, RETRY], ids=["finish", "retry"])
+def test_job__that_another_worker_has_taken_over_is_left_to_that(other, job, worker, end):
+    (successor,) = other.execute("INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING id").fetchone()
+
+    async def be_overtaken(connector):
+        await connector.execute_query_one_async(TAKE_JOB, queues=None, worker_id=worker)
+        other.execute("UPDATE procrastinate_jobs SET worker_id = %s", [successor])
+        await connector.execute_query_async(**end, job_id=job)
+        return connector._running
+
+    assert run(be_overtaken) == []
+    assert other.execute("SELECT status, worker_id FROM procrastinate_jobs").fetchall() == [("doing", successor)]
+
+
+@pytest.mark.parametrize(("end", "status"), [(FINISH, "succeeded"), (RETRY, "todo")], ids=["finish", "retry"])
+def test_worker__that_was_forgotten_ends_its_job_and_takes_the_next(other, job, worker, end, status):
+    async def be_forgotten(connector):
+        await connector.execute_query_one_async(TAKE_JOB, queues=None, worker_id=worker)
+        other.execute("DELETE FROM procrastinate_workers")
+        await connector.execute_query_async(**end, job_id=job)
+        (ended,) = other.execute("SELECT status FROM procrastinate_jobs").fetchone()
+        other.execute("UPDATE procrastinate_jobs SET status = 'todo'")
+        return ended, [
+            (await connector.execute_query_one_async(TAKE_JOB, queues=None, worker_id=worker))["id"] for _ in "ab"
+        ]
+
+    assert run(be_forgotten) == (status, [None, job])
+
+
+def test_heartbeat__of_a_worker_that_was_forgotten_makes_it_known_again(other, worker):
+    other.execute("DELETE FROM procrastinate_workers")
+
+    run(lambda connector: connector.execute_query_async(SAY_ALIVE, worker_id=worker))
+
+    assert other.execute("SELECT id FROM procrastinate_workers").fetchall() == [(worker,)]
+
+
+def test_heartbeat__is_that_of_now(other, worker):
+    other.execute("UPDATE procrastinate_workers SET last_heartbeat = '2026-01-01'")
+
+    run(lambda connector: connector.execute_query_async(SAY_ALIVE, worker_id=worker))
+
+    assert other.execute("SELECT last_heartbeat > '2026-01-02' FROM procrastinate_workers").fetchall() == [(True,)]
 
 
 def test_goodbye__is_said_once(monkeypatch, worker):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from lockngen.tests.embedded.servers import open_folder
-from lockngen.tests.faults.stack import Client, Stack, wait_until
+from lockngen.tests.faults.stack import MORTAL_WORKER, Client, Program, Stack, wait_until
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,3 +39,18 @@ def stack(shared_stack) -> Stack:
 def client(stack) -> Iterator[Client]:
     with Client(stack) as client:
         yield client
+
+
+@pytest.fixture
+def run_workers(stack) -> Iterator:
+    """Workers that a prompt can kill, instead of the stack's own."""
+    started: list[Program] = []
+
+    def run(count: int, **variables: str) -> list[Program]:
+        started.extend(stack.run_workers(count, "mortal", MORTAL_WORKER, **variables))
+        return started
+
+    stack.worker.end(signal.SIGTERM)
+    yield run
+    stack.dismiss(started)
+    stack.worker.go_on()

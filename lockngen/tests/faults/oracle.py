@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Iterable
+from pathlib import Path
 
+from PIL import Image
+
+from generations.images import FOLDER
+from lockngen.storage import PARTIAL
 from lockngen.tests.faults.load import Load
 from lockngen.tests.faults.stack import Stack, wait_until
 
 UNFINISHED = "SELECT count(*) FROM generations_generation WHERE status < 2"
+LIVE_JOBS = "SELECT count(*) FROM procrastinate_jobs WHERE status < 'succeeded' AND task_name = 'generations.render'"
+# The files that rows name, whatever columns there are for them.
+PATHS = """
+    SELECT path.value FROM generations_generation row, jsonb_each_text(to_jsonb(row)) path
+    WHERE path.key LIKE '%%\\_path' AND path.value IS NOT NULL
+"""
 STORED = "SELECT prompt FROM generations_generation WHERE prompt = ANY(%s)"
 
 
 def assert_all_is_well(stack: Stack, load: Load, drained_within: float) -> float:
     """Everything; returns how many seconds it took until nothing was left to render."""
     assert_answers_are_fair(load)
-    seconds = wait_until(lambda: stack.cluster.value(UNFINISHED) == 0, drained_within, lambda: describe(stack))
+    seconds = wait_until_finished(stack, drained_within)
     assert_stored_once(stack, load)
     assert_ended_once(stack)
     assert_rendered(stack, [attempt.answer.json["id"] for attempt in load.posts("ok")])
@@ -41,22 +53,48 @@ def assert_stored_once(stack: Stack, load: Load) -> None:
         assert wrong == [], outcome
 
 
-def assert_ended_once(stack: Stack) -> None:
-    twice = stack.cluster.rows("SELECT generation FROM ends GROUP BY generation HAVING count(*) > 1")
-    assert twice == []
+def assert_ended_once(stack: Stack, ids: Iterable[str] = ()) -> None:
+    """Nothing ended twice, and these did end."""
+    ends = Counter(id for (id,) in stack.cluster.rows("SELECT generation::text FROM ends"))
+    assert [id for id, count in ends.items() if count > 1] == []
+    assert [id for id in ids if id not in ends] == []
 
 
-def assert_rendered(stack: Stack, ids: list[str]) -> None:
-    """Each is completed, and its image and its thumbnail are all there is of it: no attempt left anything else."""
-    statement = """
-        SELECT id::text, status, image_path, thumbnail_path FROM generations_generation WHERE id = ANY(%s::uuid[])
-    """
-    rows = stack.cluster.rows(statement, ids)
+def assert_rendered(stack: Stack, ids: Collection[str]) -> dict[str, Path]:
+    """Each is completed, and there is no file but theirs; returns where their images are."""
+    statement = "SELECT id::text, status, image_path FROM generations_generation WHERE id = ANY(%s::uuid[])"
+    rows = stack.cluster.rows(statement, list(ids))
     assert [row for row in rows if row[1] != 2] == []
     assert len(rows) == len(ids)
-    folder = stack.data / "images"
-    files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*") if path.name[:36] in set(ids))
-    assert files == sorted(path for row in rows for path in row[2:])
+    assert_files_are_those_of_rows(stack)
+    return {id: stack.images / path for id, _, path in rows}
+
+
+def assert_files_are_those_of_rows(stack: Stack) -> None:
+    """Nothing is missing and nothing left over, but what was never written to the end: that goes in time by itself."""
+    files = [path for path in (stack.images / FOLDER).rglob("*") if path.is_file() and PARTIAL not in path.name]
+    expected = [stack.images / path for (path,) in stack.cluster.rows(PATHS)]
+    assert sorted(files) == sorted(expected)
+
+
+def assert_pictures(stack: Stack, prompts: dict[str, str]) -> None:
+    """Each is rendered, and its image is a whole picture of its own prompt."""
+    for id, path in assert_rendered(stack, prompts).items():
+        with Image.open(path) as picture:
+            picture.load()
+            assert (id, picture.text["prompt"]) == (id, prompts[id])
+
+
+def assert_no_job_is_left(stack: Stack) -> None:
+    """Those of renders: a job ends a moment after its generation."""
+    statement = (
+        "SELECT count(*) FROM procrastinate_jobs WHERE status < 'succeeded' AND task_name = 'generations.render'"
+    )
+    wait_until(lambda: stack.cluster.value(statement) == 0, 10, lambda: describe(stack))
+
+
+def wait_until_finished(stack: Stack, seconds: float) -> float:
+    return wait_until(lambda: stack.cluster.value(UNFINISHED) == 0, seconds, lambda: describe(stack))
 
 
 def describe(stack: Stack) -> str:

@@ -24,6 +24,7 @@ from lockngen.tests.faults.cluster import Cluster
 
 WEB = [sys.executable, "-m", "gunicorn", "-c", "lockngen/gunicorn.py", "lockngen.wsgi"]
 WORKER = [sys.executable, "manage.py", "procrastinate", "worker"]
+MORTAL_WORKER = [sys.executable, "-m", "lockngen.tests.faults.mortal_worker", "procrastinate", "worker"]
 RESTART_PAUSE = 0.2  # seconds
 
 # Every change of a generation into an end, of that end, or out of it.
@@ -111,6 +112,7 @@ class Stack:
     def __init__(self, folder: Path, **variables: str):
         self.folder, self.port = folder, free_port()
         self.data = folder / "data"
+        self.images = self.data / "images"
         self.cluster = Cluster(self.data)
         own = {"DEBUG": "on", "DATABASE_URL": self.cluster.url, "LOCKNGEN_DATA": str(self.data), "PORT": str(self.port)}
         self.environment = {**os.environ, **own, **variables}
@@ -128,10 +130,18 @@ class Stack:
         return self.programs[-1]
 
     def run_worker(self, name: str = "worker", **variables: str) -> Program:
+        return self.run_workers(1, name, WORKER, **variables)[0]
+
+    def run_workers(self, count: int, name: str, command: list[str], **variables: str) -> list[Program]:
         known = self.newest_worker()
-        worker = self.run(name, WORKER, **variables)
-        wait_until(lambda: self.newest_worker() > known, 30, worker.words)
-        return worker
+        workers = [self.run(name, command, **variables) for _ in range(count)]
+        wait_until(lambda: self.newest_worker() >= known + count, 30, workers[0].words)
+        return workers
+
+    def dismiss(self, workers: list[Program]) -> None:
+        for worker in workers:
+            worker.close()
+            self.programs.remove(worker)
 
     @contextmanager
     def without_connections(self) -> Iterator[None]:
@@ -150,6 +160,12 @@ class Stack:
             for process in family:
                 process.resume()
 
+    def make_token(self, name: str) -> str:
+        """That of a new key without a limit."""
+        command = [sys.executable, "manage.py", "apikey", "create", name, "--rate-limit", "0"]
+        done = subprocess.run(command, cwd=BASE_DIR, env=self.environment, capture_output=True, text=True, check=True)
+        return done.stdout.split()[-1]
+
     def newest_worker(self) -> int:
         return self.cluster.value("SELECT coalesce(max(id), 0) FROM procrastinate_workers")
 
@@ -163,8 +179,8 @@ class Stack:
 class Client:
     """HTTP with one connection that is kept open."""
 
-    def __init__(self, stack: Stack, timeout: float = 60):
-        self.port, self.timeout = stack.port, timeout
+    def __init__(self, stack: Stack, timeout: float = 60, token: str = DEVELOPMENT_TOKEN):
+        self.port, self.timeout, self.token = stack.port, timeout, token
         self.connection: HTTPConnection | None = None
 
     def get(self, path: str) -> Answer:
@@ -178,7 +194,7 @@ class Client:
         try:
             if self.connection is None:
                 self.connection = HTTPConnection("127.0.0.1", self.port, timeout=self.timeout)
-            headers = {"Authorization": f"Bearer {DEVELOPMENT_TOKEN}", "Accept": "application/json"}
+            headers = {"Authorization": f"Bearer {self.token}", "Accept": "application/json"}
             self.connection.request(method, path, json.dumps(body) if body else None, headers)
             response = self.connection.getresponse()
             return Answer(started_at, response.status, response.read(), response.getheader("Retry-After"))
@@ -219,6 +235,19 @@ class Answer:
         if self.status is None or IN_DOUBT.encode() in self.body:
             return "unknown"
         return "ok" if self.status < 300 else "failed"
+
+
+def let_leases_end(stack: Stack) -> None:
+    """As if the workers' heartbeats had been missing for long."""
+    stack.cluster.rows("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 minute'")
+
+
+def rescue(stack: Stack) -> None:
+    """Don't wait for the time at which that is done anyway."""
+    stack.cluster.rows(
+        "INSERT INTO procrastinate_jobs (queue_name, task_name, args)"
+        """ VALUES ('maintenance', 'generations.rescue_stalled', '{"timestamp": 0}')"""
+    )
 
 
 def wait_until(condition: Callable[[], object], seconds: float, explain: Callable[[], str] = str) -> float:

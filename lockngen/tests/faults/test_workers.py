@@ -9,7 +9,7 @@ import pytest
 
 from lockngen.tests.conftest import URL
 from lockngen.tests.faults.oracle import assert_ended_once, assert_rendered
-from lockngen.tests.faults.stack import Client, Program, Stack, wait_until
+from lockngen.tests.faults.stack import Client, Program, Stack, let_leases_end, rescue, wait_until
 
 SLOW = "sketch:?seconds=1.5"
 FAST = "sketch:"
@@ -34,9 +34,7 @@ def worker(stack, slow_worker) -> Iterator[Program]:
 def run_fast_worker(stack):
     started: list[Program] = []
     yield lambda: started.append(stack.run_worker("fast", RENDERER_URL=FAST))
-    for worker in started:
-        worker.close()
-        stack.programs.remove(worker)
+    stack.dismiss(started)
 
 
 @pytest.mark.parametrize("down", [pytest.param(1, id="short"), pytest.param(45, id="long", marks=pytest.mark.faults)])
@@ -69,7 +67,7 @@ def test_worker__killed_in_mid_render_has_its_render_done_again(stack, client, w
     id = begin(client)
 
     worker.end(signal.SIGKILL)
-    let_its_lease_end(stack)
+    let_leases_end(stack)
     worker.go_on()
     rescue(stack)
 
@@ -82,11 +80,11 @@ def test_worker__killed_in_mid_render_has_its_render_done_again(stack, client, w
 def test_worker__frozen_past_its_lease_changes_nothing_once_it_thaws(stack, client, worker, run_fast_worker):
     id = begin(client)
     worker.signal(signal.SIGSTOP)
-    let_its_lease_end(stack)
+    let_leases_end(stack)
     run_fast_worker()
     rescue(stack)
     wait_for(client, id, "completed")
-    (image,) = (stack.data / "images").rglob(f"{id}-2.png")
+    image = assert_rendered(stack, [id])[id]
     stored = image.stat()
 
     worker.signal(signal.SIGCONT)
@@ -98,6 +96,20 @@ def test_worker__frozen_past_its_lease_changes_nothing_once_it_thaws(stack, clie
     assert_ended_once(stack)
 
 
+def test_worker__that_was_forgotten_while_it_was_frozen_works_on(stack, client, worker):
+    wait_for(client, begin(client), "completed")
+    exits = len(worker.exit_codes)
+    worker.signal(signal.SIGSTOP)
+    stack.cluster.rows("DELETE FROM procrastinate_workers")  # as every worker that starts does with the silent ones
+    id = client.create("a lighthouse").json["id"]
+
+    worker.signal(signal.SIGCONT)
+
+    wait_for(client, id, "completed")
+    assert attempts(stack, id) == 1
+    assert len(worker.exit_codes) == exits
+
+
 @pytest.mark.faults
 def test_worker__killed_is_missed_within_a_minute(stack, client, worker):
     id = begin(client)
@@ -107,20 +119,6 @@ def test_worker__killed_is_missed_within_a_minute(stack, client, worker):
 
     wait_for(client, id, "completed", seconds=60)
     assert_rendered(stack, [id])
-
-
-@pytest.mark.faults
-def test_worker__that_every_attempt_kills_is_spared_a_fourth(stack, client, worker):
-    id = begin(client)
-    for attempt in (1, 2, 3):
-        wait_until(lambda attempt=attempt: attempts(stack, id) == attempt, 20)
-        worker.end(signal.SIGKILL)
-        let_its_lease_end(stack)
-        worker.go_on()
-        rescue(stack)
-
-    wait_for(client, id, "failed")
-    assert_ended_once(stack)
 
 
 def begin(client: Client) -> str:
@@ -135,16 +133,3 @@ def wait_for(client: Client, id: str, status: str, seconds: float = 20) -> float
 
 def attempts(stack: Stack, id: str) -> int:
     return stack.cluster.value("SELECT attempts FROM generations_generation WHERE id = %s", id)
-
-
-def let_its_lease_end(stack: Stack) -> None:
-    """As if the workers' heartbeats had been missing for long."""
-    stack.cluster.rows("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 minute'")
-
-
-def rescue(stack: Stack) -> None:
-    """Don't wait for the time at which that is done anyway."""
-    stack.cluster.rows(
-        "INSERT INTO procrastinate_jobs (queue_name, task_name, args)"
-        """ VALUES ('maintenance', 'generations.rescue_stalled', '{"timestamp": 0}')"""
-    )

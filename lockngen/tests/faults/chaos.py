@@ -1,0 +1,42 @@
+"""Something that happens to one of several workers, again and again."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from dataclasses import dataclass, field
+
+from lockngen.tests.faults.stack import Program
+
+
+@dataclass
+class Chaos:
+    """One worker is frozen, for so long at a time, while the others are killed."""
+
+    workers: list[Program]
+    frozen_for: float  # seconds
+    dice: random.Random = field(default_factory=lambda: random.Random(1))
+    frozen: Program | None = None
+    strikes: int = 0
+
+    def strike(self) -> None:
+        self.thaw(after=self.frozen_for)
+        victim = self.dice.choice([worker for worker in self.workers if worker is not self.frozen])
+        if self.frozen:
+            victim.signal(signal.SIGKILL)
+        else:
+            victim.signal(signal.SIGSTOP)
+            self.frozen, self.frozen_at = victim, time.monotonic()
+        self.strikes += 1
+
+    def thaw(self, after: float = 0) -> None:
+        if self.frozen and time.monotonic() >= self.frozen_at + after:
+            self.frozen.signal(signal.SIGCONT)
+            self.frozen = None
+
+    def end(self) -> None:
+        """Thaw what is frozen when its time has come."""
+        if self.frozen:
+            time.sleep(max(0, self.frozen_at + self.frozen_for - time.monotonic()))
+            self.thaw()
