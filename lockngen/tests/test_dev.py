@@ -167,7 +167,7 @@ def test_200_prompts__of_8_clients_at_once_all_become_images(dev):
     for generation in created:
         dev.wait_for(generation["id"], "completed", seconds=60)
 
-    images = {path.stem for path in (dev.data / "images").rglob("*.png")}
+    images = {path.name[:36] for path in (dev.data / "images").rglob("*.png")}
     assert len({generation["id"] for generation in created} & images) == 200
     ids = "ANY(ARRAY[" + ",".join(f"'{generation['id']}'" for generation in created) + "])"
     assert dev.count(f"generations_generation WHERE status = 2 AND attempts = 1 AND id::text = {ids}") == 200
