@@ -16,6 +16,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from lockngen.environment import BASE_DIR
 from lockngen.management.commands import dev as command
 from lockngen.tests.conftest import URL, free_port
 from lockngen.tests.embedded.servers import end, is_alive
@@ -51,6 +52,23 @@ def test_dev__prints_a_curl_line_that_works_as_pasted(dev):
     done = subprocess.run(line, shell=True, capture_output=True, text=True)
 
     assert json.loads(done.stdout)["status"] == "pending", done.stderr
+
+
+def test_readme_s_tour__works_as_pasted(dev, tmp_path):
+    (tour,) = re.findall(r"```sh\n(.*?)```", (BASE_DIR / "README.md").read_text(), re.DOTALL)
+
+    done = subprocess.run(
+        ["bash", "-ec", tour.replace(":8000/", f":{dev.port}/")], cwd=tmp_path, capture_output=True, text=True
+    )
+
+    answers = [json.loads(line) for line in done.stdout.replace("}{", "}\n{").splitlines()]
+    assert done.returncode == 0, done.stderr
+    assert answers[0]["width"] == 1024
+    assert answers[0]["id"] in [item["id"] for item in answers[1]["items"]]
+    assert answers[3]["id"] == answers[0]["id"]
+    assert answers[0]["id"] not in [item["id"] for item in dev.newest()]
+    with Image.open(tmp_path / "picture.png") as picture:
+        assert picture.size == (1024, 576)
 
 
 def test_body__that_broke_off_stores_nothing(dev):
