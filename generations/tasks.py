@@ -15,6 +15,7 @@ from procrastinate.jobs import Job
 
 from generations import images, orphans, renderers, retention
 from generations.models import Generation
+from generations.progress import News, Report
 from generations.querysets import RENDER_TASK
 from generations.renderers import Renderer, RendererFailure, RenderError, RenderRequest
 from generations.renderers.base import Progress
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 LONGEST_WAIT = 60.0  # seconds between two tries
 FINISHED_JOBS_KEPT = 24  # hours
 PURGED_FOR = 60.0  # seconds at most, every ten minutes: a tenth of one render's place in a worker
-HELD_CHECKED = 1.0  # seconds between two looks at whether a render is still wanted
+HELD_CHECKED = 1.0  # seconds between two looks at whether a render is still wanted, which also tell how far it is
 
 
 class Superseded(Exception):
@@ -170,6 +171,7 @@ def _watch(generation: Generation, attempt: int, context: JobContext) -> Progres
     """Ends a render when the worker stops, nobody wants it any more, or it takes longer than RENDER_TIMEOUT."""
     deadline = time.monotonic() + settings.RENDER_TIMEOUT
     looked_at = time.monotonic()
+    news = News(attempt)
 
     def progress(percent: int) -> None:
         nonlocal looked_at
@@ -180,15 +182,16 @@ def _watch(generation: Generation, attempt: int, context: JobContext) -> Progres
             raise RenderError(f"Rendering took longer than {settings.RENDER_TIMEOUT:g} seconds.")
         if time.monotonic() - looked_at > HELD_CHECKED:
             looked_at = time.monotonic()
-            if not _is_wanted(generation, attempt):
+            if not _is_wanted(generation, Report.of(attempt, percent), news):
                 raise Superseded
 
     return progress
 
 
-def _is_wanted(generation: Generation, attempt: int) -> bool:
+def _is_wanted(generation: Generation, report: Report, news: News) -> bool:
+    """Whether the attempt still counts. What is new is told by the same statement."""
     try:
-        return generation.is_held(attempt)
+        return generation.tell(report) if news.is_in(report) else generation.is_held(report.attempt)
     except DatabaseError:
         return True  # no reason to throw a render away: the database may be back before it ends
     finally:

@@ -276,7 +276,7 @@ def test_render__holds_no_connection_while_it_paints(make_generation, run, rende
 
 def test_render__looks_once_in_a_while_whether_it_is_wanted(make_generation, run, render_with, monkeypatch):
     looks = []
-    monkeypatch.setattr(tasks, "_is_wanted", lambda generation, attempt: looks.append(attempt) or True)
+    monkeypatch.setattr(tasks, "_is_wanted", lambda generation, report, news: looks.append(report.attempt) or True)
     monkeypatch.setattr(tasks, "HELD_CHECKED", 0.5)
 
     def render(request, progress):
@@ -293,10 +293,12 @@ def test_render__looks_once_in_a_while_whether_it_is_wanted(make_generation, run
 
 def test_render__goes_on_while_the_database_is_away(make_generation, run, render_with, monkeypatch):
     monkeypatch.setattr(tasks, "HELD_CHECKED", 0)
-    monkeypatch.setattr(Generation, "is_held", Mock(side_effect=OperationalError("the connection is lost")))
+    for look in ("is_held", "tell"):
+        monkeypatch.setattr(Generation, look, Mock(side_effect=OperationalError("the connection is lost")))
     generation = make_generation()
 
     def render(request, progress):
+        progress(0)
         progress(1)
         return b"png"
 
