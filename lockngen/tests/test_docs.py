@@ -70,3 +70,16 @@ def test_readme_s_tour__works_as_pasted(dev, tmp_path):
     assert answers[0]["id"] not in [item["id"] for item in dev.newest()]
     with Image.open(tmp_path / "picture.png") as picture:
         assert picture.size == (1024, 576)
+
+
+def test_stream_of_the_api_s_documentation__works_as_pasted(dev):
+    (example,) = re.findall(r"```sh\n(.*?)```", (BASE_DIR / "docs/api.md").read_text(), re.DOTALL)
+
+    done = subprocess.run(
+        ["bash", "-ec", example.replace(":8000/", f":{dev.port}/")], capture_output=True, text=True, timeout=30
+    )
+
+    events = re.findall(r"event: (\w+)\ndata: (.*)\n", done.stdout)
+    assert [name for name, _ in events][-2:] == ["progress", "end"], done
+    assert json.loads(events[-1][1]) == dev.newest()[0]
+    assert json.loads(events[-1][1])["status"] == "completed"

@@ -27,7 +27,7 @@ def make_connection():
 
 @pytest.fixture
 def lanes():
-    lanes = Lanes(2)
+    lanes = Lanes(2, streams=1)
     yield lanes
     lanes.shutdown()
 
