@@ -6,7 +6,7 @@ import time
 from functools import cache
 
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import connection
 from procrastinate import BaseRetryStrategy, JobContext, RetryDecision
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import ConnectorException, JobAborted
@@ -14,8 +14,8 @@ from procrastinate.job_context import AbortReason
 from procrastinate.jobs import Job
 
 from generations import images, orphans, renderers, retention
+from generations.lookout import Lookout
 from generations.models import Generation
-from generations.progress import News, Report
 from generations.querysets import RENDER_TASK
 from generations.renderers import Renderer, RendererFailure, RenderError, RenderRequest
 from generations.renderers.base import Progress
@@ -171,7 +171,7 @@ def _watch(generation: Generation, attempt: int, context: JobContext) -> Progres
     """Ends a render when the worker stops, nobody wants it any more, or it takes longer than RENDER_TIMEOUT."""
     deadline = time.monotonic() + settings.RENDER_TIMEOUT
     looked_at = time.monotonic()
-    news = News(attempt)
+    lookout = Lookout(generation, attempt)
 
     def progress(percent: int) -> None:
         nonlocal looked_at
@@ -182,20 +182,10 @@ def _watch(generation: Generation, attempt: int, context: JobContext) -> Progres
             raise RenderError(f"Rendering took longer than {settings.RENDER_TIMEOUT:g} seconds.")
         if time.monotonic() - looked_at > HELD_CHECKED:
             looked_at = time.monotonic()
-            if not _is_wanted(generation, Report.of(attempt, percent), news):
+            if not lookout.is_wanted(percent):
                 raise Superseded
 
     return progress
-
-
-def _is_wanted(generation: Generation, report: Report, news: News) -> bool:
-    """Whether the attempt still counts. What is new is told by the same statement."""
-    try:
-        return generation.tell(report) if news.is_in(report) else generation.is_held(report.attempt)
-    except DatabaseError:
-        return True  # no reason to throw a render away: the database may be back before it ends
-    finally:
-        connection.close()
 
 
 @cache

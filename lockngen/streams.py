@@ -1,5 +1,6 @@
 """Answers that go on for long, as server-sent events: how many there may be at once, and when they end."""
 
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from weakref import WeakSet
@@ -14,6 +15,9 @@ RECONNECT_AFTER = 2000  # milliseconds, which clients are told
 
 Source = Generator[bytes | None, None, None]
 """Yields events, and None where there was none for TICK seconds."""
+
+
+_thread = threading.local()
 
 
 class Full(Exception):
@@ -31,6 +35,11 @@ def respond(source: Source) -> StreamingHttpResponse:
     return StreamingHttpResponse(Stream(source), content_type="text/event-stream", headers=headers)
 
 
+def have_own_thread() -> None:
+    """Say that this thread is there for streams. Elsewhere they take up to half of the threads that requests have."""
+    _thread.is_own = True
+
+
 def end_when(is_ending: Callable[[], bool]) -> None:
     """Have all streams end as soon as this says so."""
     Stream.is_ending = staticmethod(is_ending)
@@ -43,8 +52,9 @@ class Stream:
     _open: WeakSet["Stream"] = WeakSet()  # what is dropped without having been closed takes no place
 
     def __init__(self, source: Source):
-        self._source = source
-        if len(self._open) >= settings.WEB_STREAMS:
+        self._source, self._is_guest = source, not getattr(_thread, "is_own", False)
+        guests = sum(stream._is_guest for stream in self._open)
+        if len(self._open) >= settings.WEB_STREAMS or (self._is_guest and guests >= settings.WEB_THREADS // 2):
             raise Full
         self._open.add(self)
 

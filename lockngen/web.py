@@ -38,12 +38,12 @@ class Lanes(ThreadPoolExecutor):
     Those of streams are one more than there may be of them, which turns away whoever comes then.
     """
 
-    def __init__(self, threads: int, streams: int):
+    def __init__(self, threads: int, most_streams: int):
         super().__init__(threads, "request")
         self.lanes = {
             LIVENESS: ThreadPoolExecutor(1, "liveness"),
             READINESS: ThreadPoolExecutor(4, "readiness"),
-            STREAM: ThreadPoolExecutor(streams + 1, "stream"),
+            STREAM: ThreadPoolExecutor(most_streams + 1, "stream", streams.have_own_thread),
         }
 
     def submit(self, handle, connection: TConn) -> Future:

@@ -271,6 +271,14 @@ def test_streams__are_so_many_and_no_more(make_generation, follow, api, settings
     follow(generation)
 
 
+def test_streams__without_threads_of_their_own_leave_half_to_requests(make_generation, follow, api, settings):
+    settings.WEB_THREADS = 3
+    generation = make_generation()
+    _first = follow(generation)
+
+    assert api.get(address(generation)).status_code == 503
+
+
 def test_stream__that_is_only_asked_for_its_headers_takes_no_place(make_generation, api, settings):
     settings.WEB_STREAMS = 1
     generation = make_generation()
