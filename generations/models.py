@@ -4,8 +4,9 @@ from django.db.models.functions import Now
 from uuid_utils.compat import uuid7
 
 from apikeys.models import ApiKey
-from generations import queues
+from generations import events, queues
 from generations.discards import DiscardedFile  # noqa: F401  a model of this app
+from generations.progress import Report
 from generations.querysets import GenerationQuerySet
 from generations.renderers.base import DEFAULT_MODEL
 from generations.status import FINISHED, UNFINISHED, Status
@@ -93,7 +94,8 @@ class Generation(SoftDeleteModel):
     def __str__(self) -> str:
         return f"{self.id} ({self.get_status_display().lower()})"
 
-    # Transitions: each tells whether it was the one that changed the row. A finished state is final.
+    # Transitions: each tells whether it was the one that changed the row, and announces it if so. A finished state is
+    # final.
 
     def start(self) -> int | None:
         """Begin an attempt and return its number, or None where there is nothing left to do.
@@ -110,6 +112,8 @@ class Generation(SoftDeleteModel):
         with connections[self._state.db].cursor() as cursor:
             cursor.execute(statement, [Status.PROCESSING.value, self.pk, [status.value for status in UNFINISHED]])
             row = cursor.fetchone()
+        if row:
+            events.announce(self.pk)
         self._read_back()
         return row[0] if row else None
 
@@ -130,6 +134,10 @@ class Generation(SoftDeleteModel):
     def is_held(self, attempt: int) -> bool:
         """Whether an attempt is still the one that counts."""
         return self._held(attempt).exists()
+
+    def tell(self, report: Report) -> bool:
+        """The same, and if it is, whoever listens is told how far it is. Stores nothing."""
+        return bool(self._held(report.attempt).values_list(events.telling(self.pk, report)))
 
     def hold(self, attempt: int) -> bool:
         """The same, and it stays so until the end of the transaction: nobody else changes the row meanwhile."""
@@ -156,5 +164,7 @@ class Generation(SoftDeleteModel):
 
     def _change(self, rows: GenerationQuerySet, **fields) -> bool:
         won = bool(rows.update(**fields))
+        if won:
+            events.announce(self.pk)
         self._read_back()
         return won

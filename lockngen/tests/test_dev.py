@@ -71,6 +71,19 @@ def test_readme_s_tour__works_as_pasted(dev, tmp_path):
         assert picture.size == (1024, 576)
 
 
+def test_stream_of_the_api_s_documentation__works_as_pasted(dev):
+    (example,) = re.findall(r"```sh\n(.*?)```", (BASE_DIR / "docs/api.md").read_text(), re.DOTALL)
+
+    done = subprocess.run(
+        ["bash", "-ec", example.replace(":8000/", f":{dev.port}/")], capture_output=True, text=True, timeout=30
+    )
+
+    events = re.findall(r"event: (\w+)\ndata: (.*)\n", done.stdout)
+    assert [name for name, _ in events][-2:] == ["progress", "end"], done
+    assert json.loads(events[-1][1]) == dev.newest()[0]
+    assert json.loads(events[-1][1])["status"] == "completed"
+
+
 def test_body__that_broke_off_stores_nothing(dev):
     before = [generation["id"] for generation in dev.newest()]
     head = f"POST {URL} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {dev.token}\r\nContent-Length: 100\r\n\r\n"
@@ -147,6 +160,10 @@ def test_dev__hands_a_render_back_when_it_stops_and_ends_it_at_the_next_start(ma
     dev = make_dev(RENDERER_URL="sketch:?seconds=60", RENDER_GRACE="0.5")
     id = dev.create(width=64, height=64)["id"]
     dev.wait_for(id, "processing")
+    lines = iter(dev.open(f"{URL}/{id}/events"))
+    told = (json.loads(line.removeprefix(b"data: ")) for line in lines if line.startswith(b"data: "))
+    assert next(told)["status"] == "processing"
+    assert next(told)["progress"] > 0
     started = time.monotonic()
 
     assert dev.stop() == 0

@@ -17,6 +17,7 @@ from lockngen.management.commands.migrate import refuse_pooler
 from lockngen.postgresql import timeouts
 from lockngen.postgresql.base import DatabaseWrapper
 from lockngen.tests.bouncer import PROGRAM, Bouncer
+from lockngen.tests.conftest import URL
 from lockngen.tests.test_migrate import assert_one_applies, start
 
 pytestmark = [
@@ -105,6 +106,15 @@ def test_timeouts__are_those_of_the_settings_in_every_session(bouncer, dev):
 
 def test_worker__listens_past_the_bouncer(dev):
     assert median(waits(dev, 3)) < 2  # it polls every 5 s
+
+
+def test_events__come_past_the_bouncer(dev):
+    id = dev.create(width=64, height=64)["id"]
+    started_at = time.monotonic()
+
+    assert b"event: end" in dev.ask(f"{URL}/{id}/events")
+
+    assert time.monotonic() - started_at < 4  # without them it looks every 5 s
 
 
 ITERATE_WHILE_THE_SESSION_IS_TAKEN = """
