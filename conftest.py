@@ -28,6 +28,7 @@ from procrastinate.job_context import AbortReason  # noqa: E402
 
 from apikeys import tokens  # noqa: E402
 from apikeys.models import ApiKey  # noqa: E402
+from generations import events  # noqa: E402
 from generations.models import Generation  # noqa: E402
 from generations.turns import FIRST  # noqa: E402
 
@@ -74,6 +75,12 @@ def image_folder(settings, tmp_path):
     """Every test has a folder of images to itself."""
     settings.MEDIA_ROOT = tmp_path / "images"
     return settings.MEDIA_ROOT
+
+
+@pytest.fixture(autouse=True)
+def deaf(monkeypatch):
+    """No test listens for events, over a connection that it would leave behind, unless it asks for `listening`."""
+    monkeypatch.setattr(events.listener, "start", lambda: None)
 
 
 @pytest.fixture(params=[True, False], ids=["debug", "no debug"])

@@ -8,15 +8,16 @@ from ninja import Query, Router
 from ninja import Status as Reply
 
 from apikeys.auth import BearerToken
-from generations import cursors, downloads
+from generations import cursors, downloads, stream
 from generations.models import Generation
 from generations.querysets import QueueFull
 from generations.schemas import GenerationIn, GenerationOut, GenerationPage, ImageQuery, ListQuery
 from generations.status import Status
-from lockngen import links, retry
+from lockngen import links, retry, streams
 from lockngen.problems import Problem, ProblemDocument
 
 QUEUE_RETRY_AFTER = 5  # seconds; about how long one picture takes
+STREAM_RETRY_AFTER = 5  # seconds; until then, asking for the generation itself will do
 
 router = Router(auth=BearerToken(), tags=["generations"])
 
@@ -78,6 +79,22 @@ def image(request: HttpRequest, id: str, query: Query[ImageQuery]):
     return downloads.response(request, _own(request, id), query.size)
 
 
+@router.get(
+    "/{id}/events",
+    summary="Follow a generation",
+    auth=BearerToken(is_free=True),
+    openapi_extra={"responses": {200: {"description": "The events", "content": {"text/event-stream": {}}}}},
+    response=refused(404),
+)
+def events(request: HttpRequest, id: str):
+    """Server-sent events until it ends: `progress` now and at each change, `end` with the generation. Isn't counted."""
+    generation = retry.idempotent(_own)(request, id)
+    try:
+        return streams.respond(stream.of(generation, request))
+    except streams.Full:
+        raise _streams_full() from None
+
+
 @router.post("/{id}/cancel", summary="Cancel a generation", response={200: GenerationOut, **refused(404, 409)})
 @retry.idempotent
 def cancel(request: HttpRequest, id: str):
@@ -103,6 +120,15 @@ def _queue_full(error: QueueFull) -> Problem:
         f"The key may have {error.max_pending} unfinished generations at once. Wait until one ends, or cancel one.",
         type="urn:lockngen:problem:queue-full",
         headers={"Retry-After": str(QUEUE_RETRY_AFTER)},
+    )
+
+
+def _streams_full() -> Problem:
+    return Problem(
+        503,
+        "There are as many event streams as there may be. Try again, or ask for the generation itself.",
+        type="urn:lockngen:problem:streams-full",
+        headers={"Retry-After": str(STREAM_RETRY_AFTER)},
     )
 
 

@@ -4,8 +4,9 @@ from django.db.models.functions import Now
 from uuid_utils.compat import uuid7
 
 from apikeys.models import ApiKey
-from generations import queues
+from generations import events, queues
 from generations.discards import DiscardedFile  # noqa: F401  a model of this app
+from generations.progress import Report
 from generations.querysets import GenerationQuerySet
 from generations.renderers.base import DEFAULT_MODEL
 from generations.status import FINISHED, UNFINISHED, Status
@@ -119,7 +120,8 @@ class Generation(SoftDeleteModel):
     def __str__(self) -> str:
         return f"{self.id} ({self.get_status_display().lower()})"
 
-    # Transitions: each tells whether it was the one that changed the row. A finished state is final.
+    # Transitions: each tells whether it was the one that changed the row, and announces it if so. A finished state is
+    # final.
 
     def start(self) -> int | None:
         """Begin an attempt and return its number, or None where there is nothing left to do.
@@ -136,6 +138,8 @@ class Generation(SoftDeleteModel):
         with connections[self._state.db].cursor() as cursor:
             cursor.execute(statement, [Status.PROCESSING.value, self.pk, [status.value for status in UNFINISHED]])
             row = cursor.fetchone()
+        if row:
+            events.announce(self.pk)
         self._read_back()
         return row[0] if row else None
 
@@ -158,13 +162,17 @@ class Generation(SoftDeleteModel):
         """Whether an attempt is still the one that counts."""
         return self._held(attempt).exists()
 
-    @property
-    def queue(self) -> str:
-        return queues.of_model(self.model)
+    def tell(self, report: Report) -> bool:
+        """The same, and if it is, whoever listens is told how far it is. Stores nothing."""
+        return bool(self._held(report.attempt).values_list(events.telling(self.pk, report)))
 
     def is_at(self, attempt: int, status: Status) -> bool:
         """Whether this attempt, the last one, has brought it to this state."""
         return self._row().filter(status=status, attempts=attempt).exists()
+
+    @property
+    def queue(self) -> str:
+        return queues.of_model(self.model)
 
     @property
     def is_unfinished(self) -> bool:
@@ -183,5 +191,7 @@ class Generation(SoftDeleteModel):
 
     def _change(self, rows: GenerationQuerySet, **fields) -> bool:
         won = bool(rows.update(**fields))
+        if won:
+            events.announce(self.pk)
         self._read_back()
         return won

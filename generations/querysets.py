@@ -11,7 +11,7 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from procrastinate.exceptions import AlreadyEnqueued
 from uuid_utils.compat import uuid7
 
-from generations import queues
+from generations import events, queues
 from generations.queues import RENDER_TASK
 from generations.renderers.base import DEFAULT_MODEL
 from generations.status import FINISHED, UNFINISHED, Status
@@ -118,7 +118,7 @@ class GenerationQuerySet(SoftDeleteQuerySet):
 
     def cancel(self) -> int:
         """Cancel those that aren't finished and return how many that were."""
-        return self.unfinished().update(status=Status.CANCELLED, completed_at=Now())
+        return self._announced(self.unfinished().update(status=Status.CANCELLED, completed_at=Now()))
 
     cancel.alters_data = True
     cancel.queryset_only = True
@@ -126,14 +126,19 @@ class GenerationQuerySet(SoftDeleteQuerySet):
     def delete(self) -> tuple[int, dict[str, int]]:
         """Hide the live rows. What isn't finished is cancelled in the same statement."""
         unfinished = When(status__in=UNFINISHED, then=Status.CANCELLED)
-        return self._counted(
-            self.live().update(
-                status=Case(unfinished, default=F("status")),
-                completed_at=Coalesce("completed_at", Now()),
-                is_deleted=True,
-                deleted_at=Now(),
-            )
+        count = self.live().update(
+            status=Case(unfinished, default=F("status")),
+            completed_at=Coalesce("completed_at", Now()),
+            is_deleted=True,
+            deleted_at=Now(),
         )
+        return self._counted(self._announced(count))
 
     delete.alters_data = True
     delete.queryset_only = True
+
+    def _announced(self, count: int) -> int:
+        # Once for all of them: whoever watches any generation looks at its row.
+        if count:
+            events.announce()
+        return count

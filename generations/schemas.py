@@ -7,7 +7,7 @@ from uuid import UUID
 from ninja import Schema
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictInt, model_validator
 
-from generations import cursors, renderers
+from generations import cursors, events, renderers
 from generations.downloads import Size
 from generations.models import DEFAULT_MODEL, MODEL_LENGTH, PROMPT_LENGTH, Generation
 from generations.renderers.base import LARGEST_SEED
@@ -78,6 +78,12 @@ class GenerationIn(Schema):
         return self
 
 
+Percent = Annotated[
+    int,
+    Field(ge=0, le=100, description="Percent that are done: 100 once completed, 0 unless processing."),
+]
+
+
 class ImageOut(Schema):
     """The image as it is stored."""
 
@@ -91,6 +97,7 @@ class ImageOut(Schema):
 class GenerationOut(Schema):
     id: UUID
     status: StatusName
+    progress: Percent
     prompt: str
     negative_prompt: str
     model: str
@@ -112,6 +119,10 @@ class GenerationOut(Schema):
         return Status(generation.status).name.lower()
 
     @staticmethod
+    def resolve_progress(generation: Generation) -> int:
+        return events.percent(generation)
+
+    @staticmethod
     def resolve_image_url(generation: Generation, context: dict[str, Any]) -> str | None:
         if generation.image_path is None:
             return None
@@ -131,6 +142,25 @@ class GenerationOut(Schema):
     @staticmethod
     def resolve_error(generation: Generation) -> str | None:
         return generation.error_message
+
+
+class ProgressOut(Schema):
+    """What an event of the type `progress` says."""
+
+    status: StatusName
+    progress: Percent
+    step: int | None = Field(description="How many of the renderer's steps are done, null where it counts none.")
+    steps: int | None
+
+    @classmethod
+    def of(cls, generation: Generation) -> "ProgressOut":
+        report = events.last_report(generation)
+        return cls(
+            status=Status(generation.status).name.lower(),
+            progress=events.percent(generation),
+            step=report and report.step,
+            steps=report and report.steps,
+        )
 
 
 class GenerationPage(Schema):

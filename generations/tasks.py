@@ -5,7 +5,7 @@ import random
 import time
 
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import connection
 from procrastinate import BaseRetryStrategy, JobContext, RetryDecision
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import ConnectorException, JobAborted
@@ -14,6 +14,7 @@ from procrastinate.jobs import Job
 
 from generations import images, orphans, renderers, retention
 from generations.delivery import Superseded, deliver
+from generations.lookout import Lookout
 from generations.models import Generation
 from generations.queues import MAINTENANCE, RENDER, RENDER_TASK
 from generations.renderers import RendererAway, RendererFailure, RenderError, RenderRequest
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 LONGEST_WAIT = 60.0  # seconds between two tries
 FINISHED_JOBS_KEPT = 24  # hours
 PURGED_FOR = 60.0  # seconds at most, every ten minutes: a tenth of one render's place in a worker
-HELD_CHECKED = 1.0  # seconds between two looks at whether a render is still wanted
+HELD_CHECKED = 1.0  # seconds between two looks at whether a render is still wanted, which also tell how far it is
 
 
 class RenderRetry(BaseRetryStrategy):
@@ -151,6 +152,7 @@ def _watch(generation: Generation, attempt: int, context: JobContext) -> Progres
     """Ends a render when the worker stops, nobody wants it any more, or it takes longer than RENDER_TIMEOUT."""
     deadline = time.monotonic() + settings.RENDER_TIMEOUT
     looked_at = time.monotonic()
+    lookout = Lookout(generation, attempt)
 
     def progress(percent: int) -> None:
         nonlocal looked_at
@@ -161,7 +163,7 @@ def _watch(generation: Generation, attempt: int, context: JobContext) -> Progres
             raise RenderError(f"Rendering took longer than {settings.RENDER_TIMEOUT:g} seconds.")
         if time.monotonic() - looked_at > HELD_CHECKED:
             looked_at = time.monotonic()
-            if not _is_wanted(generation, attempt):
+            if not lookout.is_wanted(percent):
                 raise Superseded
 
     return progress
@@ -171,17 +173,8 @@ def _check(generation: Generation, attempt: int, context: JobContext) -> None:
     """Ends what is rendered already, and waits for the storage, when the worker stops or nobody wants it any more."""
     if context.should_abort():
         raise JobAborted
-    if not _is_wanted(generation, attempt):
+    if not Lookout(generation, attempt).is_wanted(100):
         raise Superseded
-
-
-def _is_wanted(generation: Generation, attempt: int) -> bool:
-    try:
-        return generation.is_held(attempt)
-    except DatabaseError:
-        return True  # no reason to throw a render away: the database may be back before it ends
-    finally:
-        connection.close()
 
 
 @app.periodic(cron="* * * * * */15")  # the last field is seconds

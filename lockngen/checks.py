@@ -11,6 +11,7 @@ from django.db import DatabaseError, connection
 
 from lockngen.postgresql import timeouts
 
+LISTEN_CONNECTIONS = 1  # of a web process, beside its pool
 QUEUE_CONNECTIONS = 5  # of a worker, beside those of its renders
 
 
@@ -47,14 +48,14 @@ def pools_fit_the_server(app_configs, databases=None, **kwargs) -> list[checks.C
     # Behind PgBouncer the pools' connections are its clients.
     if not databases or settings.DB_PGBOUNCER or (room := _room()) is None:
         return []
-    web = settings.WEB_WORKERS * settings.DB_POOL_MAX_SIZE
+    web = settings.WEB_WORKERS * (settings.DB_POOL_MAX_SIZE + LISTEN_CONNECTIONS)
     worker = min(settings.WORKER_CONCURRENCY, settings.DB_POOL_MAX_SIZE) + QUEUE_CONNECTIONS
     if web + worker <= room:
         return []
     return [
         checks.Error(
-            f"WEB_WORKERS × DB_POOL_MAX_SIZE ({web}) and a worker ({worker}) take {web + worker} connections, "
-            f"and the server has {room}.",
+            f"WEB_WORKERS × (DB_POOL_MAX_SIZE + {LISTEN_CONNECTIONS}) ({web}) and a worker ({worker}) take "
+            f"{web + worker} connections, and the server has {room}.",
             hint="Lower them, or raise max_connections of the server.",
             id="lockngen.E005",
         )

@@ -1,6 +1,7 @@
-"""gunicorn's threaded worker, with threads of their own for probes.
+"""gunicorn's threaded worker, with threads of their own for probes and for event streams.
 
 Requests that wait for a database which doesn't answer may hold all of the others, and that is when probes matter most.
+Streams go on for minutes, and would leave none for requests.
 """
 
 import re
@@ -10,9 +11,12 @@ from contextlib import suppress
 
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from lockngen import settings, streams
+
 LIVENESS = re.compile(rb"(GET|HEAD) /ht/live\b")
 READINESS = re.compile(rb"(GET|HEAD) /ht/")
-LONGEST_START = 20  # bytes of a request that tell a probe
+STREAM = re.compile(rb"(GET|HEAD) /api/\S+/events[ ?]")
+LONGEST_START = 100  # bytes of a request that tell where it belongs
 
 
 class Worker(ThreadWorker):
@@ -21,18 +25,26 @@ class Worker(ThreadWorker):
             # Linux accepts a connection once there is something to read, so that it can be told which thread it needs.
             with suppress(AttributeError, OSError):
                 listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)
+        streams.end_when(lambda: not self.alive)
         super().init_process()
 
     def get_thread_pool(self) -> ThreadPoolExecutor:
-        return Lanes(self.cfg.threads)
+        return Lanes(self.cfg.threads, settings.WEB_STREAMS)
 
 
 class Lanes(ThreadPoolExecutor):
-    """Threads for requests, some for readiness, which may take its six seconds, and one for liveness, which may not."""
+    """Threads for requests, some for readiness, which may take its six seconds, and one for liveness, which may not.
 
-    def __init__(self, threads: int):
+    Those of streams are one more than there may be of them, which turns away whoever comes then.
+    """
+
+    def __init__(self, threads: int, most_streams: int):
         super().__init__(threads, "request")
-        self.lanes = {LIVENESS: ThreadPoolExecutor(1, "liveness"), READINESS: ThreadPoolExecutor(4, "readiness")}
+        self.lanes = {
+            LIVENESS: ThreadPoolExecutor(1, "liveness"),
+            READINESS: ThreadPoolExecutor(4, "readiness"),
+            STREAM: ThreadPoolExecutor(most_streams + 1, "stream", streams.have_own_thread),
+        }
 
     def submit(self, handle, connection: TConn) -> Future:
         start = peek(connection.sock)

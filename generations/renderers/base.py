@@ -14,6 +14,18 @@ Progress = Callable[[int], None]
 """Called with the percentage done, 0 to 100. It raises where the render has to stop: let that pass."""
 
 
+class Percent(int):
+    """The percentage done, of a renderer that counts steps and tells how many of how many are."""
+
+    step: int
+    steps: int
+
+    def __new__(cls, percent: int, step: int, steps: int) -> "Percent":
+        self = super().__new__(cls, percent)
+        self.step, self.steps = step, steps
+        return self
+
+
 class RenderError(Exception):
     """The picture can't be rendered. The message is for the client: short, without host names or paths."""
 

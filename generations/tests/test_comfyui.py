@@ -1,6 +1,7 @@
 """The renderer against a double of ComfyUI: how a prompt becomes a picture."""
 
 import time
+from math import inf
 
 import pytest
 
@@ -50,6 +51,8 @@ def test_render__reports_the_server_s_progress(double, render, make_request):
     assert reported == sorted(reported)
     assert (reported[0], reported[-1]) == (0, 100)
     assert {19, 39, 59, 79} <= set(reported)
+    steps = {percent: (percent.step, percent.steps) for percent in reported if percent in (19, 79)}
+    assert steps == {19: (1, 5), 79: (4, 5)}
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "webp"])
@@ -137,7 +140,13 @@ def test_render__is_not_done_twice_when_an_answer_was_lost(double, render, make_
 
 @pytest.mark.parametrize(
     ("data", "percent"),
-    [({"value": 1, "max": 4}, 24), ({"value": 9, "max": 4}, 99), ({"value": 1, "max": 0}, 0), ({}, 0)],
+    [
+        ({"value": 1, "max": 4}, 24),
+        ({"value": 9, "max": 4}, 99),
+        ({"value": 1, "max": 0}, 0),
+        ({"value": 1, "max": inf}, 0),
+        ({}, 0),
+    ],
 )
 def test_percent__is_below_100_until_the_picture_is_here(data, percent):
     assert prompt._percent(data) == percent

@@ -10,7 +10,7 @@ from generations.renderers.base import LARGEST_SEED
 from generations.tests.calls import URL, assert_problem, post
 
 FIELDS = {
-    "id", "status", "prompt", "negative_prompt", "model", "width", "height", "steps", "guidance", "seed",
+    "id", "status", "progress", "prompt", "negative_prompt", "model", "width", "height", "steps", "guidance", "seed",
     "image_url", "thumbnail_url", "image", "error", "created_at", "started_at", "completed_at",
 }  # fmt: skip
 REFUSED = {

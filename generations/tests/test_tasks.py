@@ -1,3 +1,4 @@
+import threading
 import time
 from io import BytesIO
 from types import SimpleNamespace
@@ -254,7 +255,7 @@ def test_render__holds_no_connection_while_it_paints(make_generation, run, rende
 
 def test_render__looks_once_in_a_while_whether_it_is_wanted(make_generation, run, render_with, monkeypatch):
     looks = []
-    monkeypatch.setattr(tasks, "_is_wanted", lambda generation, attempt: looks.append(attempt) or True)
+    monkeypatch.setattr(tasks.Lookout, "is_wanted", lambda self, percent: looks.append(percent) or True)
     monkeypatch.setattr(tasks, "HELD_CHECKED", 0.5)
 
     def render(request, progress):
@@ -266,15 +267,17 @@ def test_render__looks_once_in_a_while_whether_it_is_wanted(make_generation, run
     render_with(render)
     run(make_generation())
 
-    assert looks == [1]
+    assert looks == [0]
 
 
 def test_render__goes_on_while_the_database_is_away(make_generation, run, render_with, monkeypatch):
     monkeypatch.setattr(tasks, "HELD_CHECKED", 0)
-    monkeypatch.setattr(Generation, "is_held", Mock(side_effect=OperationalError("the connection is lost")))
+    for look in ("is_held", "tell"):
+        monkeypatch.setattr(Generation, look, Mock(side_effect=OperationalError("the connection is lost")))
     generation = make_generation()
 
     def render(request, progress):
+        progress(0)
         progress(1)
         return PNG
 
@@ -282,3 +285,24 @@ def test_render__goes_on_while_the_database_is_away(make_generation, run, render
     run(generation)
 
     assert generation.status == Status.COMPLETED
+
+
+def test_render__does_not_wait_for_a_database_that_does_not_answer(make_generation, run, render_with, monkeypatch):
+    monkeypatch.setattr(tasks, "HELD_CHECKED", 0)
+    over, looks, waited = threading.Event(), [], []
+    for look in ("is_held", "tell"):
+        monkeypatch.setattr(Generation, look, lambda *_: looks.append(True) or over.wait(20))
+
+    def render(request, progress):
+        started_at = time.monotonic()
+        for percent in range(3):
+            progress(percent)
+        waited.append(time.monotonic() - started_at)
+        over.set()
+        return PNG
+
+    render_with(render)
+    run(make_generation())
+
+    assert len(looks) == 1
+    assert waited[0] < 2

@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from http.client import HTTPResponse
 from pathlib import Path
 from urllib.parse import quote
 
@@ -68,13 +69,16 @@ class Dev:
         return (self.data.parent / "dev.log").read_text()
 
     def ask(self, path: str, body: dict | None = None) -> bytes:
+        with self.open(path, body) as answer:
+            return answer.read()
+
+    def open(self, path: str, body: dict | None = None) -> HTTPResponse:
         request = urllib.request.Request(
             path if path.startswith("http") else f"http://127.0.0.1:{self.port}{path}",
             json.dumps(body).encode() if body else None,
             {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"},
         )
-        with OPENER.open(request, timeout=30) as answer:
-            return answer.read()
+        return OPENER.open(request, timeout=30)
 
     def answers_to(self, token: str) -> int:
         """The status that the API answers a token with."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SCREENSHOTS = os.environ.get("SCREENSHOTS")  # a folder that gets a picture of every page
@@ -19,18 +19,27 @@ QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 PROMPTS = ["a lighthouse at dusk", "snow on the mountains", "a neon city by the river", "dunes under a large sun"]
 
 
-@pytest.fixture
-def page(dev) -> Iterator[Page]:
-    """A page that fails its test when something on it does, or when it asks for anything elsewhere."""
-    complaints = []
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        page = browser.new_page(viewport={"width": 1280, "height": 860}, base_url=f"http://127.0.0.1:{dev.port}")
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: complaints.append(request.url) if foreign(request.url, dev.port) else None)
-        yield page
+        yield browser
         browser.close()
+
+
+@pytest.fixture
+def page(browser, dev) -> Iterator[Page]:
+    """A page that fails its test when something on it does, or when it asks for anything elsewhere.
+
+    Like any other person's: it shares no cookies with that of another test.
+    """
+    complaints = []
+    page = browser.new_page(viewport={"width": 1280, "height": 860}, base_url=f"http://127.0.0.1:{dev.port}")
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda request: complaints.append(request.url) if foreign(request.url, dev.port) else None)
+    yield page
+    page.close()
     assert complaints == []
 
 

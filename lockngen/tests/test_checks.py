@@ -197,7 +197,7 @@ def room(db) -> int:
 
 def test_pools__may_take_all_of_the_server_and_not_more(settings, room):
     settings.WEB_WORKERS, settings.WORKER_CONCURRENCY = 1, 1
-    settings.DB_POOL_MAX_SIZE = room - 1 - checks.QUEUE_CONNECTIONS
+    settings.DB_POOL_MAX_SIZE = room - checks.LISTEN_CONNECTIONS - 1 - checks.QUEUE_CONNECTIONS
     assert checks.pools_fit_the_server(None, databases=["default"]) == []
 
     settings.DB_POOL_MAX_SIZE += 1

@@ -16,6 +16,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from lockngen.environment import BASE_DIR
 from lockngen.management.commands import dev as command
 from lockngen.tests.conftest import URL, free_port
 from lockngen.tests.embedded.servers import end, is_alive
@@ -51,6 +52,36 @@ def test_dev__prints_a_curl_line_that_works_as_pasted(dev):
     done = subprocess.run(line, shell=True, capture_output=True, text=True)
 
     assert json.loads(done.stdout)["status"] == "pending", done.stderr
+
+
+def test_readme_s_tour__works_as_pasted(dev, tmp_path):
+    (tour,) = re.findall(r"```sh\n(.*?)```", (BASE_DIR / "README.md").read_text(), re.DOTALL)
+
+    done = subprocess.run(
+        ["bash", "-ec", tour.replace(":8000/", f":{dev.port}/")], cwd=tmp_path, capture_output=True, text=True
+    )
+
+    answers = [json.loads(line) for line in done.stdout.replace("}{", "}\n{").splitlines()]
+    assert done.returncode == 0, done.stderr
+    assert answers[0]["width"] == 1024
+    assert answers[0]["id"] in [item["id"] for item in answers[1]["items"]]
+    assert answers[3]["id"] == answers[0]["id"]
+    assert answers[0]["id"] not in [item["id"] for item in dev.newest()]
+    with Image.open(tmp_path / "picture.png") as picture:
+        assert picture.size == (1024, 576)
+
+
+def test_stream_of_the_api_s_documentation__works_as_pasted(dev):
+    (example,) = re.findall(r"```sh\n(.*?)```", (BASE_DIR / "docs/api.md").read_text(), re.DOTALL)
+
+    done = subprocess.run(
+        ["bash", "-ec", example.replace(":8000/", f":{dev.port}/")], capture_output=True, text=True, timeout=30
+    )
+
+    events = re.findall(r"event: (\w+)\ndata: (.*)\n", done.stdout)
+    assert [name for name, _ in events][-2:] == ["progress", "end"], done
+    assert json.loads(events[-1][1]) == dev.newest()[0]
+    assert json.loads(events[-1][1])["status"] == "completed"
 
 
 def test_body__that_broke_off_stores_nothing(dev):
@@ -129,6 +160,10 @@ def test_dev__hands_a_render_back_when_it_stops_and_ends_it_at_the_next_start(ma
     dev = make_dev(RENDERER_URL="sketch:?seconds=60", RENDER_GRACE="0.5")
     id = dev.create(width=64, height=64)["id"]
     dev.wait_for(id, "processing")
+    lines = iter(dev.open(f"{URL}/{id}/events"))
+    told = (json.loads(line.removeprefix(b"data: ")) for line in lines if line.startswith(b"data: "))
+    assert next(told)["status"] == "processing"
+    assert next(told)["progress"] > 0
     started = time.monotonic()
 
     assert dev.stop() == 0

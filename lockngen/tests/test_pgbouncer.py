@@ -17,6 +17,7 @@ from lockngen.management.commands.migrate import refuse_pooler
 from lockngen.postgresql import timeouts
 from lockngen.postgresql.base import DatabaseWrapper
 from lockngen.tests.bouncer import PROGRAM, Bouncer
+from lockngen.tests.conftest import URL
 from lockngen.tests.test_migrate import assert_one_applies, start
 
 pytestmark = [
@@ -107,6 +108,15 @@ def test_worker__listens_past_the_bouncer(dev):
     assert median(waits(dev, 3)) < 2  # it polls every 5 s
 
 
+def test_events__come_past_the_bouncer(dev):
+    id = dev.create(width=64, height=64)["id"]
+    started_at = time.monotonic()
+
+    assert b"event: end" in dev.ask(f"{URL}/{id}/events")
+
+    assert time.monotonic() - started_at < 4  # without them it looks every 5 s
+
+
 ITERATE_WHILE_THE_SESSION_IS_TAKEN = """
 import psycopg
 from django.contrib.contenttypes.models import ContentType
@@ -157,10 +167,10 @@ def test_migrate__refuses_to_work_through_it(dev, through):
         refuse_pooler(through)
 
 
-def test_six_migrates_at_once__one_applies_and_the_others_wait(bouncer):
+def test_migrates_at_once__one_applies_and_the_others_wait(bouncer):
     bouncer.ask("CREATE DATABASE fresh", "postgres")
 
-    assert_one_applies([start(**bouncer.variables("fresh")) for _ in range(6)])
+    assert_one_applies([start(**bouncer.variables("fresh")) for _ in range(3)])
 
 
 def test_restart_of_the_server__is_recovered_from(bouncer, dev):

@@ -27,7 +27,7 @@ def make_connection():
 
 @pytest.fixture
 def lanes():
-    lanes = Lanes(2)
+    lanes = Lanes(2, most_streams=1)
     yield lanes
     lanes.shutdown()
 
@@ -48,6 +48,24 @@ def test_liveness__is_answered_while_everything_else_waits(lanes, held_up, make_
     connection = make_connection(request_line)
 
     assert lanes.submit(lambda connection: connection.sock.recv(100), connection).result(5) == request_line
+
+
+STREAM = b"GET /api/v1/generations/01a2060a-d97e-74b1-8053-66d169bbcd7f/events HTTP/1.1"
+
+
+@pytest.mark.parametrize(
+    "request_line", [STREAM, STREAM.replace(b"GET", b"HEAD"), STREAM.replace(b" HTTP", b"?x=1 HTTP")]
+)
+def test_stream__takes_no_thread_of_requests(lanes, held_up, make_connection, request_line):
+    assert lanes.submit(lambda _: True, make_connection(request_line)).result(5)
+
+
+def test_stream__that_is_one_too_many_is_answered(lanes, make_connection):
+    over = threading.Event()
+    lanes.submit(lambda _: over.wait(10), make_connection(STREAM))
+
+    assert lanes.submit(lambda _: True, make_connection(STREAM)).result(5)
+    over.set()
 
 
 def test_readiness__does_not_wait_for_requests(lanes, make_connection):

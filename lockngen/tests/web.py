@@ -22,7 +22,7 @@ GUNICORN = [sys.executable, "-m", "gunicorn", "-c", "lockngen/gunicorn.py", "loc
 class Web:
     """One gunicorn. It starts in the background: `wait` until it answers."""
 
-    def __init__(self, port: int, log: Path, *arguments: str, workers: int = 2, threads: int = 4):
+    def __init__(self, port: int, log: Path, *arguments: str, workers: int = 2, threads: int = 4, **variables: str):
         self.port, self.log, self.workers = port, log, workers
         name = connection.settings_dict["NAME"]
         environment = {
@@ -34,6 +34,7 @@ class Web:
             "WEB_WORKERS": str(workers),
             "WEB_THREADS": str(threads),
             "DB_POOL_MAX_SIZE": str(threads),
+            **variables,
         }
         with log.open("w") as output:
             self.process = subprocess.Popen(

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from generations.renderers import picture
-from generations.renderers.base import Progress, RendererFailure, RenderRequest
+from generations.renderers.base import Percent, Progress, RendererFailure, RenderRequest
 from generations.renderers.comfyui import outcome
 from generations.renderers.comfyui.client import LONGEST_LOGGED, Client, Gone, Unreachable
 from generations.renderers.comfyui.events import Events
@@ -91,7 +91,7 @@ class Prompt:
         kind, data = event.get("type"), event.get("data", {})
         if kind == "progress":
             self.has_begun = True
-            self.percent = max(self.percent, _percent(data))
+            self.percent = _later(self.percent, _percent(data))
         if kind == "execution_start":
             self.has_begun = True
         return kind in ENDS or (kind == "executing" and data.get("node") is None)
@@ -142,7 +142,14 @@ class Prompt:
 
 
 def _percent(data: dict[str, Any]) -> int:
+    """Of the node that runs, with its steps where it tells them."""
     value, largest = data.get("value"), data.get("max")
-    if not (isinstance(value, int | float) and isinstance(largest, int | float) and largest > 0):
+    if not (isinstance(value, int | float) and isinstance(largest, int | float) and 0 < largest < float("inf")):
         return 0
-    return int(100 * min(1, max(0, value / largest)) * 0.99)
+    value = min(largest, max(0, value))
+    return Percent(int(100 * value / largest * 0.99), int(value), int(largest))
+
+
+def _later(before: int, now: int) -> int:
+    """A percentage doesn't go back where one node ends and the next begins; its steps are those of the last."""
+    return Percent(max(before, now), now.step, now.steps) if isinstance(now, Percent) else max(before, now)

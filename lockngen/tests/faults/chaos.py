@@ -18,22 +18,20 @@ class Chaos:
     frozen_for: float  # seconds
     dice: random.Random = field(default_factory=lambda: random.Random(1))
     frozen: Program | None = None
-    strikes: int = 0
 
     def strike(self) -> None:
-        self.thaw(after=self.frozen_for)
         victim = self.dice.choice([worker for worker in self.workers if worker is not self.frozen])
-        if self.frozen:
-            victim.signal(signal.SIGKILL)
-        else:
+        if self.frozen is None:
             victim.signal(signal.SIGSTOP)
             self.frozen, self.frozen_at = victim, time.monotonic()
-        self.strikes += 1
+            return
+        victim.signal(signal.SIGKILL)
+        if time.monotonic() >= self.frozen_at + self.frozen_for:
+            self.thaw()
 
-    def thaw(self, after: float = 0) -> None:
-        if self.frozen and time.monotonic() >= self.frozen_at + after:
-            self.frozen.signal(signal.SIGCONT)
-            self.frozen = None
+    def thaw(self) -> None:
+        self.frozen.signal(signal.SIGCONT)
+        self.frozen = None
 
     def end(self) -> None:
         """Thaw what is frozen when its time has come."""

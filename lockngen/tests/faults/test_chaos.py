@@ -12,6 +12,7 @@ from lockngen.tests.faults.oracle import (
     assert_ended_once,
     assert_no_job_is_left,
     assert_pictures,
+    describe,
     wait_until_finished,
 )
 from lockngen.tests.faults.stack import Program, let_leases_end, rescue, wait_until
@@ -27,7 +28,7 @@ class Form(NamedTuple):
     strikes: int
     every: float  # seconds
     frozen_for: float  # seconds
-    hasty: bool  # whether to end the workers' leases after each strike, instead of waiting for that
+    hasty: bool  # whether the workers' leases end with each strike
     max_attempts: int
     drained_within: float  # seconds after the last strike
 
@@ -38,7 +39,7 @@ class Form(NamedTuple):
 
 # A strike ends every worker's lease, so it costs a prompt one try, and a second one if it is rendered again before its
 # worker says that it lives: fewer than twice four all in all.
-SHORT = Form(30, 0, 2, 2, strikes=4, every=1.2, frozen_for=2, hasty=True, max_attempts=8, drained_within=30)
+SHORT = Form(30, 0, 2, 2, strikes=4, every=0.3, frozen_for=0, hasty=True, max_attempts=8, drained_within=30)
 # A worker is missed 20 s after its death at the earliest, when it was last heard of 10 s before. So a minute of strikes
 # can cost one prompt three tries. Poison has used up four within three minutes, as none takes longer than 45 s.
 LONG = Form(300, 2, 3, 1, strikes=20, every=3, frozen_for=50, hasty=False, max_attempts=4, drained_within=180)
@@ -56,8 +57,7 @@ def test_workers__that_are_killed_and_frozen_lose_and_repeat_nothing(stack, clie
         time.sleep(form.every)
         chaos.strike()
         if form.hasty:
-            let_leases_end(stack)
-            rescue(stack)
+            hasten(stack)
     struck_at = time.monotonic()
     chaos.end()
 
@@ -88,8 +88,18 @@ def test_poison__fails_after_its_tries_and_the_others_are_rendered(stack, client
 
 
 POISONED = SHORT._replace(workers=1, concurrency=1, max_attempts=2)
+IN_HAND = "SELECT id::text FROM generations_generation WHERE status = 1"
+COMPLETED = "SELECT count(*) FROM generations_generation WHERE id = ANY(%s::uuid[]) AND status = 2"
 REPEATED = "SELECT count(*) FROM generations_generation WHERE id = ANY(%s::uuid[]) AND attempts > 1"
 FAILED = "SELECT id::text, status, attempts, error_message FROM generations_generation WHERE id = ANY(%s::uuid[])"
+
+
+def hasten(stack) -> None:
+    """See what the workers had in hand through, also that of the one struck: don't wait until it is missed."""
+    in_hand = [id for (id,) in stack.cluster.rows(IN_HAND)]
+    let_leases_end(stack)
+    rescue(stack)
+    wait_until(lambda: stack.cluster.value(COMPLETED, in_hand) == len(in_hand), 30, lambda: describe(stack))
 
 
 def assert_failed(stack, ids: list[str], tries: int) -> None:

@@ -63,20 +63,6 @@ def test_worker__told_to_stop_finishes_what_it_can_within_its_grace(stack, clien
     assert_ended_once(stack)
 
 
-def test_worker__killed_in_mid_render_has_its_render_done_again(stack, client, worker):
-    id = begin(client)
-
-    worker.end(signal.SIGKILL)
-    let_leases_end(stack)
-    worker.go_on()
-    rescue(stack)
-
-    wait_for(client, id, "completed")
-    assert attempts(stack, id) == 2
-    assert_rendered(stack, [id])
-    assert_ended_once(stack)
-
-
 def test_worker__frozen_past_its_lease_changes_nothing_once_it_thaws(stack, client, worker, run_fast_worker):
     id = begin(client)
     worker.signal(signal.SIGSTOP)
@@ -96,6 +82,7 @@ def test_worker__frozen_past_its_lease_changes_nothing_once_it_thaws(stack, clie
     assert_ended_once(stack)
 
 
+@pytest.mark.faults
 def test_worker__that_was_forgotten_while_it_was_frozen_works_on(stack, client, worker):
     wait_for(client, begin(client), "completed")
     exits = len(worker.exit_codes)

@@ -1,0 +1,36 @@
+"""A stream that is open while the database goes away."""
+
+from __future__ import annotations
+
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from lockngen.tests.conftest import URL
+from lockngen.tests.faults.stack import Client
+
+DOWN = 18  # seconds: longer than a stream is silent
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("fault", ["down", "frozen"])
+def test_stream__goes_on_after_an_outage(stack, client, fault):
+    stack.worker.end(signal.SIGTERM)
+    id = client.create("a lighthouse in a storm").json["id"]
+    with ThreadPoolExecutor() as pool, Client(stack) as follower:
+        stream = pool.submit(follower.get, f"{URL}/{id}/events")
+        time.sleep(0.5)
+        if fault == "down":
+            stack.cluster.restart("immediate", seconds_down=DOWN)
+        else:
+            with stack.cluster.frozen():
+                time.sleep(DOWN)
+        assert not stream.done()
+        stack.worker.go_on()
+        answer = stream.result(40)
+
+    assert b": still here\n" in answer.body
+    assert b"event: end\n" in answer.body
+    assert b'"status": "completed"' in answer.body
