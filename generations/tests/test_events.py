@@ -1,7 +1,7 @@
 import json
 import time
 from collections.abc import Callable
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -206,15 +206,28 @@ def test_board__keeps_so_many_and_no_more(monkeypatch):
     assert [bool(board.last(id, 1)) for id in ids] == [True, False, True]
 
 
-@pytest.mark.parametrize(
-    "payload",
-    ["", "{", "1", "null", "[]", '{"id": 1}', '{"id": "x"}', '{"id": null}', '{"percent": 1}', "[" * 100_000]
-    + [json.dumps({"id": str(uuid4()), **wrong}) for wrong in ({"percent": 1}, {"attempt": 1, "colour": 2})],
-)
+ID = "01a2060a-d97e-74b1-8053-66d169bbcd7f"
+SENSELESS = {
+    "nothing": "",
+    "half of it": "{",
+    "a number": "1",
+    "null": "null",
+    "a list": "[]",
+    "too deep": "[" * 100_000,
+    "a number as id": '{"id": 1}',
+    "a word as id": '{"id": "x"}',
+    "null as id": '{"id": null}',
+    "no id": '{"percent": 1}',
+    "no attempt": json.dumps({"id": ID, "percent": 1}),
+    "unknown field": json.dumps({"id": ID, "attempt": 1, "colour": 2}),
+}
+
+
+@pytest.mark.parametrize("payload", SENSELESS.values(), ids=SENSELESS)
 def test_board__takes_no_harm_from_what_makes_no_sense(payload):
     board = Board()
 
-    with board.watching(uuid4()) as watcher:
+    with board.watching(UUID(ID)) as watcher:
         board.hear(payload)
 
         assert not watcher.wait(0)
