@@ -17,12 +17,22 @@ LIMITS = {
 
 
 @checks.register
-def renderer_is_known(app_configs, **kwargs) -> list[checks.CheckMessage]:
-    try:
-        renderers.from_url(settings.RENDERER_URL)
-    except ValueError as error:
-        return [checks.Error(f"RENDERER_URL: {error}", hint="Set RENDERER_URL=sketch:", id="generations.E001")]
-    return []
+def renderers_are_known(app_configs, **kwargs) -> list[checks.CheckMessage]:
+    hint = "Set RENDERER_URL=sketch: or to addresses such as comfyui://host:8188, separated by commas."
+    return [checks.Error(f"RENDERER_URL: {what}", hint=hint, id="generations.E001") for what in _bad_renderers()]
+
+
+def _bad_renderers() -> Iterator[str]:
+    urls = settings.RENDERER_URL
+    if not urls:
+        yield "it names no renderer."
+    for url in sorted(set(urls), key=urls.index):
+        if urls.count(url) > 1:
+            yield "it names a renderer twice; what more it can take is its option at_once."
+        try:
+            renderers.from_url(url)
+        except ValueError as error:
+            yield str(error)
 
 
 @checks.register

@@ -4,7 +4,7 @@ from django.db.models.functions import Now
 from uuid_utils.compat import uuid7
 
 from apikeys.models import ApiKey
-from generations import events
+from generations import events, queues
 from generations.discards import DiscardedFile  # noqa: F401  a model of this app
 from generations.progress import Report
 from generations.querysets import GenerationQuerySet
@@ -142,6 +142,10 @@ class Generation(SoftDeleteModel):
     def hold(self, attempt: int) -> bool:
         """The same, and it stays so until the end of the transaction: nobody else changes the row meanwhile."""
         return self._held(attempt).select_for_update().values_list("pk").first() is not None
+
+    @property
+    def queue(self) -> str:
+        return queues.of_model(self.model)
 
     @property
     def is_unfinished(self) -> bool:

@@ -13,10 +13,10 @@ from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateEvent, ProcrastinateJob, ProcrastinateWorker
 
 from apikeys.models import ApiKey
+from generations import renderers
 from generations.discards import DiscardedFile
 from generations.models import Generation
-from generations.querysets import RENDER_TASK
-from generations.renderers.states import states
+from generations.queues import RENDER_TASK
 from generations.status import FINISHED, Status
 from lockngen import retry
 from lockngen.health import HEARTBEAT_LOST_AFTER
@@ -36,7 +36,11 @@ class Median(Aggregate):
 def gather() -> Facts:
     """Everything, as JSON has it."""
     # The renderers first, which may take their second: until then this needs no connection.
-    return {"at": timezone.now().isoformat(timespec="seconds"), "renderers": states(), **_from_database()}
+    return {
+        "at": timezone.now().isoformat(timespec="seconds"),
+        "renderers": renderers.get_fleet().states(),
+        **_from_database(),
+    }
 
 
 @retry.idempotent

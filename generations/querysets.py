@@ -11,13 +11,14 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from procrastinate.exceptions import AlreadyEnqueued
 from uuid_utils.compat import uuid7
 
-from generations import events
+from generations import events, queues
+from generations.queues import RENDER_TASK
+from generations.renderers.base import DEFAULT_MODEL
 from generations.status import FINISHED, UNFINISHED, Status
 from generations.turns import Turn
 from lockngen import retry
 from lockngen.softdelete import SoftDeleteQuerySet
 
-RENDER_TASK = "generations.render"
 STRANDED_AFTER = timedelta(minutes=1)  # a generation that young is still on its way
 
 
@@ -71,21 +72,21 @@ class GenerationQuerySet(SoftDeleteQuerySet):
         Raises QueueFull where the key has a quota and has used it up.
         """
         # Its id is chosen before the first try, so that a later one can tell whether that was committed.
-        return self._submit(**{"id": uuid7(), **fields}, priority=self._turn(fields["api_key"]))
+        return self._submit(**{"id": uuid7(), **fields}, priority=self._turn(**fields))
 
     @retry.unit_of_work(find=lambda self, id, **fields: self.model.all_objects.filter(pk=id).first())
     def _submit(self, priority: int | None, **fields):
         self._keep_quota(fields["api_key"])
         generation = self.create(**fields)
-        self._enqueue(generation.id, priority or Turn.objects.take(fields["api_key"]))
+        self._enqueue(generation, priority or Turn.objects.take(generation.api_key, generation.queue))
         return generation
 
-    def _turn(self, api_key) -> int | None:
+    def _turn(self, api_key, model: str = DEFAULT_MODEL, **_) -> int | None:
         """Taken ahead of the transaction, which would keep its row locked until the disk has it.
 
         Not that of a key with a quota: its submissions wait for each other anyway, and a refused one takes none.
         """
-        return None if api_key.max_pending else Turn.objects.take(api_key)
+        return None if api_key.max_pending else Turn.objects.take(api_key, queues.of_model(model))
 
     def _keep_quota(self, api_key) -> None:
         """See that one more may be unfinished, and let no other submission of the key look until this one is stored."""
@@ -103,16 +104,17 @@ class GenerationQuerySet(SoftDeleteQuerySet):
         generations = list(self.select_related("api_key"))
         for generation in generations:
             with suppress(AlreadyEnqueued):
-                self._enqueue(generation.id, Turn.objects.take(generation.api_key))
+                self._enqueue(generation, Turn.objects.take(generation.api_key, generation.queue))
         return [generation.id for generation in generations]
 
     requeue.queryset_only = True
 
-    def _enqueue(self, id: UUID, priority: int) -> None:
+    def _enqueue(self, generation, priority: int) -> None:
         # The task is named, not imported: it imports the models.
         # The lock lets a generation have one waiting job and no more.
-        job = queue.configure_task(RENDER_TASK, queue="render", queueing_lock=str(id), priority=priority)
-        job.defer(generation_id=str(id))
+        id = str(generation.id)
+        job = queue.configure_task(RENDER_TASK, queue=generation.queue, queueing_lock=id, priority=priority)
+        job.defer(generation_id=id)
 
     def cancel(self) -> int:
         """Cancel those that aren't finished and return how many that were."""

@@ -3,7 +3,6 @@
 import logging
 import random
 import time
-from functools import cache
 
 from django.conf import settings
 from django.db import connection
@@ -16,8 +15,8 @@ from procrastinate.jobs import Job
 from generations import images, orphans, renderers, retention
 from generations.lookout import Lookout
 from generations.models import Generation
-from generations.querysets import RENDER_TASK
-from generations.renderers import Renderer, RendererFailure, RenderError, RenderRequest
+from generations.queues import MAINTENANCE, RENDER, RENDER_TASK
+from generations.renderers import RendererAway, RendererFailure, RenderError, RenderRequest
 from generations.renderers.base import Progress
 from generations.status import Status
 from generations.turns import URGENT, Turn
@@ -44,7 +43,7 @@ class RenderRetry(BaseRetryStrategy):
         return RetryDecision(retry_in={"seconds": random.uniform(0.5, 1) * min(LONGEST_WAIT, 2.0**job.attempts)})
 
 
-@app.task(name=RENDER_TASK, queue="render", pass_context=True, retry=RenderRetry())
+@app.task(name=RENDER_TASK, queue=RENDER, pass_context=True, retry=RenderRetry())
 def render(context: JobContext, generation_id: str) -> None:
     """One attempt at a generation. Raises where the queue has to run it again."""
     generation, attempt = _begin(generation_id, context.job.priority)
@@ -80,8 +79,9 @@ def _attempt(generation: Generation, attempt: int, context: JobContext) -> None:
     except JobAborted:
         _hand_back(generation, attempt, context)
     except Exception as error:
-        costs_a_try = retry.outage(error) is None  # an outage of the database says nothing about the prompt
-        logger.exception("Generation %s: attempt %d broke off.", generation.id, attempt)
+        # An outage of the database or of all renderers says nothing about the prompt.
+        costs_a_try = retry.outage(error) is None and not isinstance(error, RendererAway)
+        logger.warning("Generation %s: attempt %d broke off.", generation.id, attempt, exc_info=costs_a_try)
         if costs_a_try and generation.tries >= settings.RENDER_MAX_ATTEMPTS:
             _give_up(generation, attempt, error)
         elif _release(generation, attempt, costs_a_try=costs_a_try):
@@ -121,7 +121,7 @@ def _call_off(generation: Generation | None) -> None:
     """Have the renderer end what it may still do for a generation that ended. A later attempt's is left alone."""
     if generation and generation.attempts and _has_ended(generation):
         connection.close()
-        _renderer(settings.RENDERER_URL).cancel(generation.id)
+        renderers.get_fleet().cancel(generation.id)
 
 
 @retry.idempotent
@@ -137,7 +137,7 @@ def _has(generation: Generation, attempt: int, status: Status) -> bool | None:
 def _paint(generation: Generation, attempt: int, progress: Progress) -> bytes:
     # Rendering takes long: it holds neither a transaction nor a connection of the pool.
     connection.close()
-    return _renderer(settings.RENDERER_URL).render(
+    return renderers.get_fleet().render(
         RenderRequest(
             id=generation.id,
             prompt=generation.prompt,
@@ -188,15 +188,10 @@ def _watch(generation: Generation, attempt: int, context: JobContext) -> Progres
     return progress
 
 
-@cache
-def _renderer(url: str) -> Renderer:
-    return renderers.from_url(url)
-
-
 @app.periodic(cron="* * * * * */15")  # the last field is seconds
 @app.task(
     name="generations.rescue_stalled",
-    queue="maintenance",
+    queue=MAINTENANCE,
     queueing_lock="rescue_stalled",
     priority=URGENT,
     pass_context=True,
@@ -213,7 +208,7 @@ async def rescue_stalled(context: JobContext, timestamp: int) -> None:
 
 
 @app.periodic(cron="* * * * *")
-@app.task(name="generations.requeue_stranded", queue="maintenance", queueing_lock="requeue_stranded", priority=URGENT)
+@app.task(name="generations.requeue_stranded", queue=MAINTENANCE, queueing_lock="requeue_stranded", priority=URGENT)
 def requeue_stranded(timestamp: int) -> None:
     """Give a new job to what no job will finish: every unfinished generation has a live one."""
     for id in Generation.objects.all().stranded().requeue():
@@ -223,7 +218,7 @@ def requeue_stranded(timestamp: int) -> None:
 @app.periodic(cron="17 * * * *")
 @app.task(
     name="generations.rewind_turns",
-    queue="maintenance",
+    queue=MAINTENANCE,
     queueing_lock="rewind_turns",
     priority=URGENT,
 )
@@ -235,7 +230,7 @@ def rewind_turns(timestamp: int) -> None:
 @app.periodic(cron="17 * * * *")
 @app.task(
     name="generations.remove_finished_jobs",
-    queue="maintenance",
+    queue=MAINTENANCE,
     queueing_lock="remove",
     priority=URGENT,
     pass_context=True,
@@ -248,7 +243,7 @@ async def remove_finished_jobs(context: JobContext, timestamp: int) -> None:
 
 
 @app.periodic(cron="*/10 * * * *")
-@app.task(name="generations.purge", queue="maintenance", queueing_lock="purge", priority=URGENT, pass_context=True)
+@app.task(name="generations.purge", queue=MAINTENANCE, queueing_lock="purge", priority=URGENT, pass_context=True)
 def purge(context: JobContext, timestamp: int) -> None:
     """Remove for good what has been kept long enough. What is not done in time is left to the next run."""
     end, tally = time.monotonic() + PURGED_FOR, None
@@ -262,7 +257,7 @@ def purge(context: JobContext, timestamp: int) -> None:
 @app.periodic(cron="47 4 * * 0")
 @app.task(
     name="generations.look_for_orphans",
-    queue="maintenance",
+    queue=MAINTENANCE,
     queueing_lock="look_for_orphans",
     priority=URGENT,
     pass_context=True,

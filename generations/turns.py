@@ -9,6 +9,7 @@ packets. The turn becomes the priority of the job, so that the queue itself hand
 from django.db import connection, models, transaction
 
 from apikeys.models import ApiKey
+from generations.queues import RENDER_TASK
 from generations.status import Status
 from lockngen import retry
 
@@ -16,12 +17,14 @@ STEP = 60  # between two turns of a key, divided by the key's priority
 URGENT = 2**31 - 1  # the largest priority that a job can have; what keeps the queue in order does not wait
 FIRST = URGENT - 1  # the priority of turn 0
 LARGEST_TURN = 2_000_000_000  # beyond this the count begins anew; a job's priority has room for twice as many
-WAITING_JOBS = "procrastinate_jobs WHERE status = 'todo' AND task_name = 'generations.render'"
+WAITING_JOBS = f"procrastinate_jobs WHERE status = 'todo' AND task_name = '{RENDER_TASK}'"
 
 # The turn being served: the latest that began. A crash of the database forgets it; the head of the queue comes close.
 SERVED = f"""
     coalesce((SELECT max(started) FROM generations_turn), (SELECT {FIRST} - max(priority) FROM {WAITING_JOBS}), 0)
 """  # noqa: S608  nothing in these statements comes from outside
+# Where the queue of a model lags behind, as few workers serve it, the turn of its head: who comes now comes next there.
+SERVED_IN_QUEUE = f"least({SERVED}, (SELECT {FIRST} - max(priority) FROM {WAITING_JOBS} AND queue_name = %(queue)s))"  # noqa: S608
 HAS_WAITING = f"""
     EXISTS (SELECT FROM generations_generation
             WHERE api_key_id = %(key)s AND status = {Status.PENDING} AND NOT is_deleted)
@@ -30,25 +33,26 @@ HAS_WAITING = f"""
 # at once, as others of its calls may be about to commit.
 TAKE = f"""
     UPDATE generations_turn SET taken_at = clock_timestamp(), taken = CASE
-        WHEN taken_at < clock_timestamp() - interval '10 seconds' AND NOT {HAS_WAITING} THEN {SERVED}
-        ELSE greatest(taken + %(step)s, {SERVED}) END
+        WHEN taken_at < clock_timestamp() - interval '10 seconds' AND NOT {HAS_WAITING} THEN {SERVED_IN_QUEUE}
+        ELSE greatest(taken + %(step)s, {SERVED_IN_QUEUE}) END
     WHERE api_key_id = %(key)s RETURNING taken
 """  # noqa: S608
 # The first turn of a key, or the first after a crash, when some of its generations may wait already.
 TAKE_FIRST = f"""
-    INSERT INTO generations_turn (api_key_id, taken_at, taken) VALUES (%(key)s, clock_timestamp(), greatest({SERVED}, (
+    INSERT INTO generations_turn (api_key_id, taken_at, taken)
+    SELECT %(key)s, clock_timestamp(), greatest({SERVED_IN_QUEUE}, (
         SELECT {FIRST} - min(priority) + %(step)s FROM {WAITING_JOBS} AND queueing_lock IN (
             SELECT id::text FROM generations_generation
-            WHERE api_key_id = %(key)s AND status = {Status.PENDING} AND NOT is_deleted))))
+            WHERE api_key_id = %(key)s AND status = {Status.PENDING} AND NOT is_deleted)))
     ON CONFLICT (api_key_id) DO UPDATE SET taken = generations_turn.taken + %(step)s RETURNING taken
 """  # noqa: S608
 
 
 class TurnManager(models.Manager):
     @retry.idempotent  # a turn that is taken and not used does no harm
-    def take(self, api_key: ApiKey) -> int:
-        """Take the key's next turn; the priority of the job that has it."""
-        parameters = {"key": api_key.pk, "step": STEP // api_key.priority}
+    def take(self, api_key: ApiKey, queue: str) -> int:
+        """Take the key's next turn, in a queue; the priority of the job that has it."""
+        parameters = {"key": api_key.pk, "step": STEP // api_key.priority, "queue": queue}
         with connection.cursor() as cursor:
             cursor.execute(TAKE, parameters)
             row = cursor.fetchone()

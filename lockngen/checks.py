@@ -1,6 +1,5 @@
 """Combinations of settings that can't work, told by `manage.py check` and before the web starts."""
 
-import os
 from ipaddress import ip_network
 from typing import Any
 
@@ -14,8 +13,6 @@ from lockngen.postgresql import timeouts
 
 LISTEN_CONNECTIONS = 1  # of a web process, beside its pool
 QUEUE_CONNECTIONS = 5  # of a worker, beside those of its renders
-# The queue runs tasks in asyncio's default executor, which has as many threads as this and no more.
-MOST_RENDERS_AT_ONCE = min(32, (os.cpu_count() or 1) + 4)
 
 
 @checks.register
@@ -80,12 +77,12 @@ def _room() -> int | None:
 
 @checks.register
 def worker_concurrency_has_threads(app_configs, **kwargs) -> list[checks.CheckMessage]:
-    if settings.WORKER_CONCURRENCY <= MOST_RENDERS_AT_ONCE:
+    if settings.WORKER_CONCURRENCY <= settings.MOST_RENDERS_AT_ONCE:
         return []
     return [
         checks.Error(
             f"WORKER_CONCURRENCY is {settings.WORKER_CONCURRENCY}, and one worker on this machine "
-            f"runs {MOST_RENDERS_AT_ONCE} renders at once at most.",
+            f"runs {settings.MOST_RENDERS_AT_ONCE} renders at once at most.",
             hint="Lower it and start more workers.",
             id="lockngen.E002",
         )

@@ -1,5 +1,6 @@
 """Settings, read from the environment alone. docs/configuration.md explains each of them."""
 
+import os
 import re
 
 from lockngen import environment as env
@@ -141,14 +142,17 @@ AUTO_MIGRATE = env.flag("AUTO_MIGRATE", DEBUG)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Rendering
-RENDERER_URL = env.text("RENDERER_URL", "sketch:")
+RENDERER_URL = env.items("RENDERER_URL", "sketch:")
 COMFYUI_AUTHORIZATION = env.text("COMFYUI_AUTHORIZATION")
 WORKFLOWS_DIR = env.text("WORKFLOWS_DIR") and str(BASE_DIR / env.text("WORKFLOWS_DIR"))
 DEFAULT_WORKFLOW = env.text("DEFAULT_WORKFLOW", "sdxl")
 RENDER_MAX_ATTEMPTS = env.integer("RENDER_MAX_ATTEMPTS", 3, minimum=1)
 RENDER_TIMEOUT = env.seconds("RENDER_TIMEOUT", 600, minimum=1)
 RENDER_GRACE = env.seconds("RENDER_GRACE", 8)
-WORKER_CONCURRENCY = env.integer("WORKER_CONCURRENCY", 2, minimum=1)
+# The queue runs tasks in asyncio's default executor, which has as many threads as this and no more.
+MOST_RENDERS_AT_ONCE = min(32, (os.cpu_count() or 1) + 4)
+WORKER_CONCURRENCY = env.integer("WORKER_CONCURRENCY", min(2 * len(RENDERER_URL), MOST_RENDERS_AT_ONCE), minimum=1)
+WORKER_OPTIONS = "generations.worker.options"
 PROCRASTINATE_WORKER_DEFAULTS = {
     "concurrency": WORKER_CONCURRENCY,
     "shutdown_graceful_timeout": RENDER_GRACE,

@@ -1,4 +1,4 @@
-"""Which renderer RENDERER_URL names, and which models there are."""
+"""Which renderers RENDERER_URL names, and which models there are."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -7,7 +7,17 @@ from pathlib import Path
 from django.conf import settings
 
 from generations.renderers import workflows
-from generations.renderers.base import DEFAULT_MODEL, Model, Renderer, RendererFailure, RenderError, RenderRequest
+from generations.renderers.base import (
+    DEFAULT_MODEL,
+    Model,
+    Renderer,
+    RendererAway,
+    RendererFailure,
+    RenderError,
+    RenderRequest,
+)
+from generations.renderers.fleet import Fleet
+from generations.renderers.member import Member
 from generations.renderers.sketch import SketchRenderer
 
 __all__ = [
@@ -15,9 +25,11 @@ __all__ = [
     "RenderError",
     "RenderRequest",
     "Renderer",
+    "RendererAway",
     "RendererFailure",
     "catalogue",
     "from_url",
+    "get_fleet",
     "model",
     "models",
 ]
@@ -42,9 +54,19 @@ def catalogue() -> workflows.Catalogue:
     return workflows.read(*folders).beginning_with(settings.DEFAULT_WORKFLOW)
 
 
+def get_fleet() -> Fleet:
+    """This process's renderers. They count what they render, so there is one fleet for all of its threads."""
+    return _fleet(
+        tuple(settings.RENDERER_URL),
+        settings.WORKFLOWS_DIR,
+        settings.DEFAULT_WORKFLOW,
+        settings.COMFYUI_AUTHORIZATION,
+    )
+
+
 def models() -> Mapping[str, Model]:
     """The models that a generation may ask for, by name. The first is what "default" means."""
-    return _models(settings.RENDERER_URL, settings.WORKFLOWS_DIR, settings.DEFAULT_WORKFLOW)
+    return get_fleet().models
 
 
 def model(name: str) -> Model:
@@ -53,5 +75,5 @@ def model(name: str) -> Model:
 
 
 @cache  # files and settings are read once in the life of a process
-def _models(url: str, *what_they_depend_on) -> Mapping[str, Model]:
-    return from_url(url).models
+def _fleet(urls: tuple[str, ...], *what_they_depend_on) -> Fleet:
+    return Fleet([Member(url, from_url(url)) for url in urls])

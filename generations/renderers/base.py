@@ -6,7 +6,8 @@ from hashlib import sha256
 from typing import Protocol
 from uuid import UUID
 
-DEFAULT_MODEL = "default"  # whatever the renderer takes when nobody chooses
+DEFAULT_MODEL = "default"  # the first there is, when nobody chooses
+LONGEST_MODEL_NAME = 33  # characters: with "procrastinate_queue_v1#render-" it's a channel of PostgreSQL, of 63 at most
 LARGEST_SEED = 2**53 - 1  # the largest whole number that JavaScript holds exactly
 
 Progress = Callable[[int], None]
@@ -31,6 +32,10 @@ class RenderError(Exception):
 
 class RendererFailure(Exception):
     """The renderer broke off, and another attempt may succeed. The message is for the client, its cause for the log."""
+
+
+class RendererAway(RendererFailure):
+    """No renderer took the picture, which says nothing about it: whoever asked comes again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +69,18 @@ class RenderRequest:
 
 
 class Renderer(Protocol):
-    """What makes pictures. It may also have `state()`, which tells within a second how it is: as a word, or as a dict
-    of a word as "state" and whatever else an operator wants to know. Where it is not in order, it raises.
+    """What makes pictures. Two things not all can tell:
+
+    - `state()`, within a second, how it is: as a word, or as a dict of a word as "state" and whatever else an operator
+      wants to know. Where it is not in order, it raises.
+    - `holds(id)`, whether an earlier attempt at a generation left something there to go on with.
     """
 
     models: Mapping[str, Model]
-    """By name. The first is what DEFAULT_MODEL means."""
+    """By name. The first is the default."""
+
+    at_once: float
+    """How many renders it takes at once from one process."""
 
     def render(self, request: RenderRequest, progress: Progress) -> bytes:
         """Return the picture as a PNG, JPEG or WebP, or raise RenderError or RendererFailure."""

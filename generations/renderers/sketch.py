@@ -1,20 +1,20 @@
 """The renderer that needs no GPU: it paints a landscape for the prompt, and says on it that no model did."""
 
-import re
+import math
 import time
 from collections.abc import Callable
 from io import BytesIO
-from urllib.parse import parse_qsl
 from uuid import UUID
 
 from PIL import Image, PngImagePlugin
 
+from generations.renderers import options
 from generations.renderers.base import Model, Progress, RenderError, RenderRequest
 from generations.renderers.painting.caption import Caption, storable
 from generations.renderers.painting.landscape import Landscape
 
-LONGEST_SECONDS = 3600
 PAUSE_SECONDS = 0.05
+OPTIONS = {"seconds": options.seconds, "fail": options.flag, "at_once": options.at_once}
 
 SMALLEST_SIZED = 240
 """Pixels. A narrower picture does without its size in the caption."""
@@ -23,28 +23,20 @@ SMALLEST_SIZED = 240
 class SketchRenderer:
     """Paints with Pillow alone, on the CPU, in well under a second.
 
-    The same prompt, seed and size make the same bytes in every process that finds the same fonts. Two options
-    help to try out what surrounds a renderer: `seconds` makes each render take that long, and `fail` makes it
-    fail (after the seconds, if there are any).
+    The same prompt, seed and size make the same bytes in every process that finds the same fonts. Options help to try
+    out what surrounds a renderer: `seconds` makes each render take that long, `fail` makes it fail (after the seconds,
+    if there are any), and `at_once` lets it take no more renders than that.
     """
 
     models = {"sketch": Model("sketch", "A landscape painted on the CPU. No model made it, and it says so.")}
 
-    def __init__(self, seconds: float = 0, fail: bool = False):
-        self.seconds = seconds
-        self.fail = fail
+    def __init__(self, seconds: float = 0, fail: bool = False, at_once: float = math.inf):
+        self.seconds, self.fail, self.at_once = seconds, fail, at_once
 
     @classmethod
     def from_query(cls, query: str) -> "SketchRenderer":
         """The renderer that the part of its URL after `sketch:?` asks for, such as `seconds=3&fail=1`."""
-        options = {}
-        for name, value in parse_qsl(query, keep_blank_values=True):
-            if name not in OPTIONS:
-                raise ValueError(f"The sketch renderer has no option {name!r}: it takes seconds and fail.")
-            if name in options:
-                raise ValueError(f"The sketch renderer was given its option {name} twice.")
-            options[name] = OPTIONS[name](value)
-        return cls(**options)
+        return cls(**options.read(query, OPTIONS))
 
     def render(self, request: RenderRequest, progress: Progress) -> bytes:
         """Paint the picture."""
@@ -61,21 +53,6 @@ class SketchRenderer:
 
     def cancel(self, id: UUID) -> None:
         """A render of this kind ends with its call."""
-
-
-def parse_seconds(value: str) -> float:
-    if not re.fullmatch(r"\d+(\.\d+)?", value, re.ASCII) or float(value) > LONGEST_SECONDS:
-        raise ValueError(f"The sketch renderer's option seconds takes a number from 0 to {LONGEST_SECONDS}.")
-    return float(value)
-
-
-def parse_fail(value: str) -> bool:
-    if value not in ("0", "1"):
-        raise ValueError("The sketch renderer's option fail takes 0 or 1.")
-    return value == "1"
-
-
-OPTIONS: dict[str, Callable] = {"seconds": parse_seconds, "fail": parse_fail}
 
 
 class Pace:

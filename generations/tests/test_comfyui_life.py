@@ -9,22 +9,31 @@ from PIL import Image
 from procrastinate.exceptions import JobAborted
 from procrastinate.job_context import AbortReason
 
-from generations import tasks
+from generations import renderers, tasks
 from generations.models import Generation
-from generations.renderers import RendererFailure
+from generations.renderers import RendererAway, RendererFailure, fleet
 from generations.status import Status
+from generations.tests.comfyui.process import Double
+from lockngen.tests.conftest import free_port
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
 def comfyui(double, settings, monkeypatch):
-    settings.RENDERER_URL = double.url
+    settings.RENDERER_URL = [double.url]
     settings.DEFAULT_WORKFLOW = "blank"
     monkeypatch.setattr(tasks, "HELD_CHECKED", 0)
-    tasks._renderer.cache_clear()
     yield
-    tasks._renderer.cache_clear()
+    renderers._fleet.cache_clear()
+
+
+@pytest.fixture
+def other(tmp_path):
+    """Another server."""
+    other = Double(free_port(), tmp_path)
+    yield other
+    other.stop()
 
 
 @pytest.fixture
@@ -138,16 +147,53 @@ def test_out_of_memory__that_passes_is_forgotten(make_generation, run, double):
     assert generation.status == Status.COMPLETED
 
 
-def test_renderer_that_is_away__is_not_named_to_clients(make_generation, run, double, settings):
-    settings.RENDERER_URL = f"comfyui://127.0.0.1:{double.port}?patience=0.1"
+def test_renderer_that_dies__is_not_named_to_clients(make_generation, run_until, double, settings):
+    settings.RENDERER_URL = [f"comfyui://127.0.0.1:{double.port}?patience=0.1"]
     settings.RENDER_MAX_ATTEMPTS = 1
-    double.kill()
+    double.set(seconds=5)
     generation = make_generation()
 
-    run(generation)
+    run_until(generation, double.kill)
 
     assert generation.status == Status.FAILED
     assert generation.error_message == ("Rendering was tried 1 times without success. The renderer can't be reached.")
+
+
+def test_renderer_that_dies__leaves_the_picture_to_another(make_generation, run, run_until, double, other, settings):
+    settings.RENDERER_URL = [f"comfyui://127.0.0.1:{double.port}?patience=0.1", other.url]
+    double.set(seconds=5)
+    generation = make_generation()
+
+    with pytest.raises(RendererFailure):
+        run_until(generation, double.kill)
+    run(generation)
+
+    assert (generation.status, generation.attempts) == (Status.COMPLETED, 2)
+    assert len(other.prompts()) == 1
+
+
+def test_next_attempt__adopts_its_prompt_wherever_that_is(
+    make_generation, run, stop_while_rendering, double, other, settings
+):
+    double.set(seconds=1)
+    generation = make_generation()
+    stop_while_rendering(generation)
+
+    settings.RENDERER_URL = [other.url, double.url]
+    run(generation)
+
+    assert (generation.status, other.prompts(), len(double.prompts())) == (Status.COMPLETED, [], 1)
+
+
+def test_renderer_that_is_away__costs_no_try(make_generation, run, double, monkeypatch):
+    monkeypatch.setattr(fleet, "TAKEN_WITHIN", 0.1)
+    double.kill()
+    generation = make_generation()
+
+    with pytest.raises(RendererAway):
+        run(generation)
+
+    assert (generation.status, generation.attempts, generation.tries) == (Status.PENDING, 1, 0)
 
 
 @pytest.mark.parametrize("end", ["cancel", "delete"])

@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from generations.renderers import RendererFailure, states
+from generations.renderers import RendererFailure, get_fleet
 from generations.tests.comfyui.renders import make_renderer
 
 
@@ -16,9 +16,9 @@ def test_state__tells_version_and_prompts(double):
 
 
 def test_state__of_a_server_that_is_away_is_down(double, settings):
-    settings.RENDERER_URL = double.url
+    settings.RENDERER_URL = [double.url]
     double.kill()
 
     with pytest.raises(RendererFailure):
         make_renderer(double).state()
-    assert states.states()[0]["state"] == "down"
+    assert get_fleet().states()[0]["state"] == "down"

@@ -12,7 +12,7 @@ URL = "/api/v1/models"
 
 @pytest.fixture
 def comfyui(settings):
-    settings.RENDERER_URL = "comfyui://127.0.0.1:9"
+    settings.RENDERER_URL = ["comfyui://127.0.0.1:9"]
     settings.DEFAULT_WORKFLOW = "sdxl"
 
 

@@ -1,4 +1,5 @@
 import hashlib
+import math
 import subprocess
 import sys
 import time
@@ -269,13 +270,18 @@ def test_fail__raises_a_render_error_after_the_seconds():
 
 
 @pytest.mark.parametrize(
-    ("query", "seconds", "fail"),
-    [("", 0, False), ("seconds=3", 3, False), ("seconds=0.5&fail=1", 0.5, True), ("fail=0&seconds=3600", 3600, False)],
+    ("query", "read"),
+    [
+        ("", (0, False, math.inf)),
+        ("seconds=3", (3, False, math.inf)),
+        ("seconds=0.5&fail=1", (0.5, True, math.inf)),
+        ("fail=0&seconds=3600&at_once=4", (3600, False, 4)),
+    ],
 )
-def test_from_query__reads_the_options(query, seconds, fail):
+def test_from_query__reads_the_options(query, read):
     renderer = SketchRenderer.from_query(query)
 
-    assert (renderer.seconds, renderer.fail) == (seconds, fail)
+    assert (renderer.seconds, renderer.fail, renderer.at_once) == read
 
 
 @pytest.mark.parametrize(
@@ -283,7 +289,7 @@ def test_from_query__reads_the_options(query, seconds, fail):
     [
         ("second=3", "no option 'second'"),
         ("seconds=3&colour=red", "no option 'colour'"),
-        ("seconds", "option seconds takes a number from 0 to 3600"),
+        ("seconds", "option seconds takes a number of seconds from 0 to 3600"),
         ("seconds=soon", "option seconds takes"),
         ("seconds=-1", "option seconds takes"),
         ("seconds=3601", "option seconds takes"),
@@ -291,7 +297,9 @@ def test_from_query__reads_the_options(query, seconds, fail):
         ("seconds=1e3", "option seconds takes"),
         ("fail=yes", "option fail takes 0 or 1"),
         ("fail", "option fail takes 0 or 1"),
-        ("fail=1&fail=0", "option fail twice"),
+        ("at_once=0", "option at_once takes a whole number from 1 to 100"),
+        ("at_once=101", "option at_once takes"),
+        ("fail=1&fail=0", "option fail is given twice"),
     ],
 )
 def test_from_query__refuses_what_it_does_not_know(query, message):

@@ -12,7 +12,7 @@ from procrastinate.exceptions import JobAborted
 from procrastinate.job_context import AbortReason
 from procrastinate.utils import utcnow
 
-from generations import tasks
+from generations import renderers, tasks
 from generations.models import Generation
 from generations.renderers import RenderError
 from generations.status import Status
@@ -26,7 +26,7 @@ def render_with(monkeypatch):
     """Let the renderer be a function of the request and its progress callback."""
 
     def use(function) -> None:
-        monkeypatch.setattr(tasks, "_renderer", lambda url: SimpleNamespace(render=function, cancel=lambda id: None))
+        monkeypatch.setattr(renderers, "get_fleet", lambda: SimpleNamespace(render=function, cancel=lambda id: None))
 
     return use
 

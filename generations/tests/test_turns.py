@@ -8,13 +8,15 @@ from django.db import connection
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from generations.models import Generation
+from generations.queues import RENDER
 from generations.turns import FIRST, LARGEST_TURN, STEP, URGENT, Turn
 
 
 @pytest.fixture
 def submit(db):
-    def submit(key, count: int = 1) -> list[Generation]:
-        return [Generation.objects.submit(api_key=key, prompt=f"{key.name} {number}") for number in range(count)]
+    def submit(key, count: int = 1, **fields) -> list[Generation]:
+        prompts = [f"{key.name} {number}" for number in range(count)]
+        return [Generation.objects.submit(api_key=key, prompt=prompt, **fields) for prompt in prompts]
 
     return submit
 
@@ -23,12 +25,12 @@ def submit(db):
 def serve(db):
     """Begin what the queue hands out, and tell whose it was."""
 
-    def serve(count: int) -> list[str]:
-        return [serve_one() for _ in range(count)]
+    def serve(count: int, *queues: str) -> list[str]:
+        return [serve_one(list(queues) or None) for _ in range(count)]
 
-    def serve_one() -> str:
+    def serve_one(queues: list[str] | None) -> str:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT (procrastinate_fetch_job_v2(NULL, NULL)).id")
+            cursor.execute("SELECT (procrastinate_fetch_job_v2(%s, NULL)).id", [queues])
             job = ProcrastinateJob.objects.get(pk=cursor.fetchone()[0])
         generation = Generation.all_objects.get(pk=job.args["generation_id"])
         Turn.objects.begin(generation.api_key_id, job.priority)
@@ -124,6 +126,23 @@ def test_key_that_cancelled_its_backlog__owes_nothing_for_it(submit, serve, ann,
     assert "Ann 0" in serve(2)
 
 
+def test_queue_that_lags_behind__lets_a_newcomer_in_all_the_same(submit, serve, ann, ben, make_key):
+    """One worker serves the large model, and slowly, while another goes through everybody's small ones."""
+    submit(ann, 20, model="large"), submit(make_key(name="Cid"), 30, model="small")
+    serve(30, "render-small"), serve(5, "render-large")
+    submit(ben, model="large")
+
+    assert "Ben 0" in serve(2, "render-large")
+
+
+def test_queue_that_lags_behind__lets_nobody_save_up_turns_in_it(submit, serve, ann, ben):
+    submit(ann, 20, model="large"), submit(ben, 30, model="small")
+    serve(30, "render-small"), serve(5, "render-large")
+    submit(ben, 10, model="large")
+
+    assert len([name for name in serve(10, "render-large") if name.startswith("Ann")]) >= 5
+
+
 def test_prompts_of_one_key__are_served_in_the_order_they_came(submit, serve, ann):
     submit(ann, 10)
 
@@ -198,11 +217,11 @@ def test_priority__is_from_1_to_10(ann, priority):
 @pytest.mark.parametrize("is_new", [True, False])
 def test_turns__of_one_key_that_are_taken_at_once_are_all_different(key, is_new):
     if not is_new:
-        Turn.objects.take(key)
+        Turn.objects.take(key, RENDER)
 
     def take(_) -> list[int]:
         try:
-            return [Turn.objects.take(key) for _ in range(10)]
+            return [Turn.objects.take(key, RENDER) for _ in range(10)]
         finally:
             connection.close()
 

@@ -26,8 +26,8 @@ STRONG = "".join(chr(97 + number % 26) for number in range(60))
         ),
         (
             checks.worker_concurrency_has_threads,
-            {"WORKER_CONCURRENCY": checks.MOST_RENDERS_AT_ONCE},
-            {"WORKER_CONCURRENCY": checks.MOST_RENDERS_AT_ONCE + 1},
+            {"WORKER_CONCURRENCY": settings.MOST_RENDERS_AT_ONCE},
+            {"WORKER_CONCURRENCY": settings.MOST_RENDERS_AT_ONCE + 1},
             "lockngen.E002",
         ),
         (
@@ -41,9 +41,9 @@ STRONG = "".join(chr(97 + number % 26) for number in range(60))
         (checks.secret_key_is_strong, {}, {"SECRET_KEY": "x" * 60}, "lockngen.E009"),
         (checks.secret_key_is_strong, {}, {"SECRET_KEY_FALLBACKS": ["secret"]}, "lockngen.E009"),
         (
-            generation_checks.renderer_is_known,
-            {"RENDERER_URL": "comfyuis://gpu.example.org?patience=5"},
-            {"RENDERER_URL": "comfyui://gpu:port"},
+            generation_checks.renderers_are_known,
+            {"RENDERER_URL": ["sketch:", "comfyuis://gpu.example.org?patience=5"]},
+            {"RENDERER_URL": ["comfyui://gpu:port", "sketch:"]},
             "generations.E001",
         ),
         (
@@ -166,7 +166,7 @@ def test_static_files__are_missed_where_pages_need_them(settings, tmp_path):
         checks.bouncer_can_be_passed,
         checks.static_files_are_collected,
         checks.trusted_proxies_are_addresses,
-        generation_checks.renderer_is_known,
+        generation_checks.renderers_are_known,
         generation_checks.workflows_are_whole,
         generation_checks.default_workflow_is_there,
         generation_checks.comfyui_authorization_fits_a_header,

@@ -2,11 +2,13 @@
 
 import re
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
+
+from generations.renderers import options
 
 PORTS = {"comfyui": 8188, "comfyuis": 443}
-PATIENCE = 60.0  # seconds
-TAKES = "it takes comfyui://host:8188 or comfyuis://host, and ?patience=SECONDS"
+OPTIONS = {"patience": options.seconds, "at_once": options.at_once}
+TAKES = "it takes comfyui://host:8188 or comfyuis://host"
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,8 +16,10 @@ class Address:
     place: str
     """Host, port and path, as they stand in a URL."""
     is_encrypted: bool
-    patience: float
+    patience: float = 60.0
     """How many seconds a server may be away before a render breaks off."""
+    at_once: int = 2
+    """It renders one after the other: meanwhile the picture of one is fetched while the next is rendered."""
 
     @property
     def http(self) -> str:
@@ -38,14 +42,5 @@ def parse(url: str) -> Address:
     if "@" in parts.netloc:
         raise ValueError("it contains a password: put it into COMFYUI_AUTHORIZATION, as 'Basic …' or 'Bearer …'.")
     host = f"[{host}]" if ":" in host else host
-    return Address(f"{host}:{port}{parts.path.rstrip('/')}", parts.scheme == "comfyuis", _patience(parts.query))
-
-
-def _patience(query: str) -> float:
-    options = parse_qsl(query, keep_blank_values=True)
-    if not options:
-        return PATIENCE
-    ((name, value), *others) = options
-    if name != "patience" or others or not re.fullmatch(r"\d{1,5}(\.\d+)?", value, re.ASCII):
-        raise ValueError(f"its options can't be read: {TAKES}.")
-    return float(value)
+    given = options.read(parts.query, OPTIONS)
+    return Address(f"{host}:{port}{parts.path.rstrip('/')}", parts.scheme == "comfyuis", **given)

@@ -42,6 +42,11 @@ class Position:
     is_running: bool = False
     entry: dict[str, Any] | None = None
 
+    @property
+    def is_worth_adopting(self) -> bool:
+        """Whether it will bring, or has brought, the outcome of whatever attempt asks."""
+        return self.entry is None or outcome.is_worth_keeping(self.entry)
+
 
 class Client:
     """The tag of a prompt is the `client_id` it was submitted with, which shows in the queue and in the history."""

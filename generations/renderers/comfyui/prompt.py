@@ -55,7 +55,7 @@ class Prompt:
         # An answer that was lost on the way may have been a submission that was accepted, so each try looks first.
         found = self.client.find(self.tag, self.tag, thoroughly=self.may_have_been_submitted)
         self.events.connect()
-        if found and found.entry and not outcome.is_worth_keeping(found.entry):
+        if found and not found.is_worth_adopting:
             self.client.forget(found.prompt_id)
         elif found:
             logger.info("Generation %s: prompt %s is there already.", self.tag, found.prompt_id)

@@ -2,6 +2,7 @@
 
 import logging
 import ssl
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 from uuid import UUID
@@ -30,6 +31,10 @@ class ComfyUIRenderer:
         self.authorization = authorization
 
     @property
+    def at_once(self) -> int:
+        return self.address.at_once
+
+    @property
     def models(self) -> dict[str, Model]:
         return {name: workflow.model for name, workflow in self.catalogue.workflows.items()}
 
@@ -49,6 +54,13 @@ class ComfyUIRenderer:
                 client.cancel(str(id))
         except RendererFailure as failure:
             logger.warning("Generation %s may still be rendered: %s", id, failure.__cause__ or failure)
+
+    def holds(self, id: UUID) -> bool:
+        """Whether the server has a prompt of the generation that is worth adopting. No answer is a no."""
+        with suppress(RendererFailure), self._client() as client:
+            found = client.find(str(id), str(id), thoroughly=True)
+            return found is not None and found.is_worth_adopting
+        return False
 
     def state(self) -> dict[str, Any]:
         """How the server is. Raises RendererFailure where it can't tell."""

@@ -4,12 +4,12 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from generations.renderers.base import DEFAULT_MODEL
+from generations.renderers.base import DEFAULT_MODEL, LONGEST_MODEL_NAME
 from generations.renderers.workflows.workflow import Workflow, WorkflowError, parse
 
 SHIPPED = Path(__file__).parent
 LONGEST_FILE = 1024 * 1024  # bytes
-NAME = re.compile(r"[\w.-]{1,100}", re.ASCII)
+NAME = re.compile(rf"[\w.-]{{1,{LONGEST_MODEL_NAME}}}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,9 @@ def read(*folders: Path) -> Catalogue:
 
 def _workflow(path: Path) -> Workflow:
     if not NAME.fullmatch(path.stem) or path.stem == DEFAULT_MODEL:
-        raise WorkflowError("its name, which is the model's, takes letters, digits and - . _ and is not default")
+        raise WorkflowError(
+            f"its name, the model's, takes up to {LONGEST_MODEL_NAME} letters, digits and - . _ and is not default"
+        )
     try:
         if path.stat().st_size > LONGEST_FILE:
             raise WorkflowError(f"it is larger than {LONGEST_FILE} bytes")

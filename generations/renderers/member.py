@@ -1,0 +1,96 @@
+"""A renderer of the fleet, and what this process knows of it."""
+
+import logging
+import re
+import time
+from threading import Thread
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from generations.renderers.base import Renderer
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0  # seconds until one that is down is looked at again
+REST = 10.0  # seconds in which one that broke off is the last choice
+ASKED_FOR = 2.0  # seconds
+LONGEST_REASON = 200  # characters
+
+
+class Member:
+    def __init__(self, url: str, renderer: Renderer):
+        self.renderer = renderer
+        self.name = _name(url)
+        self.rendering = 0
+        self._down_until = self._resting_until = 0.0  # of the monotonic clock
+        self._pause = 0.0
+
+    @property
+    def is_free(self) -> bool:
+        return self.rendering < self.renderer.at_once and time.monotonic() >= self._down_until
+
+    @property
+    def load(self) -> tuple[bool, float]:
+        """The smaller, the better a choice."""
+        return time.monotonic() < self._resting_until, self.rendering / self.renderer.at_once
+
+    def answers(self) -> bool:
+        """Whether it can be reached. One that can't is passed over for a while, twice as long each time."""
+        question = self.ask()
+        question.join(ASKED_FOR)
+        if question.is_good:
+            if self._pause:
+                logger.info("The renderer %s is back.", self.name)
+            self._pause = 0
+            return True
+        if not self._pause:
+            logger.warning("The renderer %s is passed over: %s", self.name, question.answer.get("reason", "no answer"))
+        self._pause = min(LONGEST_PAUSE, 2 * self._pause or FIRST_PAUSE)
+        self._down_until = time.monotonic() + self._pause
+        return False
+
+    def rest(self) -> None:
+        self._resting_until = time.monotonic() + REST
+
+    def holds(self, id: UUID) -> bool:
+        """Whether an earlier attempt left something there to go on with."""
+        has_way_to_tell = hasattr(self.renderer, "holds") and time.monotonic() >= self._down_until
+        return has_way_to_tell and self.renderer.holds(id)
+
+    def ask(self) -> "Question":
+        return Question(self.renderer)
+
+
+class Question(Thread):
+    """A renderer that is asked for its state: nobody has to wait for the answer, not even the process's end."""
+
+    def __init__(self, renderer: Renderer):
+        super().__init__(name="renderer-state", daemon=True)
+        self.renderer = renderer
+        self.is_good = False
+        self.answer: dict[str, Any] = {"state": "no answer"}
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.answer, self.is_good = _state(self.renderer), True
+        except Exception as error:  # every renderer has kinds of its own
+            self.answer = {"state": "down", "reason": _reason(error)}
+
+
+def _state(renderer: Renderer) -> dict[str, Any]:
+    """A renderer tells its state as a word or a dict, or has no way to tell it and so none to be out of order."""
+    state = renderer.state() if hasattr(renderer, "state") else "ok"
+    return {"state": "ok", **state} if isinstance(state, dict) else {"state": str(state)}
+
+
+def _name(url: str) -> str:
+    """Without what may be secret in it."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else f"{parts.scheme}:"
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return re.sub(r"//[^/\s]*@", "//", text)[:LONGEST_REASON]

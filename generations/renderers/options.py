@@ -1,0 +1,45 @@
+"""The options of a renderer's URL, such as `?seconds=3&fail=1`."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+LONGEST_SECONDS = 3600
+MOST_AT_ONCE = 100
+
+
+def read(query: str, parsers: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:
+    """Their values by name. Raises ValueError with what is wrong, without a value that may be secret."""
+    options = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in parsers:
+            raise ValueError(f"there is no option {name[:30]!r}; there are {', '.join(parsers)}.")
+        if name in options:
+            raise ValueError(f"the option {name} is given twice.")
+        try:
+            options[name] = parsers[name](value)
+        except ValueError as error:
+            raise ValueError(f"the option {name} takes {error}.") from None
+    return options
+
+
+# What follows reads one value each; the ValueError names what it takes.
+
+
+def seconds(value: str) -> float:
+    if not re.fullmatch(r"\d{1,5}(\.\d+)?", value, re.ASCII) or float(value) > LONGEST_SECONDS:
+        raise ValueError(f"a number of seconds from 0 to {LONGEST_SECONDS}")
+    return float(value)
+
+
+def flag(value: str) -> bool:
+    if value not in ("0", "1"):
+        raise ValueError("0 or 1")
+    return value == "1"
+
+
+def at_once(value: str) -> int:
+    if not re.fullmatch(r"\d{1,3}", value, re.ASCII) or not 1 <= int(value) <= MOST_AT_ONCE:
+        raise ValueError(f"a whole number from 1 to {MOST_AT_ONCE}")
+    return int(value)
