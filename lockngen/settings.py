@@ -166,7 +166,7 @@ RETENTION_DELETED = env.integer("RETENTION_DELETED", 0, maximum=36_500)
 # Web
 WEB_WORKERS = env.integer("WEB_WORKERS", 2, minimum=1)
 WEB_THREADS = env.integer("WEB_THREADS", 4, minimum=1)
-WEB_STREAMS = env.integer("WEB_STREAMS", 20)
+WEB_STREAMS = env.integer("WEB_STREAMS", 20, maximum=500)
 
 # Files
 STATIC_URL = "/static/"
