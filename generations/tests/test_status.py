@@ -89,9 +89,14 @@ def test_watch__goes_on_after_an_outage_and_ends_with_ctrl_c(monkeypatch, capsys
     assert "can't be asked: no connection" in capsys.readouterr().err
 
 
+def heed_ctrl_c() -> None:
+    """Whatever is started from a shell's background ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_watch__as_a_process_ends_with_ctrl_c_and_no_complaint():
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with manage("status", "--watch=0.1", "--json", **pipes) as watch:
+    with manage("status", "--watch=0.1", "--json", **pipes, preexec_fn=heed_ctrl_c) as watch:
         json.loads(watch.stdout.readline())
         watch.send_signal(signal.SIGINT)
         _, errors = watch.communicate(timeout=30)
