@@ -14,6 +14,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+PRESTART_DONE = "LOCKNGEN_PRESTART_DONE"  # `manage.py dev` tells the web that it has done what `prestart` does
 TRUE = {"1", "on", "true", "yes"}
 FALSE = {"0", "off", "false", "no"}
 

@@ -32,6 +32,8 @@ worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108
 
 def on_starting(server) -> None:
     """Refuse to start with settings that can't work."""
+    if env.PRESTART_DONE in os.environ:
+        return
     # In a process of its own, so that nothing is loaded and no connection is open before the fork.
     command = [sys.executable, env.BASE_DIR / "manage.py", "prestart"]
     if code := subprocess.run(command, stdout=subprocess.DEVNULL).returncode:

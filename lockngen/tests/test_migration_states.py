@@ -36,12 +36,18 @@ def migrate_to_the_head() -> None:
     migrate(MigrationExecutor(connection).loader.graph.leaf_nodes())
 
 
+@pytest.fixture(scope="module", autouse=True)
+def put_back(django_db_setup, django_db_blocker):
+    with django_db_blocker.unblock():
+        migrate(NOTHING)
+        yield
+        call_command("migrate", verbosity=0)  # with its signals, unlike the executor
+
+
 @pytest.fixture(autouse=True)
-def from_nothing():
-    migrate(NOTHING)
+def from_nothing(put_back):
     yield
     migrate(NOTHING)
-    call_command("migrate", verbosity=0)  # with its signals, unlike the executor
 
 
 def test_each_migration__goes_forward_back_and_forward_again():

@@ -14,6 +14,7 @@ from io import StringIO
 from pathlib import Path
 
 from django.conf import settings
+from django.core.checks import WARNING
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
@@ -57,6 +58,7 @@ class Command(BaseCommand):
             call_command("waitdb")
         self.stderr.write("Migrating …")
         call_command("migrate", verbosity=0, interactive=False)
+        self.check(databases=["default"], fail_level=WARNING)
         token = self.development_token()
         last_worker = ProcrastinateWorker.objects.aggregate(id=Max("id"))["id"] or 0
         for name in self.programs():
@@ -81,7 +83,7 @@ class Command(BaseCommand):
         self.children[name] = subprocess.Popen(
             self.programs()[name],
             cwd=settings.BASE_DIR,
-            env={**os.environ, "AUTO_MIGRATE": "off"},  # that was done here
+            env={**os.environ, env.PRESTART_DONE: "1"},
             start_new_session=True,
             preexec_fn=die_with_parent,
         )
