@@ -143,9 +143,11 @@ def make_dev(dev_folder):
         return runs[-1]
 
     yield make
-    for run in runs:
-        if run.process.poll() is None:
-            run.stop()
+    running = [run for run in runs if run.process.poll() is None]
+    for run in running:
+        run.process.terminate()
+    for run in running:
+        run.process.wait(30)
 
 
 @pytest.fixture(scope="module")
