@@ -51,6 +51,7 @@ def test_server_killed_twice__everything_is_completed_with_its_picture(lockn_gen
     assert [size(lockn_gen, generation) for generation in ended] == [(64 + 8 * number, 64) for number in range(12)]
 
 
+@pytest.mark.faults
 def test_poison__fails_after_its_tries_and_the_others_are_completed(lockn_gen, double):
     double.set(seconds=0.2, error="crash", only='"width": 200')
     poison, *others = [lockn_gen.create(width=width, height=64) for width in (200, 64, 72, 80, 88)]

@@ -167,6 +167,7 @@ def test_migrate__refuses_to_work_through_it(dev, through):
         refuse_pooler(through)
 
 
+@pytest.mark.faults
 def test_migrates_at_once__one_applies_and_the_others_wait(bouncer):
     bouncer.ask("CREATE DATABASE fresh", "postgres")
 

@@ -101,6 +101,7 @@ def test_acquire__half_made_cluster_elsewhere_is_removed(make_server, folder, el
     assert list(elsewhere.iterdir()) == [server.cluster.readlink()]
 
 
+@pytest.mark.faults
 @needs_root
 def test_acquire__wheel_under_private_parent(make_server, folder, elsewhere, monkeypatch):
     packages = folder / "private"
@@ -158,6 +159,7 @@ def test_acquire__root_comes_first_to_folder_of_another(folder):
     assert {path.owner() for path in data.rglob("*")} == {"nobody"}
 
 
+@pytest.mark.faults
 @needs_root
 def test_acquire__root_and_owner_at_once(folder, make_server):
     data = folder / "data"
