@@ -82,10 +82,15 @@ class Cluster:
     def exhausted(self) -> Iterator[None]:
         """Other sessions take every connection that is left."""
         taken: list[psycopg.Connection] = []
+        refusals = 0
         try:
-            with suppress(psycopg.OperationalError):
-                while True:
+            while refusals < 3:  # one that has just ended may leave its place a little later
+                try:
                     taken.append(self.connect())
+                    refusals = 0
+                except psycopg.OperationalError:
+                    refusals += 1
+                    time.sleep(0.1)
             yield
         finally:
             for connection in taken:
