@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -74,16 +75,19 @@ class Program:
     def end(self, number: int, seconds: float = 30) -> int:
         """Send a signal, see the process end, and keep it down until `go_on`."""
         self.wanted.clear()
+        self._tell_until(self.parked.is_set, number, seconds)
+        return self.exit_codes[-1]
+
+    def _tell_until(self, is_down: Callable[[], bool], number: int, seconds: float) -> None:
         told = []
 
-        def is_down() -> bool:
+        def look() -> bool:
             if self.process not in told:  # it may just be starting again
                 told.append(self.process)
                 self.signal(number)
-            return self.parked.is_set()
+            return is_down()
 
-        wait_until(is_down, seconds, self.words)
-        return self.exit_codes[-1]
+        wait_until(look, seconds, self.words)
 
     def go_on(self, **variables: str) -> None:
         """Start it again if it was kept down."""
@@ -95,10 +99,11 @@ class Program:
     def close(self) -> None:
         self.over.set()
         self.wanted.set()
-        self.process.terminate()
-        self.supervisor.join(20)
-        self.process.kill()
-        self.supervisor.join()
+        try:
+            self._tell_until(lambda: not self.supervisor.is_alive(), signal.SIGTERM, 20)
+        finally:
+            self.process.kill()
+            self.supervisor.join()
 
     def said(self, words: str) -> bool:
         return words in self.log.read_text()

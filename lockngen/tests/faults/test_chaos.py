@@ -40,7 +40,7 @@ class Form(NamedTuple):
 
 # A strike ends every worker's lease, so it costs a prompt one try, and a second one if it is rendered again before its
 # worker says that it lives: fewer than twice four all in all.
-SHORT = Form(30, 0, 2, 2, strikes=4, every=0.3, frozen_for=0, hasty=True, max_attempts=8, drained_within=30)
+SHORT = Form(20, 0, 2, 2, strikes=4, every=0.3, frozen_for=0, hasty=True, max_attempts=8, drained_within=30)
 # A worker is missed 20 s after its death at the earliest, when it was last heard of 10 s before. So a minute of strikes
 # can cost one prompt three tries, and none is rendered beside poison.
 LONG = Form(300, 2, 3, 1, strikes=20, every=3, frozen_for=50, hasty=False, max_attempts=4, drained_within=180)
@@ -74,7 +74,7 @@ def test_workers__that_are_killed_and_frozen_lose_and_repeat_nothing(stack, clie
 
 def test_poison__fails_after_its_tries_and_the_others_are_rendered(stack, client, run_workers):
     poison = client.create("poison").json["id"]
-    prompts = {client.create(f"dunes {n}").json["id"]: f"dunes {n}" for n in range(5)}
+    prompts = {client.create(f"dunes {n}").json["id"]: f"dunes {n}" for n in range(3)}
     (worker,) = POISONED.run(run_workers)
 
     for death in (1, 2):
