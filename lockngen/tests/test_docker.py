@@ -328,9 +328,14 @@ def running_web(containers):
 
 
 @pytest.fixture(scope="module")
-def web(containers):
-    with running_web(containers) as (_, address):
-        yield address
+def web_and_process(containers):
+    with running_web(containers) as (process, address):
+        yield address, process
+
+
+@pytest.fixture
+def web(web_and_process) -> str:
+    return web_and_process[0]
 
 
 @pytest.mark.parametrize("path", ["/ht/live", "/ht/", "/", "/admin/login/", "/api/v1/docs"])
@@ -371,6 +376,5 @@ def test_health__of_web(containers, web):
     assert containers.run("web", health_command(), PORT=str(free_port())).returncode != 0
 
 
-def test_web__ends_in_time(containers):
-    with running_web(containers) as (process, _):
-        assert stop(process, "web") == 0
+def test_web__ends_in_time(web_and_process):  # the last: the others need it
+    assert stop(web_and_process[1], "web") == 0
