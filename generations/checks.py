@@ -26,13 +26,14 @@ def _bad_renderers() -> Iterator[str]:
     urls = settings.RENDERER_URL
     if not urls:
         yield "it names no renderer."
-    for url in sorted(set(urls), key=urls.index):
-        if urls.count(url) > 1:
-            yield "it names a renderer twice; what more it can take is its option at_once."
+    for number, url in enumerate(urls, 1):
+        which = f"number {number}: " if len(urls) > 1 else ""  # not the URL, in which a secret may be
+        if url in urls[: number - 1]:
+            yield f"{which}it is named already; what more it can take is its option at_once."
         try:
             renderers.from_url(url)
         except ValueError as error:
-            yield str(error)
+            yield f"{which}{error}"
 
 
 @checks.register

@@ -81,6 +81,24 @@ def test_check__tells_what_is_wrong_and_how_to_mend_it(settings, check, fine, wr
 
 
 @pytest.mark.parametrize(
+    ("urls", "said"),
+    [
+        ([], "RENDERER_URL: it names no renderer."),
+        (["sketch:", "sketch:"], "RENDERER_URL: number 2: it is named already; "),
+        (["sketch:", "comfyui://me:secret@gpu"], "RENDERER_URL: number 2: it contains a password: "),
+        (["dalle:"], "RENDERER_URL: 'dalle:' names no renderer: "),
+    ],
+)
+def test_renderers__that_can_not_be_are_told_by_their_place(settings, urls, said):
+    settings.RENDERER_URL = urls
+
+    (message,) = generation_checks.renderers_are_known(None)
+
+    assert message.msg.startswith(said)
+    assert "secret" not in message.msg
+
+
+@pytest.mark.parametrize(
     ("direct", "said"),
     [
         ({"HOST": "elsewhere", "PORT": 5432}, None),
