@@ -57,6 +57,12 @@ class Cluster:
 
     def terminate_backends(self) -> int:
         """End every client's connection but our own."""
+        leader, *_ = all_processes(self.server.cluster)
+        for child in leader.children():
+            with suppress(psutil.NoSuchProcess):
+                # One that is only being made shows in no view yet.
+                if " ".join(child.cmdline()).rstrip().endswith((" authentication", " startup")):
+                    child.terminate()
         return self.value(
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
             " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
