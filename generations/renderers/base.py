@@ -83,7 +83,7 @@ class Renderer(Protocol):
     """How many renders it takes at once from one process."""
 
     def render(self, request: RenderRequest, progress: Progress) -> bytes:
-        """Return the picture as a PNG, JPEG or WebP, or raise RenderError or RendererFailure."""
+        """Return the picture of one of its models as a PNG, JPEG or WebP, or raise RenderError or RendererFailure."""
 
     def cancel(self, id: UUID) -> None:
         """End what is still rendered for a generation that nobody waits for. Raises nothing."""

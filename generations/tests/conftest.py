@@ -8,7 +8,7 @@ from django.db import connection
 from django.db.models.functions import Now
 from PIL import Image
 
-from generations import images
+from generations import images, tasks
 from generations.models import Generation
 from generations.renderers import RenderRequest, picture
 from generations.tests.comfyui.process import Double
@@ -103,6 +103,20 @@ def make_completed(make_generation):
         return generation
 
     return make
+
+
+@pytest.fixture
+def run(make_context):
+    """Run the task for a generation, as a worker would, and read the outcome back."""
+
+    def run(generation, context=None) -> None:
+        try:
+            tasks.render(context or make_context(), str(generation.id))
+        finally:
+            if Generation.all_objects.filter(pk=generation.pk).exists():  # it may be gone for good
+                generation.refresh_from_db()
+
+    return run
 
 
 @pytest.fixture

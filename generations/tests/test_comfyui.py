@@ -8,7 +8,14 @@ import pytest
 from generations.renderers import RenderError
 from generations.renderers.comfyui import prompt
 from generations.renderers.comfyui.client import Client
-from generations.tests.comfyui.renders import Stop
+from generations.renderers.fleet import Fleet
+from generations.renderers.member import Member
+from generations.tests.comfyui.renders import Stop, make_renderer
+
+
+def fleet_of(double) -> Fleet:
+    """The fleet knows what the models are, and which of them is the default."""
+    return Fleet([Member(double.url, make_renderer(double))])
 
 
 def test_render__brings_the_picture(render, make_request):
@@ -29,17 +36,17 @@ def test_render__submits_under_the_generation_s_id(double, render, make_request)
 
 
 @pytest.mark.parametrize("model", ["sdxl", "flux", "blank", "default"])
-def test_render__runs_the_workflow_of_the_model(double, render, make_request, model):
-    render(make_request(model=model))
+def test_render__runs_the_workflow_of_the_model(double, make_request, model):
+    fleet_of(double).render(make_request(model=model), lambda percent: None)
 
     (submitted,) = double.prompts()
     classes = {node["class_type"] for node in submitted["prompt"].values()}
     assert ("FluxGuidance" in classes, "EmptyImage" in classes) == (model == "flux", model in ("blank", "default"))
 
 
-def test_render__fails_for_a_model_that_was_removed(render, make_request):
+def test_render__fails_for_a_model_that_was_removed(double, make_request):
     with pytest.raises(RenderError, match="no such model"):
-        render(make_request(model="gone"))
+        fleet_of(double).render(make_request(model="gone"), lambda percent: None)
 
 
 def test_render__reports_the_server_s_progress(double, render, make_request):

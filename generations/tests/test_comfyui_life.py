@@ -44,19 +44,6 @@ def make_generation(make_generation):
 
 
 @pytest.fixture
-def run(make_context):
-    """Run the task for a generation, as a worker would, and read the outcome back."""
-
-    def run(generation, context=None) -> None:
-        try:
-            tasks.render(context or make_context(), str(generation.id))
-        finally:
-            generation.refresh_from_db()
-
-    return run
-
-
-@pytest.fixture
 def run_until(double, run):
     """Run the task, and do something once its prompt runs on the server."""
 

@@ -8,7 +8,7 @@ from django.db import connection
 from procrastinate.exceptions import JobAborted
 from procrastinate.job_context import AbortReason
 
-from generations import delivery, images, renderers, tasks
+from generations import delivery, images, renderers
 from generations.models import Generation
 from generations.renderers import picture
 from generations.status import Status
@@ -29,18 +29,6 @@ def renderer(monkeypatch):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(delivery, "FIRST_PAUSE", 0.001)
-
-
-@pytest.fixture
-def run(make_context):
-    def run(generation, context=None) -> None:
-        try:
-            tasks.render(context or make_context(), str(generation.id))
-        finally:
-            if Generation.all_objects.filter(pk=generation.pk).exists():
-                generation.refresh_from_db()
-
-    return run
 
 
 @pytest.fixture

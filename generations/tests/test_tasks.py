@@ -32,19 +32,6 @@ def render_with(monkeypatch):
     return use
 
 
-@pytest.fixture
-def run(make_context):
-    """Run the task for a generation, as a worker would, and read the outcome back."""
-
-    def run(generation, abort: AbortReason | None = None) -> None:
-        try:
-            tasks.render(make_context(abort), str(generation.id))
-        finally:
-            generation.refresh_from_db()
-
-    return run
-
-
 def test_render__stores_an_image_of_the_size_asked_for(make_generation, run, image_folder):
     generation = make_generation(width=128, height=64)
 
@@ -105,11 +92,11 @@ def test_render__gives_up_on_what_kills_its_workers(make_generation, run, render
     assert generation.status == Status.FAILED
 
 
-def test_render__is_handed_back_by_a_worker_that_stops(make_generation, run):
+def test_render__is_handed_back_by_a_worker_that_stops(make_generation, make_context, run):
     generation = make_generation()
 
     with pytest.raises(JobAborted):
-        run(generation, abort=AbortReason.SHUTDOWN)
+        run(generation, make_context(AbortReason.SHUTDOWN))
 
     assert (generation.status, generation.tries) == (Status.PENDING, 0)
 
@@ -157,7 +144,7 @@ def test_render__stops_once_nobody_wants_it(make_generation, run, render_with, m
 
 
 @pytest.mark.parametrize("error", [JobAborted, ZeroDivisionError])
-def test_render__that_was_overtaken_leaves_the_job_to_the_other(make_generation, run, render_with, error):
+def test_render__that_was_overtaken_leaves_the_job_to_the_other(make_generation, make_context, run, render_with, error):
     generation = make_generation()
 
     def render(request, progress):
@@ -165,15 +152,15 @@ def test_render__that_was_overtaken_leaves_the_job_to_the_other(make_generation,
         raise error
 
     render_with(render)
-    run(generation, abort=AbortReason.SHUTDOWN)  # raises nothing, so the queue starts nothing
+    run(generation, make_context(AbortReason.SHUTDOWN))  # raises nothing, so the queue starts nothing
 
     assert (generation.status, generation.attempts) == (Status.PROCESSING, 2)
 
 
-def test_render__whose_job_was_aborted_by_hand_is_cancelled(make_generation, run):
+def test_render__whose_job_was_aborted_by_hand_is_cancelled(make_generation, make_context, run):
     generation = make_generation()
 
-    run(generation, abort=AbortReason.USER_REQUEST)
+    run(generation, make_context(AbortReason.USER_REQUEST))
 
     assert generation.status == Status.CANCELLED
 

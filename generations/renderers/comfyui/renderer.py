@@ -7,12 +7,12 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-from generations.renderers.base import DEFAULT_MODEL, Model, Progress, RendererFailure, RenderError, RenderRequest
+from generations.renderers.base import Model, Progress, RendererFailure, RenderRequest
 from generations.renderers.comfyui import address
 from generations.renderers.comfyui.client import Client
 from generations.renderers.comfyui.events import Events
 from generations.renderers.comfyui.prompt import Prompt
-from generations.renderers.workflows import Catalogue, Workflow
+from generations.renderers.workflows import Catalogue
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class ComfyUIRenderer:
     def render(self, request: RenderRequest, progress: Progress) -> bytes:
         """The picture, as the server stored it."""
         # Each attempt has a name of its own: the same would bring no new file where the last one's is gone or broken.
-        graph = self._workflow(request.model).fill(request, f"{FOLDER}/{request.id}_{request.attempt}")
+        graph = self.catalogue.workflows[request.model].fill(request, f"{FOLDER}/{request.id}_{request.attempt}")
         progress(0)
         events = Events(self.address, str(request.id), self.authorization, self._context)
         with events, self._client() as client:
@@ -66,13 +66,6 @@ class ComfyUIRenderer:
         """How the server is. Raises RendererFailure where it can't tell."""
         with self._client() as client:
             return client.state()
-
-    def _workflow(self, model: str) -> Workflow:
-        workflows = self.catalogue.workflows
-        name = next(iter(workflows), "") if model == DEFAULT_MODEL else model
-        if name not in workflows:
-            raise RenderError("There is no such model any more.")
-        return workflows[name]
 
     def _client(self) -> Client:
         return Client(self.address, self.authorization, self._context)
