@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from pathlib import Path
 
 from django.conf import settings
 from django.core import checks
@@ -8,6 +9,7 @@ from generations import renderers
 from generations.renderers.workflows import Catalogue
 from generations.schemas import Guidance, Pixels, Steps
 
+UNSERVED = "generations.W001"
 LIMITS = {
     "width": TypeAdapter(Pixels),
     "height": TypeAdapter(Pixels),
@@ -38,10 +40,18 @@ def _bad_renderers() -> Iterator[str]:
 
 @checks.register
 def workflows_are_whole(app_configs, **kwargs) -> list[checks.CheckMessage]:
-    catalogue = renderers.catalogue()
-    hint = "Mend the file or remove it from WORKFLOWS_DIR; docs/operations.md shows one."
-    errors = [str(error) for error in catalogue.errors]
-    return [checks.Error(error, hint=hint, id="generations.E002") for error in [*errors, *_bad_defaults(catalogue)]]
+    catalogue, folder = renderers.catalogue(), settings.WORKFLOWS_DIR
+    errors = [] if not folder or Path(folder).is_dir() else [f"WORKFLOWS_DIR: there is no folder {folder}"]
+    hint = "Correct the file or remove it from WORKFLOWS_DIR; docs/operations.md shows one."
+    return [
+        *(checks.Error(error, hint=hint, id="generations.E002") for error in [*errors, *_bad_defaults(catalogue)]),
+        # No errors: processes start and serve the other models.
+        *(
+            checks.Warning(f"{error}.", hint=f"{hint} The model isn't served.", id=UNSERVED)
+            for error in catalogue.errors
+        ),
+        *(checks.Warning(f"{warning}.", id="generations.W002") for warning in catalogue.warnings),
+    ]
 
 
 @checks.register

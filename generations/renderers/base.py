@@ -45,6 +45,7 @@ class Model:
     name: str
     description: str = ""
     defaults: Mapping[str, int | float] = field(default_factory=dict)
+    largest_seed: int = LARGEST_SEED
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,13 @@
 """What goes wrong on a ComfyUI server, in words for clients: for good, or worth another try."""
 
+from dataclasses import replace
+
 import pytest
 
 from generations.renderers import RendererFailure, RenderError
 from generations.renderers.comfyui import ComfyUIRenderer, outcome
 from generations.renderers.workflows import read
-from generations.renderers.workflows.workflow import Workflow, parse
+from generations.renderers.workflows.workflow import parse
 from generations.tests.test_workflows import make_file
 
 
@@ -22,7 +24,7 @@ def test_refused_graph__is_told_by_its_nodes_and_inputs(double, render, make_req
 
 def test_refused_graph__tells_no_files_of_the_server(double, render, make_request, caplog):
     sdxl = read().workflows["sdxl"]
-    own = Workflow(sdxl.model, sdxl.graph, "secret.safetensors")
+    own = replace(sdxl, checkpoint="secret.safetensors")
 
     with pytest.raises(RenderError) as caught:
         render(make_request(model="own"), own=own)
@@ -54,20 +56,48 @@ def test_failure__is_told_by_what_it_means_for_another_attempt(error, failure, s
     entry = {"status": {"status_str": "error", "messages": [["execution_error", error], "x", ["y"]]}}
 
     with pytest.raises(RendererFailure if failure else RenderError, match=said):
-        outcome.image(entry)
+        outcome.image(entry, "1")
 
 
 @pytest.mark.parametrize("entry", [{}, {"status": None, "outputs": None}, {"outputs": {"1": {"images": [3]}, "2": 4}}])
 def test_entry__of_a_strange_form_is_no_image(entry):
     with pytest.raises(RenderError, match="made no image"):
-        outcome.image(entry)
+        outcome.image(entry, "1")
 
 
-def test_entry__has_stored_images_before_previews():
-    preview, stored = ({"filename": kind, "subfolder": "", "type": kind} for kind in ("temp", "output"))
+def file(name: str, type: str = "output", subfolder: str = "") -> dict:
+    return {"filename": name, "subfolder": subfolder, "type": type}
 
-    assert outcome.image({"outputs": {"1": {"images": [preview]}, "2": {"images": [stored]}}}) == stored
-    assert outcome.image({"outputs": {"1": {"images": [preview]}}}) == preview
+
+PNG, PREVIEW, VIDEO = file("a.png"), file("b.png", "temp"), file("c.webm")
+ODD = file("lockn_夜_00001_ #%&+.PNG", subfolder="2026-11\\evening")
+
+
+@pytest.mark.parametrize(
+    ("outputs", "image"),
+    [
+        ({"9": {"images": [PREVIEW, PNG]}}, PNG),
+        ({"9": {"images": [PREVIEW]}}, PREVIEW),
+        ({"9": {"images": [VIDEO, PNG], "animated": [True]}}, PNG),
+        ({"20": {"images": [file("z.png")]}, "9": {"images": [PNG]}}, PNG),
+        ({"9": {"files": [file("d.WebP")]}}, file("d.WebP")),
+        ({"1": {"a_images": [PREVIEW]}, "2": {"text": ["x"]}, "3": {"images": None}, "9": {"images": ["x", ODD]}}, ODD),
+    ],
+)
+def test_image__is_that_of_the_output_node(outputs, image):
+    assert outcome.image({"outputs": outputs}, "9") == image
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ({}, r"its node 9 \(Save\) reported no file; use SaveImage\.$"),
+        ({"images": [VIDEO, file("x.flac")]}, r"stored flac, webm; it has to be png, jpg, jpeg, webp\.$"),
+    ],
+)
+def test_no_picture_of_the_output_node__fails_for_good_and_says_why(output, said):
+    with pytest.raises(RenderError, match=said):
+        outcome.image({"outputs": {"9": output, "10": {"images": [PNG]}}}, "9", "9 (Save)")
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_same_picture__is_another_file_for_another_generation(renderer, make_req
     pictures = [opened(renderer.render(request, lambda percent: None)) for request in (first, second)]
 
     assert pictures[0].tobytes() == pictures[1].tobytes()
-    assert {outcome.image(history(request.id)[str(request.id)])["filename"] for request in (first, second)} == {
+    assert {outcome.image(history(request.id)[str(request.id)], "2")["filename"] for request in (first, second)} == {
         f"{request.id}_1_00001_.png" for request in (first, second)
     }
 

@@ -18,6 +18,10 @@ def make_file(inputs: dict | None = None, **nodes_or_settings) -> str:
     return json.dumps({"1": image, "2": SAVE, **nodes_or_settings})
 
 
+def make_saver(kind: str, **inputs) -> str:
+    return make_file(**{"2": {"class_type": kind, "inputs": {"images": ["1", 0], **inputs}}})
+
+
 def filled(request, inputs: dict, **settings) -> dict:
     return parse("own", make_file(inputs, **settings)).fill(request, "prefix")["1"]["inputs"]
 
@@ -90,7 +94,7 @@ def test_fill__leaves_the_workflow_and_the_rest_as_they_are(make_request):
 
 
 def test_fill__names_the_files_of_every_output(make_request):
-    parsed = parse("own", make_file(**{"3": SAVE}))
+    parsed = parse("own", make_file(**{"3": SAVE}, lockngen={"output": "2"}))
 
     graph = parsed.fill(make_request(), "lockngen/id_1")
 
@@ -115,7 +119,26 @@ BROKEN = {
     "the editor's": ('{"nodes": [], "links": []}', r"Export \(API\)"),
     "node is text": (make_file(**{"3": "x"}), "node 3: .*class_type"),
     "no inputs": (make_file(**{"3": {"class_type": "VAEDecode"}}), "node 3: .*inputs"),
-    "list": (make_file({"samples": [1, 2, 3]}), "node 1, input samples: a list is a link"),
+    "subgraph": (make_file({"samples": ["12:5", 0]}), "node 1, input samples: .*12:5 of a subgraph.*unpack"),
+    "titled": (
+        make_file(**{"73": {"inputs": {}, "_meta": {"title": "Sharpen"}}}),
+        r"node 73 \(Sharpen\): .*install it",
+    ),
+    "two savers": (
+        make_file(**{"3": SAVE}),
+        r"several nodes store .*2 \(SaveImage\), 3 \(SaveImage\); set lockngen.output",
+    ),
+    "no such output": (make_file(lockngen={"output": "Final"}), "lockngen.output: no node .*'Final'"),
+    "no such input": (
+        make_file({"a": 1}, lockngen={"inputs": {"seed": "1.b"}}),
+        "lockngen.inputs.seed: node 1 has .*it has a",
+    ),
+    "no such placeholder": (make_file(lockngen={"inputs": {"promt": "1.b"}}), "lockngen.inputs.promt: .*use "),
+    "input without node": (make_file(lockngen={"inputs": {"seed": "b"}}), "lockngen.inputs.seed: .*NODE.INPUT"),
+    "websocket": (make_saver("SaveImageWebsocket"), "node 2 .*stores no file; replace it with SaveImage"),
+    "silent": (make_saver("Image Save", show_previews="false"), 'reports no file; set its show_previews to "true"'),
+    "video": (make_saver("SaveWEBM", filename_prefix="x"), "stores a video; add a SaveImage"),
+    "largest seed": (make_file(lockngen={"largest_seed": 2**60}), "lockngen.largest_seed: it takes 0 to"),
     "link to nowhere": (make_file({"samples": ["7", 0]}), "node 1, input samples: .*node 7"),
     "no output": (json.dumps({"1": {"class_type": "EmptyImage", "inputs": {}}}), "stores an image"),
     "placeholder": (make_file({"text": "a {{promt}} b"}), "node 1, input text: .*{{promt}}.*negative_prompt"),
@@ -162,8 +185,130 @@ def test_read__tells_what_is_broken_and_goes_on(tmp_path):
     found = read(tmp_path, tmp_path / "nowhere")
 
     assert set(found.workflows) == {"blank", "flux", "sdxl", "good"}
-    broken = ["binary.json", "broken.json", "default.json", "folder.json", "large.json", "two words.json", "nowhere"]
+    broken = ["binary.json", "broken.json", "default.json", "folder.json", "large.json", "two words.json"]
     assert [str(error).split(": ")[0] for error in found.errors] == [str(tmp_path / name) for name in broken]
+
+
+OTHERS = {
+    "preview": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+    "video": {"class_type": "SaveWEBM", "inputs": {"images": ["1", 0], "filename_prefix": "clip"}},
+    "websocket": {"class_type": "SaveImageWebsocket", "inputs": {"images": ["1", 0]}},
+    "sink": {"class_type": "SendToDiscord", "inputs": {"images": ["1", 0]}},
+    "text": {"class_type": "ShowText", "inputs": {"text": "x"}},
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_output__is_the_only_node_that_stores_an_image(other):
+    assert parse("own", make_file(**{"0": OTHERS[other]})).output == "2"
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs"),
+    [
+        ("PreviewImage", {}),
+        ("Image Saver", {"filename": "%time_%seed", "path": "%date"}),
+        ("Image Save", {"show_previews": "true", "output_path": "x", "filename_prefix": "x"}),
+        ("SendToDiscord", {}),
+    ],
+)
+def test_output__may_be_another_kind_of_node_where_it_is_the_only_one(kind, inputs):
+    assert parse("own", make_saver(kind, **inputs)).output == "2"
+
+
+@pytest.mark.parametrize("named", ["3", "Final"])
+def test_output__is_named_by_id_or_title(named):
+    titled = {**SAVE, "_meta": {"title": "Final"}}
+
+    parsed = parse("own", make_file(**{"3": titled}, lockngen={"output": named}))
+
+    assert (parsed.output, parsed.output_name) == ("3", "3 (Final)")
+
+
+def test_saver_with_a_folder_of_its_own__gets_a_name_without_one(make_request):
+    parsed = parse("own", make_saver("Image Save", show_previews="true", output_path="x", filename_prefix="x"))
+
+    assert parsed.fill(make_request(), "lockngen/id_1")["2"]["inputs"]["filename_prefix"] == "id_1"
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        lambda content: {"client_id": "a", "prompt": content},
+        lambda content: {"input": {"workflow": content}},
+        lambda content: {"lockngen": content.pop("lockngen"), "input": {"prompt": content}},
+    ],
+)
+def test_wrapper__is_unwrapped(wrapped):
+    text = json.dumps(wrapped(json.loads(make_file(lockngen={"steps": 4}))))
+
+    assert parse("own", text).graph == parse("own", make_file()).graph
+    assert parse("own", text).model.defaults == {"steps": 4}
+
+
+@pytest.mark.parametrize("value", [[1, 2, 3], ["9", 0, 0], ["9", "0"], [9, 0], ["9", True], []])
+def test_list_that_is_no_link__is_left_alone(make_request, value):
+    assert filled(make_request(), {"value": value}) == {"value": value}
+
+
+def test_inputs__are_mapped_by_id_or_title(make_request):
+    titled = {"class_type": "Noise", "inputs": {"seed": 1, "x": 1}, "_meta": {"title": "The v1.5 noise"}}
+    places = {"prompt": "1.text", "seed": ["The v1.5 noise.seed", "1.seed"]}
+
+    parsed = parse("own", make_file({"text": "prompt", "seed": 0}, **{"5": titled}, lockngen={"inputs": places}))
+
+    graph = parsed.fill(make_request(prompt="a {{seed}}", seed=7), "prefix")
+    assert graph["1"]["inputs"] == {"text": "a {{seed}}", "seed": 7}
+    assert graph["5"]["inputs"] == {"seed": 7, "x": 1}
+
+
+def test_settings_beside_the_file__survive_a_new_export(tmp_path):
+    (tmp_path / "own.json").write_text(make_file({"text": "prompt", "seed": 0}, lockngen={"steps": 4, "width": 64}))
+    settings = {"inputs": {"prompt": "1.text", "seed": "1.seed"}, "steps": 5}
+    (tmp_path / "own.lockngen.json").write_text(json.dumps(settings))
+
+    found = read(tmp_path)
+
+    assert (found.errors, found.warnings) == ([], [])
+    assert found.workflows["own"].model.defaults == {"steps": 5, "width": 64}
+    assert set(found.workflows) == {"blank", "flux", "own", "sdxl"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_byte_order_mark__is_read_over(tmp_path, encoding):
+    (tmp_path / "own.json").write_text(make_file({"text": "größer {{prompt}}"}), encoding=encoding)
+
+    assert read(tmp_path).workflows["own"].graph["1"]["inputs"]["text"] == "größer {{prompt}}"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        ({"text": "{{prompt}}", "seed": "{{seed}}", "filename": "%seed%", "style": "{red|blue}"}, []),
+        ({"text": "{{prompt}}", "color": "{{color}}"}, []),
+        ({"text": "{{prompt}}"}, ["{{seed}}"]),
+        ({"seed": "{{seed}}", "text": "a portrait, prompt"}, ["{{prompt}}"]),
+        ({"text": "{prompt}", "seed": "%seed%"}, ["{{prompt}}", "{{seed}}", "{prompt}", "%seed%"]),
+        ({"text": "{{prompt}}", "seed": "{{seed}}", "a": ["{ width }"]}, ["{ width }"]),
+    ],
+)
+def test_warnings__name_what_does_not_reach_a_node(inputs, said):
+    warnings = parse("own", make_file(inputs)).warnings
+
+    assert len(warnings) == len(said)
+    assert all(each in warning for each, warning in zip(said, warnings, strict=True))
+
+
+def test_warnings__leave_out_nodes_that_the_output_does_not_need():
+    aside = {"class_type": "Note", "inputs": {"text": "{{prompt}} {{seed}}"}}
+
+    assert len(parse("own", make_file(**{"7": aside})).warnings) == 2
+
+
+def test_operator_s_broken_file__is_not_replaced_by_a_shipped_one(tmp_path):
+    (tmp_path / "sdxl.json").write_text("{")
+
+    assert set(read(tmp_path).workflows) == {"blank", "flux"}
 
 
 def test_beginning_with__puts_the_default_first():

@@ -9,6 +9,7 @@ from typing import Any
 from generations.renderers.base import RendererFailure, RenderError
 
 LONGEST_REFUSAL = 500  # characters
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 PATH = re.compile(r"\S*[/\\@]\S*|\S+:\d+\S*|\S*\d+\.\d+\.\d+\.\d+\S*")
 # What a node may fail with although the graph is good: another attempt may find more memory, or a GPU that works again.
 PASSING = {
@@ -17,28 +18,42 @@ PASSING = {
 }
 
 
-def image(entry: dict[str, Any]) -> dict[str, str]:
-    """The parameters of `/view` for the image of an entry: the first that is stored, or else the first preview.
+def image(entry: dict[str, Any], output: str, name: str = "") -> dict[str, str]:
+    """The parameters of `/view` for the image that a node brought: the first that is stored, or else the first preview.
 
     Raises RenderError where another attempt would end the same way, RendererFailure where it may not.
     """
+    check_status(entry)
+    # Most nodes list their images under "images", some under a name of their own.
+    found = [
+        {name: str(file.get(name, "")) for name in ("filename", "subfolder", "type")}
+        for files in _dict(_dict(entry.get("outputs")).get(output)).values()
+        for file in map(_dict, _list(files))
+        if file.get("filename")
+    ]
+    images = [file for file in found if file["filename"].lower().endswith(SUFFIXES)]
+    for image in sorted(images, key=lambda image: image["type"] != "output"):
+        return image
+    raise RenderError(f"The workflow made no image: its node {_name(name or output)} {_instead(found)}.")
+
+
+def _instead(files: list[dict[str, str]]) -> str:
+    if not files:
+        return "reported no file; use SaveImage"
+    kinds = sorted({_name(file["filename"].rpartition(".")[2]) for file in files})
+    return f"stored {', '.join(kinds)}; it has to be {', '.join(suffix[1:] for suffix in SUFFIXES)}"
+
+
+def check_status(entry: dict[str, Any]) -> None:
+    """Raise what the prompt failed with, if it did."""
     if _dict(entry.get("status")).get("status_str") == "error":
         raise _failure(entry)
-    found = [
-        {name: str(image.get(name, "")) for name in ("filename", "subfolder", "type")}
-        for output in _dict(entry.get("outputs")).values()
-        for image in _list(_dict(output).get("images"))
-        if isinstance(image, dict)
-    ]
-    for image in sorted(found, key=lambda image: image["type"] != "output"):
-        return image
-    raise RenderError("The workflow made no image.")
 
 
 def is_worth_keeping(entry: dict[str, Any]) -> bool:
     """Whether an entry that an earlier attempt left is this one's outcome too."""
     try:
-        image(entry)
+        check_status(entry)
     except RendererFailure:
         return False
     except RenderError:
@@ -79,7 +94,7 @@ def _words(error: dict[str, Any]) -> str:
 
 def _name(value: Any) -> str:
     """A name of the workflow's own, such as KSampler, without what no such name contains."""
-    return re.sub(r"[^\w .-]", "", value)[:60] if isinstance(value, str) and value else "unnamed"
+    return re.sub(r"[^\w .()-]", "", value)[:60] if isinstance(value, str) and value else "unnamed"
 
 
 def _dict(value: Any) -> dict[str, Any]:

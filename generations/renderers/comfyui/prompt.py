@@ -13,11 +13,13 @@ from generations.renderers.base import Percent, Progress, RendererFailure, Rende
 from generations.renderers.comfyui import outcome
 from generations.renderers.comfyui.client import LONGEST_LOGGED, Client, Gone, Unreachable
 from generations.renderers.comfyui.events import Events
+from generations.renderers.workflows import Workflow
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+FOLDER = "lockngen"  # in the server's folder of output
 # Seconds between two looks at where the prompt is: while events tell what happens, without them, and the first one
 # after an event that says that it ended, as the history is written later than that.
 LOOK, LOOK_WITHOUT_EVENTS, LOOK_AT_END = 2.0, 0.5, 0.05
@@ -31,10 +33,18 @@ class Prompt:
     """What the server says by HTTP about its queue and its history is the truth. Events tell when to ask."""
 
     def __init__(
-        self, client: Client, events: Events, request: RenderRequest, graph: dict, progress: Progress, patience: float
+        self,
+        client: Client,
+        events: Events,
+        request: RenderRequest,
+        workflow: Workflow,
+        progress: Progress,
+        patience: float,
     ):
         self.client, self.events = client, events
-        self.tag, self.graph = str(request.id), graph
+        self.tag, self.workflow = str(request.id), workflow
+        # Each attempt has a name of its own: the same would bring no new file where the last one's is gone or broken.
+        self.graph = workflow.fill(request, f"{FOLDER}/{request.id}_{request.attempt}")
         self.progress, self.patience = progress, patience
         self.percent = 0
         self.has_begun = False
@@ -98,7 +108,7 @@ class Prompt:
 
     def _fetch(self, prompt_id: str, entry: dict[str, Any]) -> bytes:
         try:
-            where = outcome.image(entry)
+            where = outcome.image(entry, self.workflow.output, self.workflow.output_name)
         except Exception:
             status = json.dumps(entry.get("status"))
             logger.warning("Generation %s: prompt %s ended with %s", self.tag, prompt_id, status[:LONGEST_LOGGED])

@@ -16,8 +16,6 @@ from generations.renderers.workflows import Catalogue
 
 logger = logging.getLogger(__name__)
 
-FOLDER = "lockngen"  # in the server's folder of output
-
 
 class ComfyUIRenderer:
     """A generation's id is its prompt's id, its client's id, and a part of its file's name on the server.
@@ -40,12 +38,11 @@ class ComfyUIRenderer:
 
     def render(self, request: RenderRequest, progress: Progress) -> bytes:
         """The picture, as the server stored it."""
-        # Each attempt has a name of its own: the same would bring no new file where the last one's is gone or broken.
-        graph = self.catalogue.workflows[request.model].fill(request, f"{FOLDER}/{request.id}_{request.attempt}")
+        workflow = self.catalogue.workflows[request.model]
         progress(0)
         events = Events(self.address, str(request.id), self.authorization, self._context)
         with events, self._client() as client:
-            return Prompt(client, events, request, graph, progress, self.address.patience).render()
+            return Prompt(client, events, request, workflow, progress, self.address.patience).render()
 
     def cancel(self, id: UUID) -> None:
         """End the generation's prompt on the server, and nothing else there."""

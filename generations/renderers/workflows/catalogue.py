@@ -1,14 +1,17 @@
 """The workflows there are: those that come along and the operator's own, which win where the names are the same."""
 
+import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from generations.renderers.base import DEFAULT_MODEL, LONGEST_MODEL_NAME
-from generations.renderers.workflows.workflow import Workflow, WorkflowError, parse
+from generations.renderers.workflows.graph import WorkflowError
+from generations.renderers.workflows.workflow import Workflow, parse
 
 SHIPPED = Path(__file__).parent
 LONGEST_FILE = 1024 * 1024  # bytes
+SETTINGS_SUFFIX = ".lockngen.json"  # portraits.lockngen.json: settings of portraits.json that survive a new export
 NAME = re.compile(rf"[\w.-]{{1,{LONGEST_MODEL_NAME}}}", re.ASCII)
 
 
@@ -17,24 +20,30 @@ class Catalogue:
     workflows: dict[str, Workflow] = field(default_factory=dict)
     errors: list[WorkflowError] = field(default_factory=list)
     """What is wrong with the files that could not be read."""
+    warnings: list[str] = field(default_factory=list)
+    """What is probably a mistake in the operator's own files."""
 
     def beginning_with(self, name: str) -> "Catalogue":
         """The same with this workflow as the first, where there is one of that name."""
         first = {name: self.workflows[name]} if name in self.workflows else {}
-        return Catalogue({**first, **self.workflows}, self.errors)
+        return Catalogue({**first, **self.workflows}, self.errors, self.warnings)
 
 
 def read(*folders: Path) -> Catalogue:
     """The workflows of the folders; a later folder's win."""
     catalogue = Catalogue()
     for folder in (SHIPPED, *folders):
-        if not folder.is_dir():
-            catalogue.errors.append(WorkflowError(f"{folder}: there is no such folder"))
         for path in sorted(folder.glob("*.json")):
+            if path.name.endswith(SETTINGS_SUFFIX):
+                continue
             try:
-                catalogue.workflows[path.stem] = _workflow(path)
+                workflow = catalogue.workflows[path.stem] = _workflow(path)
             except WorkflowError as error:
+                catalogue.workflows.pop(path.stem, None)  # an operator's file is never replaced by a shipped one
                 catalogue.errors.append(WorkflowError(f"{path}: {error}"))
+            else:
+                if folder != SHIPPED:
+                    catalogue.warnings.extend(f"{path}: {warning}" for warning in workflow.warnings)
     return catalogue
 
 
@@ -43,10 +52,16 @@ def _workflow(path: Path) -> Workflow:
         raise WorkflowError(
             f"its name, the model's, takes up to {LONGEST_MODEL_NAME} letters, digits and - . _ and is not default"
         )
+    settings = path.with_name(f"{path.stem}{SETTINGS_SUFFIX}")
+    return parse(path.stem, _text(path), _text(settings) if settings.exists() else None)
+
+
+def _text(path: Path) -> str:
+    """The text of a file in any encoding that JSON may have, with or without a byte order mark."""
     try:
         if path.stat().st_size > LONGEST_FILE:
-            raise WorkflowError(f"it is larger than {LONGEST_FILE} bytes")
-        text = path.read_text(encoding="utf-8")
+            raise WorkflowError(f"{path.name} is larger than {LONGEST_FILE} bytes")
+        content = path.read_bytes()
+        return content.decode(json.detect_encoding(content))
     except (OSError, UnicodeDecodeError) as error:
         raise WorkflowError(f"it can't be read: {error}") from None
-    return parse(path.stem, text)

@@ -1,0 +1,86 @@
+"""The nodes of a graph and the links between them, as ComfyUI's API format has them."""
+
+import re
+from typing import Any
+
+SUBGRAPH_NODE = re.compile(r"[\w-]+(:[\w-]+)+", re.ASCII)  # such as 12:5, node 5 of the subgraph in node 12
+
+Graph = dict[str, Any]
+
+
+class WorkflowError(ValueError):
+    """What is wrong with a workflow, and where in it."""
+
+
+def place(graph: Graph, id: str, input: str = "") -> str:
+    """A node, with its title if it has one, and optionally one of its inputs, as messages name them."""
+    title = node_title(graph[id])
+    return f"node {id}" + (f" ({title})" if title else "") + (f", input {input}" if input else "")
+
+
+def node_title(node: Any) -> str:
+    meta = node.get("_meta") if isinstance(node, dict) else None
+    title = meta.get("title") if isinstance(meta, dict) else None
+    return title if isinstance(title, str) else ""
+
+
+def find_node(graph: Graph, name: str, setting: str) -> str:
+    """The id of the node with this id or title. Raises WorkflowError that names the setting."""
+    if name in graph:
+        return name
+    found = [id for id, node in graph.items() if node_title(node) == name]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise WorkflowError(f"{setting}: the nodes {', '.join(found)} have the title {name!r}; use an id")
+    raise WorkflowError(f"{setting}: no node has the id or title {name!r}")
+
+
+def is_link(value: Any) -> bool:
+    """Whether ComfyUI takes it for a link to another node's output, such as `["4", 0]`."""
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and isinstance(value[0], str)
+        and isinstance(value[1], int | float)
+        and not isinstance(value[1], bool)
+    )
+
+
+def links(graph: Graph, id: str) -> list[tuple[str, str]]:
+    """The inputs of a node that are linked, with the ids of the nodes they are linked to."""
+    return [(name, value[0]) for name, value in graph[id]["inputs"].items() if is_link(value)]
+
+
+def upstream(graph: Graph, id: str) -> set[str]:
+    """The node and every node that it depends on."""
+    found, pending = set(), [id]
+    while pending:
+        current = pending.pop()
+        if current not in found:
+            found.add(current)
+            pending += [source for _, source in links(graph, current)]
+    return found
+
+
+def check_nodes(graph: Graph) -> None:
+    if not graph:
+        raise WorkflowError("it has no nodes")
+    for id, node in graph.items():
+        if not (isinstance(node, dict) and isinstance(node.get("class_type"), str)):
+            raise WorkflowError(
+                f"{place(graph, id)}: it has no class_type; if its custom node isn't installed where the workflow was "
+                "exported, install it or delete the node, and export again"
+            )
+        if not isinstance(node.get("inputs"), dict):
+            raise WorkflowError(f"{place(graph, id)}: it has no inputs")
+    for id in graph:
+        for name, source in links(graph, id):
+            if source not in graph:
+                raise WorkflowError(f"{place(graph, id, name)}: {_missing_source(source)}")
+
+
+def _missing_source(source: str) -> str:
+    if SUBGRAPH_NODE.fullmatch(source):
+        return f"it is linked to node {source} of a subgraph, which was not exported; unpack the subgraph, export again"
+    return f"it is linked to node {source}, which is missing; connect it anew and export again"

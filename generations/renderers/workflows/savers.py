@@ -1,0 +1,62 @@
+"""Which node of a workflow brings the picture."""
+
+from collections.abc import Callable
+from typing import Any
+
+from generations.renderers.workflows.graph import Graph, WorkflowError, find_node, links, node_title, place
+
+SETTING = "lockngen.output"
+IMAGE_INPUTS = {"images", "image"}
+VIDEO_SAVERS = {"SaveWEBM", "SaveVideo", "VHS_VideoCombine"}
+
+
+def find_output(graph: Graph, named: str | None) -> str:
+    """The id of the node whose image is delivered. Raises WorkflowError where there is none, or more than one.
+
+    Nodes that store images come first, then others that take images and feed no other node, then previews.
+    """
+    if named is not None:
+        id = find_node(graph, named, SETTING)
+        if reason := _why_unusable(graph[id]):
+            raise WorkflowError(f"{SETTING}: {place(graph, id)} {reason}")
+        return id
+    takes_images = [id for id in graph if any(name in IMAGE_INPUTS for name, _ in links(graph, id))]
+    usable = [id for id in takes_images if not _why_unusable(graph[id])]
+    for is_kind in (_stores, _is_last(graph), _previews):
+        found = [id for id in usable if is_kind(id, graph[id])]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise WorkflowError(_ambiguous(graph, found))
+    reasons = [f"{place(graph, id)} {reason}" for id in takes_images if (reason := _why_unusable(graph[id]))]
+    raise WorkflowError("no node of it stores an image, as SaveImage does" + "".join(f"; {each}" for each in reasons))
+
+
+def _stores(id: str, node: dict[str, Any]) -> bool:
+    return not _previews(id, node) and ("filename_prefix" in node["inputs"] or "save" in node["class_type"].lower())
+
+
+def _previews(id: str, node: dict[str, Any]) -> bool:
+    return any(word in node["class_type"].lower() for word in ("preview", "compare"))
+
+
+def _is_last(graph: Graph) -> Callable[[str, dict[str, Any]], bool]:
+    sources = {source for id in graph for _, source in links(graph, id)}
+    return lambda id, node: id not in sources and not _previews(id, node)
+
+
+def _why_unusable(node: dict[str, Any]) -> str | None:
+    """Why the picture can't come from this node, and what to do about it."""
+    kind = node["class_type"]
+    if kind == "SaveImageWebsocket":
+        return f"({kind}) stores no file; replace it with SaveImage"
+    if kind == "Image Save" and str(node["inputs"].get("show_previews")).lower() == "false":
+        return f'({kind}) reports no file; set its show_previews to "true" or replace it with SaveImage'
+    if kind in VIDEO_SAVERS:
+        return f"({kind}) stores a video; add a SaveImage node for the picture"
+    return None
+
+
+def _ambiguous(graph: Graph, ids: list[str]) -> str:
+    nodes = ", ".join(f"{id} ({node_title(graph[id]) or graph[id]['class_type']})" for id in ids)
+    return f"several nodes store an image: {nodes}; set {SETTING} to the id or title of the one to deliver"
