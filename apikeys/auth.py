@@ -71,7 +71,7 @@ class LimitHeadersMiddleware:
 
 def _has_key_in_query(request: HttpRequest) -> bool:
     return any(
-        name.lower().replace("_", "").replace("-", "") in QUERY_NAMES or any(map(tokens.is_in, values))
+        name.lower().replace("_", "").replace("-", "") in QUERY_NAMES or any(map(tokens.is_in, [name, *values]))
         for name, values in request.GET.lists()
     )
 

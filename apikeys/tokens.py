@@ -18,6 +18,9 @@ VISIBLE_LENGTH = len(LIVE) + 6  # what may be shown: 6 characters of the secret 
 
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _START = re.compile(r"(lg_(?:live|test)_[0-9A-Za-z]{6})[0-9A-Za-z]+")
+# A character of a token as it may be percent-encoded, once or several times over.
+_ENCODED = re.compile(r"%(?:25)*(3[0-9]|[46][1-9A-Fa-f]|5[0-9AaFf]|7[0-9Aa])")
+_WORD = re.compile(rf"(?:{_ENCODED.pattern}|\w)+", re.ASCII)
 _FORMAT = re.compile(rf"(lg_live_|lg_test_)[0-9A-Za-z]{{{SECRET_LENGTH + CHECKSUM_LENGTH}}}", re.ASCII)
 
 
@@ -38,11 +41,13 @@ def is_valid(token: str) -> bool:
 
 def is_in(text: str) -> bool:
     """Whether a text holds a token, or more of one than may be shown."""
-    return bool(_START.search(text))
+    return bool(_START.search(_decoded(text)))
 
 
 def redacted(text: str) -> str:
     """A text with no more of the tokens in it than may be shown."""
+    if "%" in text:
+        text = _WORD.sub(lambda word: _decoded(word[0]) if is_in(word[0]) else word[0], text)
     return _START.sub(r"\1…", text)
 
 
@@ -58,6 +63,10 @@ def digest(token: str) -> str:
 def visible(token: str) -> str:
     """The start of a token, by which a person recognises it."""
     return token[:VISIBLE_LENGTH]
+
+
+def _decoded(text: str) -> str:
+    return _ENCODED.sub(lambda match: chr(int(match[1], 16)), text)
 
 
 def _base62(number: int, length: int) -> str:

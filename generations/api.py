@@ -27,7 +27,7 @@ def refused(*codes: int) -> dict[int, type[ProblemDocument]]:
     return dict.fromkeys(sorted({400, 401, 429, 500, 503, *codes}), ProblemDocument)
 
 
-@router.post("", summary="Create a generation", response={201: GenerationOut, **refused(411, 413, 422)})
+@router.post("", summary="Create a generation", response={201: GenerationOut, **refused(413, 415, 422)})
 def create(request: HttpRequest, response: HttpResponse, body: GenerationIn):
     """Store a generation and queue it. It is safe once this has answered."""
     try:
@@ -139,5 +139,5 @@ def _own(request: HttpRequest, id: str) -> Generation:
     except ValueError:
         parsed = None
     if parsed is None or str(parsed) != id.lower():
-        raise Http404(f"{id[:50]!r} is not the id of a generation.")
+        raise Http404("The id of a generation is a UUID, such as 01a2060a-d97e-74b1-8053-66d169bbcd7f.")
     return get_object_or_404(Generation.objects.owned_by(request.auth), pk=parsed)

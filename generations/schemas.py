@@ -5,14 +5,16 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from ninja import Schema
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictInt, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, model_validator
 
 from generations import cursors, events, renderers
+from generations import text as text_rules
 from generations.downloads import Size
 from generations.models import DEFAULT_MODEL, MODEL_LENGTH, PROMPT_LENGTH, Generation
 from generations.renderers.base import LARGEST_SEED
 from generations.status import Status
 from lockngen import links
+from lockngen.bodies import RequestBody
 
 StatusName = Literal[tuple(status.name.lower() for status in Status)]
 
@@ -24,8 +26,8 @@ def _without_nul(text: str) -> str:
 
 
 def _not_blank(text: str) -> str:
-    if not text.strip():
-        raise ValueError("it is empty; say what the picture shows")
+    if text_rules.is_blank(text):
+        raise ValueError("it is blank; describe the picture in visible characters")
     return text
 
 
@@ -49,11 +51,8 @@ Steps = Annotated[StrictInt, Field(ge=1, le=150)]
 Guidance = Annotated[float, Field(ge=0, le=30, strict=True, allow_inf_nan=False)]
 
 
-class GenerationIn(Schema):
+class GenerationIn(RequestBody):
     """A picture to make."""
-
-    # A name that isn't known is more likely misspelt than meant to be ignored.
-    model_config = ConfigDict(extra="forbid")
 
     prompt: Annotated[Text, Field(max_length=PROMPT_LENGTH), AfterValidator(_not_blank)] = Field(
         description="What the picture shows.", examples=["a lighthouse at dusk"], min_length=1

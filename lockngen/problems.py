@@ -1,16 +1,22 @@
 """Errors of the API as problem documents (RFC 9457), made here and nowhere else."""
 
+import json
 import logging
+from collections.abc import Callable
+from functools import wraps
 from http import HTTPStatus
 
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.module_loading import import_string
 from ninja import NinjaAPI, Schema
 from ninja.errors import AuthenticationError, HttpError, ValidationError
-from ninja.parser import Parser
+from ninja.operation import Operation
+from ninja.params.models import QueryModel
 
 from lockngen import retry
+from lockngen.chunked import BROKEN
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +28,6 @@ DETAILS = {
     401: "A valid API key is needed: send it as 'Authorization: Bearer <token>'.",
     404: "There is nothing at this address.",
     405: "This address doesn't take this method.",
-    411: "A body needs a Content-Length; it can't be sent in chunks.",
     413: "The body is larger than {limit} bytes.",
     500: "Something went wrong here. It was logged.",
     503: "The database can't be reached at the moment. Try again.",
@@ -53,7 +58,9 @@ def response(status: int, detail: str = "", headers: dict[str, str] | None = Non
     title = HTTPStatus(status).phrase
     general = DETAILS.get(status, f"{title}.").format(limit=settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail or general, **members}
-    answer = JsonResponse(body, status=status, content_type=CONTENT_TYPE, headers=headers)
+    # Field names and the like come from the request, and may hold what must not be repeated.
+    text = import_string(settings.REDACT)(json.dumps(body))
+    answer = HttpResponse(text, status=status, content_type=CONTENT_TYPE, headers=headers)
     answer["Content-Length"] = len(answer.content)  # some answers leave before the middleware that adds it
     return answer
 
@@ -67,15 +74,14 @@ class ProblemAPI(NinjaAPI):
 
     def __init__(self, **options):
         super().__init__(**options)
-        self.add_exception_handler(
-            Problem, lambda request, error: response(error.status, error.detail, **error.members)
-        )
+        self.add_exception_handler(Problem, _problem)
         self.add_exception_handler(HttpError, _http_error)
         self.add_exception_handler(ValidationError, _invalid)
         self.add_exception_handler(Http404, lambda request, error: response(404, str(error)))
         self.add_exception_handler(Exception, _unexpected)
         for error in retry.ERRORS:
             self.add_exception_handler(error, _database_error)
+        self.add_decorator(_with_known_parameters, mode="view")
 
     def get_openapi_schema(self, **options):
         schema = super().get_openapi_schema(**options)
@@ -114,13 +120,38 @@ class ApiProblemsMiddleware:
         return shaped
 
 
-class WholeBodyParser(Parser):
-    """Refuses a body that broke off: what is left of it may be valid JSON by chance."""
+def invalid(field: str, detail: str) -> Problem:
+    """One wrong field, in the shape of all 422."""
+    return Problem(422, f"{field}: {detail}", errors=[{"field": field, "detail": detail}])
 
-    def parse_body(self, request: HttpRequest):
-        if len(request.body) != int(request.META["CONTENT_LENGTH"]):
-            raise ValueError("The body is shorter than its Content-Length.")
-        return super().parse_body(request)
+
+def _with_known_parameters(run: Callable) -> Callable:
+    """Has an operation refuse query parameters that it doesn't take: after authentication, before it reads a body."""
+    operation: Operation = run.__self__
+    known = [
+        name
+        for model in operation.models
+        if issubclass(model, QueryModel)
+        for name in getattr(model, "__ninja_flatten_map__", model.model_fields)
+    ]
+    read = operation._get_values
+
+    @wraps(read)
+    def check_and_read(request: HttpRequest, *arguments):
+        _refuse_unknown_parameters(request, known)
+        return read(request, *arguments)
+
+    operation._get_values = check_and_read
+    return run
+
+
+def _refuse_unknown_parameters(request: HttpRequest, known: list[str]) -> None:
+    unknown = [name[:LONGEST_FIELD] for name in request.GET if name not in known][:MOST_ERRORS]
+    if not unknown:
+        return
+    takes = f"this call takes {', '.join(known)}" if known else "this call takes none"
+    errors = [{"field": name, "detail": f"it is not a query parameter; {takes}"} for name in unknown]
+    raise Problem(422, f"Unknown query parameters: {', '.join(unknown)}; {takes}.", errors=errors)
 
 
 def _without_body(answer: HttpResponse) -> HttpResponse:
@@ -138,9 +169,8 @@ def _refusal(request: HttpRequest) -> HttpResponse | None:
         request.get_host()
     except DisallowedHost:
         return response(400, "The Host header names no host of this service: ALLOWED_HOSTS lists them.")
-    # Django takes a body without a length for an empty one.
-    if "HTTP_TRANSFER_ENCODING" in request.META:
-        return response(411)
+    if request.META.get(BROKEN):
+        return response(400, "The body broke off, or its chunks can't be read.")
     length = request.META.get("CONTENT_LENGTH") or "0"
     if not (length.isascii() and length.isdigit()):
         return response(400, "Content-Length is not a number.")
@@ -152,7 +182,13 @@ def _refusal(request: HttpRequest) -> HttpResponse | None:
 def _http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
     if isinstance(error, AuthenticationError):
         return response(401, headers={"WWW-Authenticate": "Bearer"})
-    return response(error.status_code, "The body is not valid JSON." if error.status_code == 400 else str(error))
+    if isinstance(error.__cause__, Problem):  # raised by the parser of bodies
+        return _problem(request, error.__cause__)
+    return response(error.status_code, str(error))
+
+
+def _problem(request: HttpRequest, problem: Problem) -> HttpResponse:
+    return response(problem.status, problem.detail, **problem.members)
 
 
 def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:

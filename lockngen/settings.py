@@ -51,6 +51,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 
+REDACT = "apikeys.tokens.redacted"  # what takes tokens out of the text of an error
 ROOT_URLCONF = "lockngen.urls"
 WSGI_APPLICATION = "lockngen.wsgi.application"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024  # bytes; the API answers 413 beyond it

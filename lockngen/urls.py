@@ -8,8 +8,9 @@ from django.views.generic import RedirectView, TemplateView
 from ninja.openapi.docs import Swagger
 
 from lockngen import __version__
+from lockngen.bodies import JSONParser
 from lockngen.health import STORAGE_THREADS, ReadinessView, Storage, Workers
-from lockngen.problems import ProblemAPI, WholeBodyParser
+from lockngen.problems import ProblemAPI
 
 api = ProblemAPI(
     title="LockN Gen",
@@ -19,7 +20,7 @@ api = ProblemAPI(
     docs=Swagger(settings={"validatorUrl": None, "persistAuthorization": True}),
     # Nothing under /api/ looks at cookies, so a form that somebody else made can do no harm there.
     docs_decorator=lambda view: csrf_exempt(require_safe(view)),
-    parser=WholeBodyParser(),
+    parser=JSONParser(),
 )
 api.add_router("/generations", "generations.api.router")
 api.add_router("/models", "generations.models_api.router")

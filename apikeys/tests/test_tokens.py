@@ -66,3 +66,23 @@ def test_visible__shows_little_of_the_secret():
 
     assert token.startswith(tokens.visible(token))
     assert len(tokens.visible(token)) - len(tokens.LIVE) == 6
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+@pytest.mark.parametrize(
+    "characters", ["_", "l", "lg_live_", "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_"]
+)
+def test_redacted__finds_a_percent_encoded_token(characters, times):
+    token = tokens.make()
+    encoded = token
+    for character in characters:
+        encoded = encoded.replace(character, f"\x00{ord(character):02X}")
+    encoded = encoded.replace("\x00", "%" + "25" * (times - 1))
+
+    assert tokens.is_in(f"/a%20b/{encoded}?x=%0A")
+    assert tokens.redacted(f"/a%20b/{encoded}?x=%0A") == f"/a%20b/{tokens.visible(token)}…?x=%0A"
+
+
+@pytest.mark.parametrize("text", ["/100%25", "%0d%0aGET", "%6c%67", "%", "%2", "100% sure"])
+def test_redacted__leaves_other_text_as_it_is(text):
+    assert tokens.redacted(text) == text

@@ -121,10 +121,6 @@ def test_create__reads_a_body_of_just_one_mebibyte(api):
     assert_problem(answer, 422, "prompt")
 
 
-def test_create__refuses_a_body_in_chunks(api, debug):
-    assert_problem(post(api, {"prompt": "x"}, headers={"Transfer-Encoding": "chunked"}), 411, "Content-Length")
-
-
 def test_create__names_some_of_very_many_wrong_fields(api):
     answer = post(api, {"x" * 1000 + str(number): 0 for number in range(500)})
 
