@@ -6,12 +6,15 @@ Every reader raises ImproperlyConfigured with one line that names the variable a
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
-import environ
+from django.core.checks.security.base import _check_secret_key
 from django.core.exceptions import ImproperlyConfigured
+
+from lockngen import database_url, env_file
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 PRESTART_DONE = "LOCKNGEN_PRESTART_DONE"  # `manage.py dev` tells the web that it has done what `prestart` does
@@ -21,15 +24,17 @@ FALSE = {"0", "off", "false", "no"}
 T = TypeVar("T")
 
 try:
-    # Opened here: read_env() takes a file that it can't open for one that isn't there.
-    with suppress(FileNotFoundError), open(BASE_DIR / ".env", encoding="utf-8") as file:
-        environ.Env.read_env(file)
-except OSError as error:
-    raise SystemExit(f"{error.filename} can't be read: {error.strerror}. Change its owner or remove it.") from None
+    env_file.load(BASE_DIR / ".env")
+except env_file.EnvFileError as error:
+    raise SystemExit(str(error)) from None
 
 
 def text(name: str, default: str = "") -> str:
-    return os.environ.get(name, "").strip() or default
+    """The value without spaces and quotes around it: `docker run --env-file` passes quotes on."""
+    value = os.environ.get(name, "").strip()
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+        value = value[1:-1].strip()
+    return value or default
 
 
 def flag(name: str, default: bool = False) -> bool:
@@ -54,9 +59,24 @@ def items(name: str, default: str = "") -> list[str]:
 def url(name: str) -> str:
     """An http(s) address without its trailing slash, empty where there is none."""
     value = text(name).rstrip("/")
-    if value and not re.fullmatch(r"https?://[^/\s?#]+[^\s?#]*", value):
-        raise ImproperlyConfigured(f"{name} is {value!r}: it takes an address such as https://images.example.org.")
+    if value and not (re.fullmatch(r"https?://[^/\s?#@]+(/[^\s?#]*)?", value) and _has_valid_port(value)):
+        # The value may hold a password.
+        raise ImproperlyConfigured(f"{name} can't be read: it takes an address such as https://images.example.org.")
     return value
+
+
+def origins_of(public_url: str) -> list[str]:
+    """The origin of an address, as browsers send it."""
+    parts = urlsplit(public_url.lower())
+    default_port = {"http": 80, "https": 443}.get(parts.scheme)
+    host = parts.netloc.removesuffix(f":{default_port}")
+    return [f"{parts.scheme}://{host}"] if host else []
+
+
+def hosts_of(public_url: str) -> list[str]:
+    """The host of an address, without its port."""
+    host = urlsplit(public_url).hostname
+    return [f"[{host}]" if ":" in host else host] if host else []
 
 
 def required(name: str, remedy: str) -> str:
@@ -66,19 +86,21 @@ def required(name: str, remedy: str) -> str:
     return value
 
 
+def secret_key(name: str) -> str:
+    """A secret, which has to be strong unless DEBUG is on: sessions and signed addresses depend on it."""
+    remedy = "set it to 50 or more random characters, such as openssl rand -hex 32 prints, and keep it secret."
+    key = required(name, remedy)
+    if not (flag("DEBUG") or _check_secret_key(key)):
+        raise ImproperlyConfigured(f"{name} can be guessed, as it is short or repeats a few characters: {remedy}")
+    return key
+
+
 def database(name: str = "DATABASE_URL") -> dict[str, Any]:
     """Django's settings of the database that a URL `postgres://user:password@host:port/name` names."""
     address = required(
         name, "set it to postgres://user:password@host:5432/name, or DEBUG=on to use the embedded PostgreSQL."
     )
-    try:
-        parsed = environ.Env.db_url_config(address)
-    except Exception:
-        parsed = {}
-    # The value holds a password, so the message doesn't repeat it.
-    if parsed.get("ENGINE") != "django.db.backends.postgresql" or not parsed.get("NAME"):
-        raise ImproperlyConfigured(f"{name} can't be read: it takes postgres://user:password@host:5432/name.")
-    return {**parsed, "ENGINE": "lockngen.postgresql"}
+    return database_url.parse(name, address)
 
 
 def host() -> str:
@@ -124,6 +146,13 @@ def _parse(name: str, default: T, parse: Callable[[str], T], takes: str) -> T:
         return parse(value)
     except ValueError:
         raise ImproperlyConfigured(f"{name} is {value!r}: it takes {takes}.") from None
+
+
+def _has_valid_port(value: str) -> bool:
+    try:
+        return bool(urlsplit(value).hostname) and urlsplit(value).port != 0
+    except ValueError:
+        return False
 
 
 def _flag(value: str) -> bool:

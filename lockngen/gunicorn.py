@@ -8,7 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 try:
     from lockngen import environment as env
-    from lockngen import settings  # says what is missing in one line, before a worker's traceback
+    from lockngen import ports, settings  # says what is missing in one line, before a worker's traceback
 
     bind = env.listen_address()
     workers = settings.WEB_WORKERS
@@ -25,13 +25,18 @@ keepalive = 75  # longer than common load balancers keep an idle connection, so 
 max_requests = 50_000  # a leak in a library stays small
 max_requests_jitter = 5_000
 control_socket_disable = True
+forwarder_headers = ""  # no header, also not a proxy's, sets SCRIPT_NAME: the path of PUBLIC_URL does
 logger_class = "apikeys.logs.GunicornLogger"  # leaves no token in a log
 # A heartbeat must not wait for a disk.
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108  memory, not a shared folder
 
 
 def on_starting(server) -> None:
-    """Refuse to start with settings that can't work."""
+    """Refuse to start with settings that can't work, or where another server listens."""
+    if "GUNICORN_PID" not in os.environ:  # after USR2 the new server takes over the old one's sockets
+        for address in server.cfg.address:
+            if error := ports.error_of(address):
+                sys.exit(error)
     if env.PRESTART_DONE in os.environ:
         return
     # In a process of its own, so that nothing is loaded and no connection is open before the fork.

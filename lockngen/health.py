@@ -48,7 +48,7 @@ class LivenessMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if request.path.rstrip("/") == "/ht/live":
+        if request.path_info.rstrip("/") == "/ht/live":
             return HttpResponse("OK", content_type="text/plain", headers={"Cache-Control": "no-store"})
         return self.get_response(request)
 

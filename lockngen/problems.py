@@ -7,7 +7,6 @@ from functools import wraps
 from http import HTTPStatus
 
 from django.conf import settings
-from django.core.exceptions import DisallowedHost
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.module_loading import import_string
 from ninja import NinjaAPI, Schema
@@ -15,7 +14,7 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError
 from ninja.operation import Operation
 from ninja.params.models import QueryModel
 
-from lockngen import retry
+from lockngen import hosts, retry
 from lockngen.chunked import BROKEN
 
 logger = logging.getLogger(__name__)
@@ -103,7 +102,7 @@ class ApiProblemsMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if not (request.path + "/").startswith("/api/"):
+        if not (request.path_info + "/").startswith("/api/"):
             return self.get_response(request)
         is_head = request.method == "HEAD"
         if is_head:  # whatever answers GET answers HEAD (RFC 9110, 9.1)
@@ -165,10 +164,8 @@ def _without_body(answer: HttpResponse) -> HttpResponse:
 
 def _refusal(request: HttpRequest) -> HttpResponse | None:
     """The answer to a request that isn't worth reading, if it is one."""
-    try:
-        request.get_host()
-    except DisallowedHost:
-        return response(400, "The Host header names no host of this service: ALLOWED_HOSTS lists them.")
+    if reason := hosts.refusal(request):
+        return response(400, reason)
     if request.META.get(BROKEN):
         return response(400, "The body broke off, or its chunks can't be read.")
     length = request.META.get("CONTENT_LENGTH") or "0"

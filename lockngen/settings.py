@@ -2,17 +2,22 @@
 
 import os
 import re
+from urllib.parse import urlsplit
 
 from lockngen import environment as env
 
 BASE_DIR = env.BASE_DIR
 
 DEBUG = env.flag("DEBUG")
-SECRET_KEY = env.required("SECRET_KEY", "set it to 50 or more random characters and keep it secret.")
+SECRET_KEY = env.secret_key("SECRET_KEY")
 SECRET_KEY_FALLBACKS = env.items("SECRET_KEY_FALLBACKS")
-ALLOWED_HOSTS = env.items("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
-CSRF_TRUSTED_ORIGINS = env.items("CSRF_TRUSTED_ORIGINS")
 PUBLIC_URL = env.url("PUBLIC_URL")
+ALLOWED_HOSTS = env.items("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]") + env.hosts_of(PUBLIC_URL)
+CSRF_TRUSTED_ORIGINS = env.items("CSRF_TRUSTED_ORIGINS") + env.origins_of(PUBLIC_URL)
+CSRF_FAILURE_VIEW = "lockngen.hosts.csrf_failure"
+# The proxy removes the path of PUBLIC_URL from requests; links and redirects begin with it.
+PUBLIC_PATH = urlsplit(PUBLIC_URL).path
+FORCE_SCRIPT_NAME = PUBLIC_PATH or None
 HEALTH_TOKEN = env.text("HEALTH_TOKEN")
 HEALTH_STRICT_MIGRATIONS = env.flag("HEALTH_STRICT_MIGRATIONS")
 TRUSTED_PROXIES = env.items("TRUSTED_PROXIES", "127.0.0.1,::1")
@@ -39,6 +44,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "lockngen.health.LivenessMiddleware",  # first: it answers before the host check and without a database
+    "lockngen.hosts.ProbeHostMiddleware",  # before what checks the host
     "apikeys.auth.LimitHeadersMiddleware",  # around what may make another answer of a counted call's
     "lockngen.problems.ApiProblemsMiddleware",  # around all that can fail, so that the API has one error shape
     "django.middleware.security.SecurityMiddleware",
@@ -170,7 +176,7 @@ WEB_THREADS = env.integer("WEB_THREADS", 4, minimum=1)
 WEB_STREAMS = env.integer("WEB_STREAMS", 20, maximum=500)
 
 # Files
-STATIC_URL = "/static/"
+STATIC_URL = f"{PUBLIC_PATH}/static/"
 STATIC_ROOT = BASE_DIR / "static"
 MEDIA_ROOT = BASE_DIR / env.text("MEDIA_ROOT", str(env.data_folder() / "images"))
 STORAGE_RETRY_TIMEOUT = env.seconds("STORAGE_RETRY_TIMEOUT", 60)
@@ -183,6 +189,7 @@ S3_ADDRESSING_STYLE = env.text("S3_ADDRESSING_STYLE", "auto")
 S3_ACCESS_KEY_ID = env.text("S3_ACCESS_KEY_ID")
 S3_SECRET_ACCESS_KEY = env.text("S3_SECRET_ACCESS_KEY")
 S3_URL_LIFETIME = env.integer("S3_URL_LIFETIME", 300, minimum=10, maximum=604_800)
+WHITENOISE_STATIC_PREFIX = "/static/"
 WHITENOISE_USE_FINDERS = DEBUG  # a development checkout needs no collectstatic
 STORAGES = {
     "default": {"BACKEND": "lockngen.s3.S3ImageStorage" if S3_BUCKET else "lockngen.storage.DurableFileSystemStorage"},

@@ -1,3 +1,4 @@
+from django.conf import settings
 from django.contrib import admin
 from django.http import Http404
 from django.urls import include, path, re_path
@@ -35,9 +36,11 @@ def nothing_here(request):
     raise Http404
 
 
+handler400 = "lockngen.hosts.bad_request"
+
 urlpatterns = [
     path("", TemplateView.as_view(template_name="lockngen/index.html", extra_context={"version": __version__})),
-    path("favicon.ico", RedirectView.as_view(url="/static/lockngen/icon.svg")),
+    path("favicon.ico", RedirectView.as_view(url=f"{settings.PUBLIC_PATH}/static/lockngen/icon.svg")),
     path("api/v1/", no_append_slash(nothing_here)),
     path("api/v1/", api.urls),
     path("ht/", ReadinessView.as_view(), name="ht"),

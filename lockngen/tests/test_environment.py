@@ -103,28 +103,16 @@ def test_items__are_separated_by_commas(setting):
     assert env.items("SETTING") == ["a", "b", "c"]
 
 
-def test_database__reads_a_url_with_a_socket_folder(setting):
-    setting("postgres://lockn:p%40ss@/lockngen?host=/tmp/socket%20folder")
+def test_text__has_no_quotes_around_it(setting):
+    setting('"a, b"')
 
-    parsed = env.database("SETTING")
-
-    assert (parsed["NAME"], parsed["USER"], parsed["PASSWORD"]) == ("lockngen", "lockn", "p@ss")
-    assert parsed["OPTIONS"] == {"host": "/tmp/socket folder"}
-
-
-@pytest.mark.parametrize("value", ["mysql://a:secret@b/c", "postgres://", "secret", "postgres://a:secret@b:port/c"])
-def test_database__that_is_none_is_refused_without_telling_its_password(setting, value):
-    setting(value)
-
-    with pytest.raises(ImproperlyConfigured) as caught:
-        env.database("SETTING")
-    assert "SETTING" in str(caught.value)
-    assert "secret" not in str(caught.value)
+    assert env.items("SETTING") == ["a", "b"]
 
 
 def test_env_file__that_cannot_be_read_is_told_in_one_line(tmp_path):
     (tmp_path / "lockngen").mkdir()
-    shutil.copy(env.BASE_DIR / "lockngen/environment.py", tmp_path / "lockngen")
+    for name in ("environment", "env_file", "database_url"):
+        shutil.copy(env.BASE_DIR / f"lockngen/{name}.py", tmp_path / "lockngen")
     (tmp_path / ".env").mkdir()
 
     done = subprocess.run(
@@ -135,8 +123,10 @@ def test_env_file__that_cannot_be_read_is_told_in_one_line(tmp_path):
     assert done.stderr == f"{tmp_path}/.env can't be read: Is a directory. Change its owner or remove it.\n"
 
 
+STRONG = "not-a-secret-" + "0123456789" * 4
 COMMANDS = {
     "manage.py": ["manage.py", "check"],
+    "worker": ["manage.py", "procrastinate", "worker"],
     "gunicorn": ["-m", "gunicorn", "-c", "lockngen/gunicorn.py", "lockngen.wsgi"],
 }
 
@@ -146,7 +136,9 @@ COMMANDS = {
     ("variables", "said"),
     [
         ({"DEBUG": "off", "SECRET_KEY": ""}, "SECRET_KEY is not set"),
-        ({"DEBUG": "off", "DATABASE_URL": ""}, "DATABASE_URL is not set"),
+        ({"DEBUG": "off", "SECRET_KEY": "change-me"}, "SECRET_KEY can be guessed"),
+        ({"DEBUG": "off", "SECRET_KEY": "x" * 60}, "SECRET_KEY can be guessed"),
+        ({"DEBUG": "off", "SECRET_KEY": STRONG, "DATABASE_URL": ""}, "DATABASE_URL is not set"),
         ({"DEBUG": "perhaps"}, "DEBUG is 'perhaps'"),
         ({"DB_POOL_MAX_SIZE": "many"}, "DB_POOL_MAX_SIZE is 'many'"),
     ],

@@ -4,11 +4,9 @@ import ctypes
 import fcntl
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from io import StringIO
 from pathlib import Path
@@ -22,6 +20,7 @@ from django.db.models import Max
 from procrastinate.contrib.django.models import ProcrastinateWorker
 
 from lockngen import environment as env
+from lockngen import ports
 from lockngen.postgresql.direct import directly
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -41,7 +40,8 @@ class Command(BaseCommand):
         self.host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(env.host(), env.host())  # noqa: S104
         self.port = env.port()
         lock = hold_data_folder(env.data_folder())
-        refuse_taken_port(self.host, self.port)
+        if error := ports.error_of((env.host(), self.port)):
+            raise CommandError(error)
         for number in SIGNALS:
             signal.signal(number, stop)
         try:
@@ -168,12 +168,6 @@ def hold_data_folder(folder: Path):
         remedy = "stop it, or set LOCKNGEN_DATA to another folder."
         raise CommandError(f"LockN Gen already runs on {folder}: {remedy}") from None
     return lock
-
-
-def refuse_taken_port(host: str, port: int) -> None:
-    # Web processes share their port (SO_REUSEPORT), so binding it would not tell.
-    with suppress(OSError), socket.create_connection((host.strip("[]"), port), timeout=5):
-        raise CommandError(f"Port {port} is taken: stop what listens there, or set PORT to another one.")
 
 
 def die_with_parent() -> None:
