@@ -6,4 +6,4 @@ class LockNGenConfig(AppConfig):
     verbose_name = "LockN Gen"
 
     def ready(self) -> None:
-        from lockngen import checks, s3_checks  # noqa: F401  registers the system checks
+        from lockngen import checks, login, s3_checks  # noqa: F401  registers the system checks and a signal's receiver

@@ -51,6 +51,11 @@ def seconds(name: str, default: float, minimum: float = 0) -> float:
     return _parse(name, default, _between(float, minimum, 2_000_000), f"a number of seconds from {minimum:g} up")
 
 
+def file_mode(name: str, default: int) -> int:
+    """Permissions of a file or folder in octal digits. The owner keeps reading and writing."""
+    return _parse(name, default, _file_mode, "octal digits from 600 to 777, such as 640")
+
+
 def items(name: str, default: str = "") -> list[str]:
     """A list separated by commas."""
     return [item.strip() for item in text(name, default).split(",") if item.strip()]
@@ -159,6 +164,13 @@ def _flag(value: str) -> bool:
     if value.lower() not in TRUE | FALSE:
         raise ValueError(value)
     return value.lower() in TRUE
+
+
+def _file_mode(value: str) -> int:
+    mode = int(value, 8)
+    if mode & 0o600 != 0o600 or mode > 0o777:
+        raise ValueError(value)
+    return mode
 
 
 def _between(number: Callable[[str], Any], minimum: float, maximum: float) -> Callable[[str], Any]:

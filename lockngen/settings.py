@@ -2,6 +2,7 @@
 
 import os
 import re
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 from lockngen import environment as env
@@ -33,6 +34,8 @@ INSTALLED_APPS = [
     "generations",
     "ninja",  # serves the documentation page's assets from here, not from a CDN
     "health_check",
+    "axes",
+    "csp",
     "whitenoise.runserver_nostatic",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -43,11 +46,12 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "lockngen.health.LivenessMiddleware",  # first: it answers before the host check and without a database
+    "django.middleware.security.SecurityMiddleware",  # first: every response gets its headers
+    "csp.middleware.CSPMiddleware",
+    "lockngen.health.LivenessMiddleware",  # it answers before the host check and without a database
     "lockngen.hosts.ProbeHostMiddleware",  # before what checks the host
     "apikeys.auth.LimitHeadersMiddleware",  # around what may make another answer of a counted call's
     "lockngen.problems.ApiProblemsMiddleware",  # around all that can fail, so that the API has one error shape
-    "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -55,6 +59,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",  # last: it turns a refused login into its own response
 ]
 
 REDACT = "apikeys.tokens.redacted"  # what takes tokens out of the text of an error
@@ -191,14 +196,57 @@ S3_SECRET_ACCESS_KEY = env.text("S3_SECRET_ACCESS_KEY")
 S3_URL_LIFETIME = env.integer("S3_URL_LIFETIME", 300, minimum=10, maximum=604_800)
 WHITENOISE_STATIC_PREFIX = "/static/"
 WHITENOISE_USE_FINDERS = DEBUG  # a development checkout needs no collectstatic
+IMAGE_FILE_MODE = env.file_mode("IMAGE_FILE_MODE", 0o600)
+IMAGE_FOLDER_MODE = env.file_mode("IMAGE_FOLDER_MODE", 0o700)
 STORAGES = {
-    "default": {"BACKEND": "lockngen.s3.S3ImageStorage" if S3_BUCKET else "lockngen.storage.DurableFileSystemStorage"},
+    "default": {"BACKEND": "lockngen.s3.S3ImageStorage"}
+    if S3_BUCKET
+    else {
+        "BACKEND": "lockngen.storage.DurableFileSystemStorage",
+        "OPTIONS": {
+            "file_permissions_mode": IMAGE_FILE_MODE,
+            "directory_permissions_mode": IMAGE_FOLDER_MODE,
+        },
+    },
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if DEBUG
         else "whitenoise.storage.CompressedManifestStaticFilesStorage"
     },
 }
+
+# What pages may load. The admin shows images by a redirect to the storage where that is S3.
+_s3_origin = re.match(r"https?://[^/]+", S3_PUBLIC_ENDPOINT_URL or S3_ENDPOINT_URL)
+_image_sources = [_s3_origin[0] if _s3_origin else "https://*.amazonaws.com"] if S3_BUCKET else []
+if _s3_origin and S3_ADDRESSING_STYLE == "virtual":
+    _image_sources.append(_s3_origin[0].replace("://", f"://{S3_BUCKET}."))
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'self'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'", "'unsafe-inline'"],  # the health page and the API's documentation have inline styles
+        "img-src": ["'self'", "data:", "blob:", *_image_sources],
+        "object-src": ["'none'"],
+        "base-uri": ["'none'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
+
+# Logins to the admin. Failures are counted in the database, so the limit holds across processes. One address and one
+# name share a count: neither a proxy's other users nor the owner of a name that others try are locked out.
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+AXES_FAILURE_LIMIT = env.integer("LOGIN_MAX_FAILURES", 10, minimum=1)
+AXES_COOLOFF_TIME = timedelta(seconds=env.seconds("LOGIN_LOCKOUT", 900, minimum=1))
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_CLIENT_IP_CALLABLE = "lockngen.proxies.client_address"
+AXES_USERNAME_CALLABLE = "lockngen.login.counted_name"
+AXES_LOCKOUT_TEMPLATE = "admin/locked_out.html"
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # a lockout ends, whatever is sent meanwhile
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
@@ -241,5 +289,7 @@ LOGGING = {
         "httpcore": {"level": "WARNING"},
         "websockets": {"level": "WARNING"},
         "botocore": {"level": "WARNING"},
+        # lockngen.login logs failed logins, with names that are safe to print.
+        "axes": {"level": "ERROR"},
     },
 }

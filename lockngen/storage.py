@@ -25,14 +25,15 @@ class DurableFileSystemStorage(FileSystemStorage):
     def _save(self, name: str, content) -> str:
         path = Path(self.path(name))
         new_folders = [folder for folder in path.parents if not folder.exists()]
-        path.parent.mkdir(parents=True, exist_ok=True)
+        for folder in reversed(new_folders):
+            self._make_folder(folder)
         descriptor, partial = tempfile.mkstemp(prefix=PARTIAL, dir=path.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 for chunk in content.chunks():
                     file.write(chunk)
                 file.flush()
-                os.fchmod(file.fileno(), self.file_permissions_mode or 0o644)
+                os.fchmod(file.fileno(), self.file_permissions_mode or 0o600)
                 os.fsync(file.fileno())
             os.replace(partial, path)
         except BaseException:
@@ -41,6 +42,13 @@ class DurableFileSystemStorage(FileSystemStorage):
         for folder in (path.parent, *(folder.parent for folder in new_folders)):
             _sync_folder(folder)
         return name
+
+    def _make_folder(self, folder: Path) -> None:
+        # Another process may make it at the same time, and only its maker sets its mode, whatever the umask.
+        with suppress(FileExistsError):
+            mode = self.directory_permissions_mode or 0o700
+            folder.mkdir(mode)
+            folder.chmod(mode)
 
     def scan(self, folder: str) -> Iterator[tuple[str, bool]]:
         """What is in a folder, as a name and whether that is a folder, without reading all of it first."""

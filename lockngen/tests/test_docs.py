@@ -9,7 +9,7 @@ from apikeys.models import DEVELOPMENT_TOKEN
 from lockngen.environment import BASE_DIR
 from lockngen.urls import api
 
-READS = re.compile(r"env\.(?:text|flag|integer|seconds|items|url|required|secret_key)\(\s*[\"']([A-Z0-9_]+)")
+READS = re.compile(r"env\.(?:text|flag|integer|seconds|items|url|required|secret_key|file_mode)\(\s*[\"']([A-Z0-9_]+)")
 SOURCES = ["lockngen/settings.py", "lockngen/gunicorn.py", "lockngen/management/commands/dev.py"]
 
 

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 from django.core.files.base import ContentFile, File
+from django.core.files.storage import storages
 
 from lockngen.storage import DurableFileSystemStorage
 
@@ -18,7 +19,22 @@ def test_save__writes_the_file_and_nothing_else(storage, tmp_path):
     assert name == "a/b.png"
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.png"]
     assert (tmp_path / name).read_bytes() == b"bytes"
-    assert (tmp_path / name).stat().st_mode & 0o777 == 0o644  # a web of another user reads what a worker wrote
+
+
+@pytest.mark.parametrize("modes", [{}, {"file_permissions_mode": 0o640, "directory_permissions_mode": 0o750}])
+def test_save__gives_files_and_new_folders_their_modes_whatever_the_umask(tmp_path, settings, modes):
+    configured = settings.STORAGES["default"]
+    options = {**configured["OPTIONS"], "location": tmp_path / "images", **modes}
+    storage = storages.create_storage({**configured, "OPTIONS": options})
+    before = os.umask(0o027)
+    try:
+        storage.save("a/b.png", ContentFile(b"bytes"))
+    finally:
+        os.umask(before)
+
+    paths = [tmp_path / "images/a/b.png", tmp_path / "images/a", tmp_path / "images"]
+    expected = [0o640, 0o750, 0o750] if modes else [0o600, 0o700, 0o700]
+    assert [path.stat().st_mode & 0o777 for path in paths] == expected
 
 
 def test_save__replaces_a_file_of_the_same_name(storage, tmp_path):
