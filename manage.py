@@ -8,9 +8,8 @@ import sys
 import psycopg
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
-from django.db import OperationalError
 
-from lockngen import environment
+from lockngen import environment, exit_codes
 
 
 def main() -> None:
@@ -32,10 +31,28 @@ def is_empty(address: str) -> bool:
         return connection.execute("SELECT to_regclass('django_migrations') IS NULL").fetchone()[0]
 
 
-if __name__ == "__main__":
+def run() -> int | str:
+    """Run the command; return the exit code of a failure that no command has handled, or its one line."""
     try:
-        main()
+        try:
+            main()
+        finally:
+            sys.stdout.flush()
     except ImproperlyConfigured as error:
-        sys.exit(str(error))
-    except OperationalError as error:
-        sys.exit(f"The database can't be used: {' '.join(str(error).split())}")
+        return str(error)
+    except BrokenPipeError:
+        # What is still buffered goes nowhere, or Python reports the broken pipe once more as it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exit_codes.BROKEN_PIPE
+    except Exception as error:
+        from lockngen import retry  # needs settings, which may be what failed
+
+        if not isinstance(error, retry.ERRORS) or retry.outage(error) is None:
+            raise
+        print(f"The database can't be used: {retry.one_line(error)}", file=sys.stderr)
+        return exit_codes.DATABASE
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -4,7 +4,7 @@ from contextlib import suppress
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Case, Q, Value, When
+from django.db.models import Case, Exists, OuterRef, Q, Value, When
 from django.db.models.functions import Now
 
 from apikeys import tokens, work
@@ -19,6 +19,10 @@ DEAD = {
     "expired": Q(expires_at__lte=Now()),
     "inactive": Q(is_active=False),
 }
+
+
+GRACE = "in grace"  # works until it expires, while the key that replaces it works already
+WORKING = (ACTIVE, GRACE)
 
 
 class Refused(Exception):
@@ -37,9 +41,11 @@ class KeyLifeQuerySet(SoftDeleteQuerySet):
         return self.filter(prefix__startswith=start) if len(start) > len(tokens.LIVE) else self.none()
 
     def with_state(self):
-        """Each key with its `state`: "active", or why it opens nothing."""
+        """Each key with its `state`: "active" or "in grace", or why it doesn't work."""
         dead = [When(condition, then=Value(state)) for state, condition in DEAD.items()]
-        return self.annotate(state=Case(*dead, default=Value(ACTIVE)))
+        # Not by the relation: rows of an outer join can't be locked.
+        is_replaced = Exists(self.model.all_objects.filter(rotated_from=OuterRef("pk")))
+        return self.annotate(state=Case(*dead, When(is_replaced, then=Value(GRACE)), default=Value(ACTIVE)))
 
     # The life of keys. Each returns how many rows it changed, and notes each of these in the same transaction.
 
@@ -55,7 +61,8 @@ class KeyLifeQuerySet(SoftDeleteQuerySet):
         return self.filter(is_active=True)._note(Action.DEACTIVATED, by, is_active=False)
 
     def activate(self, *, by: Actor = CODE) -> int:
-        return self.filter(is_active=False)._note(Action.ACTIVATED, by, is_active=True)
+        """Switch the inactive ones on again. Revoked ones stay as they are."""
+        return self.filter(is_active=False, revoked_at__isnull=True)._note(Action.ACTIVATED, by, is_active=True)
 
     def delete(self, *, by: Actor = CODE) -> tuple[int, dict[str, int]]:
         return self._counted(self.live()._note(Action.DELETED, by, is_deleted=True, deleted_at=Now()))

@@ -10,6 +10,7 @@ from apikeys.models import ApiKey
 
 EVENTS_SHOWN = 20
 NOTHING = "–"
+DATES = ("created", "last used", "expires", "revoked", "deleted")
 
 
 def facts(key: ApiKey) -> dict[str, Any]:
@@ -75,8 +76,11 @@ def details(key: ApiKey) -> str:
         "state": key.state,
         "limit": f"{key.rate_limit} requests a minute" if key.rate_limit else "none",
         "requests in the last minute": used,
+        "quota": f"{key.max_pending} unfinished generations" if key.max_pending else "none",
+        "priority": key.priority,
+        "switched on": "yes" if key.is_active else "no",
         work.of_keys().noun: ", ".join(made) or "none",
-        **{name: minute(getattr(key, f"{name.replace(' ', '_')}_at")) for name in ("created", "last used", "expires")},
+        **{name: minute(getattr(key, f"{name.replace(' ', '_')}_at")) for name in DATES},
         "rotated from": told["rotated_from"] or NOTHING,
         "replaced by": told["replaced_by"] or NOTHING,
     }

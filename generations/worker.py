@@ -6,6 +6,7 @@ from django.conf import settings
 from django.core.management import CommandError
 
 from generations import queues, renderers
+from lockngen import exit_codes
 
 
 def options(given: dict[str, Any]) -> dict[str, Any]:
@@ -16,7 +17,11 @@ def options(given: dict[str, Any]) -> dict[str, Any]:
     fleet = renderers.get_fleet()
     own = [queues.RENDER, *map(queues.of_model, fleet.models)]
     taken = given.get("queues", [queues.MAINTENANCE, *own])  # None is all
-    if foreign := [name for name in taken or () if name.startswith(f"{queues.RENDER}-") and name not in own]:
-        raise CommandError(f"--queues: no renderer here serves {', '.join(foreign)}; they serve {', '.join(own)}.")
+    known = [queues.MAINTENANCE, *own]
+    if foreign := [name for name in taken or () if name not in known]:
+        raise CommandError(
+            f"--queues: no renderer here serves {', '.join(map(repr, foreign))}; the queues are {', '.join(known)}.",
+            returncode=exit_codes.USAGE,
+        )
     concurrency = given.get("concurrency", settings.WORKER_CONCURRENCY)
     return {"queues": taken, "concurrency": int(min(concurrency, fleet.at_once))}

@@ -108,10 +108,43 @@ def test_transition__says_what_was_done_and_is_done_once(make_key, apikey, comma
     assert ApiKey.all_objects.with_state().get().state == state
 
 
-def test_transition__says_where_the_key_stays_closed(key, apikey):
+def test_transition__says_where_the_key_stays_closed(make_key, apikey):
+    key = make_key(expires_at=timezone.now())
+
+    assert apikey("activate", key.prefix)[1].endswith("was active already. It is expired.\n")
+
+
+def test_activate__of_a_revoked_key_is_refused(make_key, apikey):
+    key = make_key(is_active=False)
     apikey("revoke", key.prefix)
 
-    assert apikey("activate", key.prefix)[1].endswith("was active already. It is revoked.\n")
+    with pytest.raises(CommandError, match="is revoked, and that is permanent") as error:
+        apikey("activate", key.prefix)
+
+    assert error.value.returncode == 1
+    assert not ApiKey.objects.get().is_active
+
+
+def test_find__of_several_keys_lists_them(make_key, apikey):
+    keys = [make_key(prefix="lg_live_aaaaa" + end, name=f"Key\x1b {end}") for end in "bcdefgh"]
+
+    with pytest.raises(CommandError) as error:
+        apikey("show", "lg_live_aaaaa")
+
+    text = str(error.value)
+    assert error.value.returncode == 4
+    assert "Several keys start with 'lg_live_aaaaa'" in text
+    assert [str(key.pk) in text for key in keys] == [False] * 2 + [True] * 5
+    assert "\x1b" not in text
+
+
+def test_show__tells_that_a_rotated_key_works_on(key, apikey):
+    apikey("rotate", key.prefix, "--grace", "1h")
+
+    shown = json.loads(apikey("show", str(key.pk), "--json")[0])
+
+    assert shown["state"] == "in grace"
+    assert shown["replaced_by"]
 
 
 def test_transition__is_told_in_a_line_whatever_the_name(make_key, apikey):
@@ -244,7 +277,7 @@ def test_list__in_json_has_no_secret(key, apikey):
     newest, oldest = json.loads(apikey("list", "--json")[0])
 
     assert (newest["id"], newest["rotated_from"]) == (str(new.pk), str(key.pk))
-    assert (oldest["state"], oldest["replaced_by"], oldest["last_used_at"]) == ("active", str(new.pk), None)
+    assert (oldest["state"], oldest["replaced_by"], oldest["last_used_at"]) == ("in grace", str(new.pk), None)
     assert key.key_hash not in json.dumps([newest, oldest])
 
 
@@ -274,6 +307,8 @@ def test_show__tells_what_the_key_was_used_for_and_what_was_done_to_it(key, apik
         ("changed", {"name": ["Test", "Ann"]})
     ]
     assert "1 pending" in text
+    for line in ("quota", "priority", "switched on", "created", "expires", "revoked", "deleted", "replaced by"):
+        assert f"\n{line} " in text
     assert "changed by code: name: Test → Ann" in text
 
 

@@ -26,14 +26,21 @@ def test_worker__takes_what_its_renderers_can_do(settings, urls, taken):
     assert sorted(worker.options({})["queues"]) == taken
 
 
-@pytest.mark.parametrize("asked", [["render-sketch"], ["maintenance"], ["render", "mine"], None])
+@pytest.mark.parametrize("asked", [["render-sketch"], ["maintenance"], ["render", "maintenance"], None])
 def test_worker__takes_what_it_is_told_to(asked):
     assert worker.options({"queues": asked})["queues"] == asked
 
 
 def test_worker__refuses_what_none_of_its_renderers_can_do():
-    with pytest.raises(CommandError, match=r"^--queues: no renderer here serves render-flux; they serve render, "):
+    with pytest.raises(CommandError, match=r"^--queues: no renderer here serves 'render-flux'; the queues are "):
         worker.options({"queues": ["render", "render-flux"]})
+
+
+def test_worker__refuses_a_queue_that_does_not_exist():
+    with pytest.raises(CommandError, match="'nope'; the queues are maintenance, render") as error:
+        worker.options({"queues": ["nope", "render"]})
+
+    assert error.value.returncode == 2
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from django.utils import timezone
 
 from apikeys import listing, tokens
 from apikeys.audit import Actor, Via
-from apikeys.life import ACTIVE, Refused
+from apikeys.life import ACTIVE, WORKING, Refused
 from apikeys.models import DEVELOPMENT_TOKEN, ApiKey
-from lockngen import retry
+from lockngen import exit_codes, retry
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 # What each of these does to a key, what is said when it had been done before, and the state that it aims at.
@@ -26,10 +26,10 @@ TRANSITIONS = {
     "delete": ("hide a key, which opens nothing until it is restored", "deleted", "was deleted already", "deleted"),
     "restore": ("bring a deleted key back", "restored", "wasn't deleted", "active"),
 }
-OUTAGE = 3
+CANDIDATES_SHOWN = 5
 EXIT_CODES = (
     "KEY is an id, the start of a token or a whole one. Exit codes: 0 it is done, or was done before; "
-    "1 refused, or there is no such key; 2 wrong usage; 3 the database can't be reached."
+    "1 refused; 2 wrong usage; 3 the database can't be reached; 4 there is no such key, or several."
 )
 
 
@@ -75,7 +75,9 @@ class Command(BaseCommand):
         except retry.ERRORS as error:
             if retry.outage(error) is None:
                 raise
-            raise CommandError(f"The database failed: {retry.one_line(error)}", returncode=OUTAGE) from None
+            raise CommandError(
+                f"The database failed: {retry.one_line(error)}", returncode=exit_codes.DATABASE
+            ) from None
 
     def create(self, expires_in: timedelta | None, **options) -> None:
         fields = {name: options[name] for name in ("name", "rate_limit", "max_pending", "priority")}
@@ -84,7 +86,8 @@ class Command(BaseCommand):
             ApiKey(**fields).clean_fields(exclude=["key_hash", "prefix"])
         except ValidationError as error:
             raise CommandError(
-                "; ".join(f"{name}: {' '.join(said)}" for name, said in error.message_dict.items())
+                "; ".join(f"{name}: {' '.join(said)}" for name, said in error.message_dict.items()),
+                returncode=exit_codes.USAGE,
             ) from None
         self.hand_over(*ApiKey.objects.issue(by=caller(), **fields))
 
@@ -92,7 +95,7 @@ class Command(BaseCommand):
         fields = {"expires_at": end(expires_in)} if expires_in else {}
         new, token = key.rotate(grace=grace, by=caller(), **fields)
         until = listing.minute(key.expires_at)
-        self.say(f"{key} works until {until} UTC." if key.state == ACTIVE else f"{key} opens nothing any more.")
+        self.say(f"{key} works until {until} UTC." if key.state in WORKING else f"{key} opens nothing any more.")
         self.hand_over(new, token)
 
     def hand_over(self, key: ApiKey, token: str) -> None:
@@ -101,11 +104,14 @@ class Command(BaseCommand):
 
     def change(self, command: str, key: ApiKey, cancel_pending: bool = False, **options) -> None:
         _, done, done_before, aim = TRANSITIONS[command]
+        if command == "activate" and key.revoked_at:
+            raise Refused(f"{key} is revoked, and that is permanent: make a new key with apikey create.")
         arguments = {"cancel_pending": True} if cancel_pending else {}
         won = getattr(key, command)(by=caller(), **arguments)
         if command == "delete":
             won = won[0]
-        is_elsewhere = f" It is {key.state}." if key.state != aim else ""
+        is_there = key.state == aim or (aim == ACTIVE and key.state in WORKING)
+        is_elsewhere = "" if is_there else f" It is {key.state}."
         self.say(f"{key} {f'is {done}' if won else done_before}.{is_elsewhere}")
 
     def list(self, all: bool, json: bool, **options) -> None:
@@ -128,14 +134,22 @@ class Command(BaseCommand):
         self.stderr.write(listing.printable(text))
 
     def find(self, text: str) -> ApiKey:
-        found = list(ApiKey.all_objects.named(text)[:2])
+        found = list(ApiKey.all_objects.named(text).order_by("-id")[: CANDIDATES_SHOWN + 1])
         if len(found) == 1:
             return found[0]
         # A token may be given, but it is never printed.
         shown = tokens.visible(text) if text.startswith((tokens.LIVE, tokens.TEST)) else text[:40]
         if found:
-            raise CommandError(f"Several keys start with {shown!r}: give more of it, or the id.")
-        raise CommandError(f"There is no key {shown!r}: give its id or the start of its token, as apikey list shows.")
+            candidates = ", ".join(listing.printable(f"{key.pk} {key}") for key in found[:CANDIDATES_SHOWN])
+            more = ", …" if len(found) > CANDIDATES_SHOWN else ""
+            raise CommandError(
+                f"Several keys start with {shown!r}: give more of it, or the id. They are {candidates}{more}.",
+                returncode=exit_codes.NOT_FOUND,
+            )
+        raise CommandError(
+            f"There is no key {shown!r}: give its id or the start of its token, as apikey list shows.",
+            returncode=exit_codes.NOT_FOUND,
+        )
 
 
 def caller() -> Actor:

@@ -8,7 +8,7 @@ from django.template.defaultfilters import filesizeformat, pluralize
 from generations import orphans, retention
 from generations.models import Generation
 from generations.retention import Tally
-from lockngen import retry
+from lockngen import exit_codes, retry
 
 TOLD_EVERY = 2  # seconds
 
@@ -29,11 +29,14 @@ class Command(BaseCommand):
         try:
             work(options["dry_run"], [options["batch"]] if options["batch"] else [])
         except KeyboardInterrupt:
-            raise CommandError("Stopped. The next purge goes on from here.", returncode=130) from None
-        except CommandError:
+            raise CommandError(
+                "Stopped. The next purge goes on from here.", returncode=exit_codes.INTERRUPTED
+            ) from None
+        except (CommandError, BrokenPipeError):
             raise
         except Exception as error:  # every storage has kinds of its own
-            raise CommandError(f"The purge broke off: {retry.one_line(error)}") from error
+            code = exit_codes.FAILED if retry.outage(error) is None else exit_codes.DATABASE
+            raise CommandError(f"The purge broke off: {retry.one_line(error)}", returncode=code) from error
 
     def purge(self, dry_run: bool, size: list[int]) -> None:
         if not retention.expired():

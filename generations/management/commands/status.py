@@ -10,7 +10,7 @@ from django.template.defaultfilters import filesizeformat
 
 from generations import overview
 from generations.templatetags.durations import duration
-from lockngen import retry
+from lockngen import exit_codes, retry
 
 CLEAR = "\x1b[H\x1b[2J"
 
@@ -37,7 +37,7 @@ class Command(BaseCommand):
         except retry.ERRORS as error:
             said = f"The database can't be asked: {retry.one_line(error)}"
             if not watch:
-                raise CommandError(said) from error
+                raise CommandError(said, returncode=exit_codes.DATABASE) from error
             self.stderr.write(said)  # and is asked again the next time
         else:
             self.stdout.write(self.written(facts, watch, options["json"]))

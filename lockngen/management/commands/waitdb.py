@@ -1,7 +1,7 @@
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from lockngen import retry
+from lockngen import exit_codes, retry
 
 
 class Command(BaseCommand):
@@ -10,4 +10,7 @@ class Command(BaseCommand):
 
     def handle(self, **options) -> None:
         if not retry.wait_for_database():
-            raise CommandError(f"The database took no connection in {settings.DB_STARTUP_TIMEOUT:g} seconds.")
+            raise CommandError(
+                f"The database took no connection in {settings.DB_STARTUP_TIMEOUT:g} seconds.",
+                returncode=exit_codes.DATABASE,
+            )
