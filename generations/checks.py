@@ -55,6 +55,20 @@ def workflows_are_whole(app_configs, **kwargs) -> list[checks.CheckMessage]:
 
 
 @checks.register
+def workflows_make_one_image(app_configs, **kwargs) -> list[checks.CheckMessage]:
+    return [
+        checks.Warning(
+            f"workflow {name}, node {id}: its batch_size is {size}; a generation holds one image, the others are lost.",
+            hint="Set batch_size to 1; several images of one prompt are several generations.",
+            id="generations.W001",
+        )
+        for name, workflow in renderers.catalogue().workflows.items()
+        for id, node in workflow.graph.items()
+        if isinstance(size := node["inputs"].get("batch_size"), int) and size > 1
+    ]
+
+
+@checks.register
 def default_workflow_is_there(app_configs, **kwargs) -> list[checks.CheckMessage]:
     names = list(renderers.catalogue().workflows)
     if settings.DEFAULT_WORKFLOW in names:

@@ -13,7 +13,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_before_delay, wait_
 
 from generations import images
 from generations.models import Generation
-from generations.renderers import RendererFailure, picture
+from generations.renderers import RendererFailure, RenderError, picture
 from generations.renderers.picture import Picture
 from generations.status import Status
 from lockngen import retry
@@ -29,8 +29,8 @@ def deliver(generation: Generation, attempt: int, image: bytes, go_on: Callable[
     """Store an image and complete its generation. While the storage is away `go_on` is called before every further try,
     and raises where there is no point in one.
 
-    Raises RendererFailure where it is no image, images.NotStored where the storage stays away for longer than
-    STORAGE_RETRY_TIMEOUT, and Superseded.
+    Raises RendererFailure where it is no image, RenderError where it is not accepted, images.NotStored where
+    the storage stays away for longer than STORAGE_RETRY_TIMEOUT, and Superseded.
     """
     try:
         if not _complete(generation, attempt, _store(generation, attempt, _read(image), go_on)):
@@ -43,8 +43,10 @@ def deliver(generation: Generation, attempt: int, image: bytes, go_on: Callable[
 def _read(image: bytes) -> Picture:
     try:
         return picture.read(image)
+    except picture.NotAccepted as error:
+        raise RenderError(str(error)) from None
     except ValueError as error:
-        raise RendererFailure("The renderer made a picture that can't be read.") from error
+        raise RendererFailure("The renderer made a picture that can't be read.", error) from error
 
 
 def _store(generation: Generation, attempt: int, image: Picture, go_on: Callable[[], None]) -> dict[str, Any]:

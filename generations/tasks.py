@@ -18,7 +18,7 @@ from generations.lookout import Lookout
 from generations.models import Generation
 from generations.queues import MAINTENANCE, RENDER, RENDER_TASK
 from generations.renderers import RendererAway, RendererFailure, RenderError, RenderRequest
-from generations.renderers.base import Progress
+from generations.renderers.base import Progress, Waiting
 from generations.status import Status
 from generations.turns import URGENT, Turn
 from lockngen import retry
@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 LONGEST_WAIT = 60.0  # seconds between two tries
 FINISHED_JOBS_KEPT = 24  # hours
 PURGED_FOR = 60.0  # seconds at most, every ten minutes: a tenth of one render's place in a worker
+WAITING_TIMEOUTS = 10  # times RENDER_TIMEOUT; what a renderer has not begun by then fails
 HELD_CHECKED = 1.0  # seconds between two looks at whether a render is still wanted, which also tell how far it is
 
 
@@ -149,24 +150,35 @@ def _paint(generation: Generation, attempt: int, progress: Progress) -> bytes:
 
 
 def _watch(generation: Generation, attempt: int, context: JobContext) -> Progress:
-    """Ends a render when the worker stops, nobody wants it any more, or it takes longer than RENDER_TIMEOUT."""
-    deadline = time.monotonic() + settings.RENDER_TIMEOUT
-    looked_at = time.monotonic()
+    """Ends a render when the worker stops, nobody wants it any more, or it takes longer than RENDER_TIMEOUT.
+
+    The timeout counts from the render's begin. Waiting for it in a renderer's queue takes WAITING_TIMEOUTS at most.
+    """
+    begun_at = looked_at = time.monotonic()
+    has_begun = False
     lookout = Lookout(generation, attempt)
 
     def progress(percent: int) -> None:
-        nonlocal looked_at
+        nonlocal looked_at, begun_at, has_begun
         logger.debug("Job %s: %d%%", context.job.id, percent)
         if context.should_abort():
             raise JobAborted
-        if time.monotonic() > deadline:
-            raise RenderError(f"Rendering took longer than {settings.RENDER_TIMEOUT:g} seconds.")
+        if not has_begun and not isinstance(percent, Waiting):
+            has_begun, begun_at = True, time.monotonic()
+        _check_time(begun_at, has_begun)
         if time.monotonic() - looked_at > HELD_CHECKED:
             looked_at = time.monotonic()
             if not lookout.is_wanted(percent):
                 raise Superseded
 
     return progress
+
+
+def _check_time(begun_at: float, has_begun: bool) -> None:
+    timeout = settings.RENDER_TIMEOUT if has_begun else WAITING_TIMEOUTS * settings.RENDER_TIMEOUT
+    if time.monotonic() - begun_at > timeout:
+        what = "Rendering took" if has_begun else "The picture waited in the renderer's queue for"
+        raise RenderError(f"{what} longer than {timeout:g} seconds.")
 
 
 def _check(generation: Generation, attempt: int, context: JobContext) -> None:

@@ -6,6 +6,8 @@ from hashlib import sha256
 from typing import Protocol
 from uuid import UUID
 
+from lockngen.plain import plain
+
 DEFAULT_MODEL = "default"  # the first there is, when nobody chooses
 LONGEST_MODEL_NAME = 33  # characters: with "procrastinate_queue_v1#render-" it's a channel of PostgreSQL, of 63 at most
 LARGEST_SEED = 2**53 - 1  # the largest whole number that JavaScript holds exactly
@@ -26,12 +28,29 @@ class Percent(int):
         return self
 
 
+class Waiting(int):
+    """The percentage of a picture that no renderer has begun: RENDER_TIMEOUT counts from its begin."""
+
+
+WAITING = Waiting(0)
+
+
 class RenderError(Exception):
     """The picture can't be rendered. The message is for the client: short, without host names or paths."""
 
+    def __init__(self, message: str):
+        super().__init__(plain(message))
+
 
 class RendererFailure(Exception):
-    """The renderer broke off, and another attempt may succeed. The message is for the client, its cause for the log."""
+    """The renderer broke off, and another attempt may succeed.
+
+    The message is for the client: short, without host names or paths. The reason is for the operator.
+    """
+
+    def __init__(self, message: str, reason: object = ""):
+        super().__init__(plain(message))
+        self.reason = plain(reason or message)
 
 
 class RendererAway(RendererFailure):

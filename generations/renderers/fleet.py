@@ -10,6 +10,7 @@ from uuid import UUID
 
 from generations.renderers.base import (
     DEFAULT_MODEL,
+    WAITING,
     Model,
     Progress,
     RendererAway,
@@ -82,7 +83,7 @@ class Fleet:
             elif time.monotonic() > give_up_at:
                 raise RendererAway("No renderer has room for the picture.")
             else:
-                progress(0)
+                progress(WAITING)
                 with self._has_changed:
                     self._has_changed.wait(TICK)
             chosen = self._free(able)

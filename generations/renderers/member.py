@@ -8,7 +8,8 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from generations.renderers.base import Renderer
+from generations.renderers.base import Renderer, RendererFailure
+from lockngen.plain import plain, plain_values
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ class Question(Thread):
 def _state(renderer: Renderer) -> dict[str, Any]:
     """A renderer tells its state as a word or a dict, or has no way to tell it and so none to be out of order."""
     state = renderer.state() if hasattr(renderer, "state") else "ok"
-    return {"state": "ok", **state} if isinstance(state, dict) else {"state": str(state)}
+    return plain_values({"state": "ok", **state} if isinstance(state, dict) else {"state": str(state)})
 
 
 def _name(url: str) -> str:
@@ -92,5 +93,5 @@ def _name(url: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    return re.sub(r"//[^/\s]*@", "//", text)[:LONGEST_REASON]
+    text = error.reason if isinstance(error, RendererFailure) else f"{type(error).__name__}: {error}"
+    return plain(re.sub(r"//[^/\s]*@", "//", text), LONGEST_REASON)

@@ -1,18 +1,25 @@
 """Which kinds of images there are here, whether some bytes are one of them, and what is worth knowing of it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from io import BytesIO
+from threading import Lock
 
 from PIL import Image, ImageOps
 
-MOST_BYTES = 64 * 1024 * 1024
-MOST_PIXELS = 8192 * 8192  # 2048, the largest that can be asked for, four times enlarged
+from generations.renderers import limits
+from generations.renderers.limits import NotAccepted
+from lockngen.plain import plain
+
 THUMBNAIL_PIXELS = 384  # the longer side at most
 THUMBNAIL_QUALITY = 80  # of 100; beyond it the bytes grow, and the eye sees no difference at that size
+
+LARGE = 2**24  # pixels; of images beyond it one is decoded at a time, as each takes up to 0.6 GB
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit only warns; limits.check_size() runs before anything is decoded
+_one_large = Lock()
 
 CONTENT_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
 """By the suffix of the file."""
@@ -41,13 +48,14 @@ class Picture:
 
 
 def read(image: bytes) -> Picture:
-    """Look at an image and make its thumbnail. Raises ValueError as `check` does."""
+    """Look at an image and make its thumbnail. Raises as `check` does."""
     with _decoded(image) as decoded:
-        return Picture(image, decoded.width, decoded.height, _thumbnail(decoded))
+        width, height = decoded.size
+        return Picture(image, width, height, _thumbnail(decoded))
 
 
 def check(image: bytes) -> None:
-    """Raise ValueError where it isn't a whole PNG, JPEG or WebP of a size that can be handled."""
+    """Raise NotAccepted for another format or a size beyond the limits, ValueError for a broken PNG, JPEG or WebP."""
     with _decoded(image):
         pass
 
@@ -64,17 +72,24 @@ def suffix(image: bytes) -> str:
 @contextmanager
 def _decoded(image: bytes) -> Iterator[Image.Image]:
     try:
-        # Opened, it tells its size; only load() decodes it, and finds out whether something is missing.
-        with Image.open(BytesIO(image), formats=("PNG", "JPEG", "WEBP")) as picture:
-            if picture.width * picture.height > MOST_PIXELS:
-                raise ValueError(f"it has {picture.width} x {picture.height} pixels")
-            picture.load()
-            yield picture
+        limits.check_bytes(len(image))
+        limits.check_format(image)
+        # open() reads the size alone; load() decodes the image, and fails where something is missing.
+        with Image.open(BytesIO(limits.without_metadata(image)), formats=("PNG", "JPEG", "WEBP")) as picture:
+            limits.check_size(*picture.size, image)
+            with _one_large if picture.width * picture.height > LARGE else nullcontext():
+                picture.load()
+                yield picture
+    except NotAccepted as error:
+        raise NotAccepted(f"The picture can't be used: {error}.") from None
     except Exception as error:  # Pillow's decoders raise whatever they like
-        raise ValueError(f"it is no image that can be used: {error}") from error
+        raise ValueError(f"it is no image that can be used: {plain(error, 200)}") from None
 
 
 def _thumbnail(picture: Image.Image) -> bytes:
+    if picture.width * picture.height > LARGE or picture.mode.startswith("I"):
+        # Each of the conversions that follow copies the image; this reduces it in one step without any.
+        picture.thumbnail((4 * THUMBNAIL_PIXELS, 4 * THUMBNAIL_PIXELS), Image.Resampling.NEAREST)
     small = _in_8_bit_colour(picture)
     small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), reducing_gap=2)  # never enlarges
     webp = BytesIO()

@@ -2,12 +2,15 @@
 
 import time
 from math import inf
+from uuid import uuid4
 
 import pytest
 
 from generations.renderers import RenderError
+from generations.renderers.base import Waiting
 from generations.renderers.comfyui import prompt
 from generations.renderers.comfyui.client import Client
+from generations.renderers.comfyui.stages import Stages
 from generations.renderers.fleet import Fleet
 from generations.renderers.member import Member
 from generations.tests.comfyui.renders import Stop, make_renderer
@@ -156,4 +159,56 @@ def test_render__is_not_done_twice_when_an_answer_was_lost(double, render, make_
     ],
 )
 def test_percent__is_below_100_until_the_picture_is_here(data, percent):
-    assert prompt._percent(data) == percent
+    stages = Stages({})
+
+    stages.take_in("progress", data)
+
+    assert stages.percent == percent
+
+
+def test_percent__grows_over_two_samplers():
+    sampler = {"class_type": "KSampler", "inputs": {"latent_image": ["9", 0]}}
+    stages = Stages({"1": sampler, "2": sampler, "9": {"class_type": "EmptyLatentImage", "inputs": {}}})
+
+    percents = []
+    for node in ("9", "1", "2"):
+        stages.take_in("executing", {"node": node})
+        for value in (1, 10, 20):
+            stages.take_in("progress", {"node": node, "value": value, "max": 20})
+            percents.append(int(stages.percent))
+
+    assert percents == [0, 0, 0, 2, 24, 49, 51, 74, 99]
+    assert (stages.percent.step, stages.percent.steps) == (20, 20)
+
+
+def test_percent__counts_a_cached_sampler_as_done():
+    sampler = {"class_type": "KSampler", "inputs": {"latent_image": ["9", 0]}}
+    stages = Stages({"1": sampler, "2": sampler})
+
+    stages.take_in("execution_cached", {"nodes": ["1", 7, None]})
+
+    assert stages.percent == 49
+
+
+def test_render__takes_no_progress_of_others_for_its_own(double, render, make_request):
+    """The other prompt has no client_id, and so its events are sent to every client."""
+    double.set(seconds=1)
+    double.submit(str(uuid4()))
+    while_waiting = []
+
+    def progress(percent: int) -> None:
+        if double.queue()[1]:
+            while_waiting.append(percent)
+
+    render(make_request(), progress)
+
+    assert while_waiting
+    assert all(isinstance(percent, Waiting) and percent == 0 for percent in while_waiting)
+
+
+def test_render__does_without_events_of_a_silent_websocket(double, render, make_request):
+    double.set(sockets="silent")
+    started = time.monotonic()
+
+    assert render(make_request()).size == (64, 64)
+    assert time.monotonic() - started < 2

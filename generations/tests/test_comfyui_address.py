@@ -37,7 +37,7 @@ def test_server_that_stays_away__is_given_up_on(double, make_request):
 
 
 def test_server_that_is_frozen__does_not_hold_a_worker_that_stops(double, make_request, monkeypatch):
-    monkeypatch.setattr("generations.renderers.comfyui.client.TIMEOUT", 0.3)
+    monkeypatch.setattr("generations.renderers.comfyui.calls.TIMEOUT", 0.3)
     monkeypatch.setattr("generations.renderers.comfyui.events.OPEN_TIMEOUT", 0.3)
     renderer, calls = make_renderer(double), []
 
@@ -87,6 +87,11 @@ def test_encrypted_server__is_asked_if_its_certificate_is_trusted(encrypted_doub
     request, reported = make_request(), []
     with pytest.raises(RendererFailure, match="can't be reached"):
         ComfyUIRenderer(encrypted_double.url.replace("=5", "=0.1"), read()).render(request, reported.append)
+    with pytest.raises(RendererFailure) as untrusted:
+        make_renderer(encrypted_double).state()
+    assert untrusted.value.reason == (
+        "its certificate is not trusted (self-signed certificate): SSL_CERT_FILE names a file of certificates to trust"
+    )
 
     monkeypatch.setenv("SSL_CERT_FILE", str(encrypted_double.certificate))
     encrypted_double.set(seconds=0.5)

@@ -1,14 +1,20 @@
 """What goes wrong on a ComfyUI server, in words for clients: for good, or worth another try."""
 
+import json
 from dataclasses import replace
 
 import pytest
 
 from generations.renderers import RendererFailure, RenderError
-from generations.renderers.comfyui import ComfyUIRenderer, outcome
+from generations.renderers.comfyui import ComfyUIRenderer, outcome, refusal
+from generations.renderers.comfyui.refusal import Refusal
 from generations.renderers.workflows import read
-from generations.renderers.workflows.workflow import parse
+from generations.renderers.workflows.workflow import Workflow, parse
 from generations.tests.test_workflows import make_file
+
+
+def refused(answer: dict) -> str:
+    return refusal.text(refusal.read(answer, {}))
 
 
 def test_refused_graph__is_told_by_its_nodes_and_inputs(double, render, make_request):
@@ -20,6 +26,50 @@ def test_refused_graph__is_told_by_its_nodes_and_inputs(double, render, make_req
     value = f"Value {2**40} bigger than max of {0xFFFFFF}"
     assert str(caught.value) == f"The renderer refused the workflow: EmptyImage: {value} (color)."
     assert double.history() == {}
+
+
+def make_two_branches(**preview) -> Workflow:
+    """One branch stores an image of the color that is the seed, the other previews one."""
+    image = {"width": 64, "height": 64, "batch_size": 1, "color": 0}
+    graph = {
+        "1": {"class_type": "EmptyImage", "inputs": image | {"color": "{{seed}}"}, "_meta": {"title": "Film grain"}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}},
+        "3": {"class_type": "EmptyImage", "inputs": image | preview},
+        "4": {"class_type": "PreviewImage", "inputs": {"images": ["3", 0]}},
+    }
+    return parse("own", json.dumps(graph))
+
+
+def test_refused_output__fails_and_its_prompt_is_cancelled(double, render, make_request):
+    """The preview's branch is valid, so the server accepts the prompt and renders that."""
+    double.set(seconds=5)
+
+    with pytest.raises(RenderError) as caught:
+        render(make_request(model="own", seed=2**40), own=make_two_branches())
+
+    value = f"Value {2**40} bigger than max of {0xFFFFFF}"
+    assert str(caught.value) == f"The renderer refused the workflow: Film grain: {value} (color)."
+    double.wait_for(lambda double: double.queue() == ([], []))
+    assert len(double.prompts()) == 1
+
+
+def test_refused_preview__leaves_the_picture(double, render, make_request):
+    own = make_two_branches(color=2**40)
+
+    assert render(make_request(model="own", seed=7), own=own).size == (64, 64)
+
+
+def test_refusal__is_one_value_for_both_answers():
+    error = {"type": "value_not_in_list", "message": "Value not in list", "extra_info": {"input_name": "ckpt_name"}}
+    node = {"errors": [error], "class_type": "CheckpointLoaderSimple", "dependent_outputs": ["9"]}
+    expected = Refusal(
+        "value_not_in_list", "Value not in list", "CheckpointLoaderSimple", "ckpt_name", frozenset({"9"})
+    )
+
+    assert refusal.read({"node_errors": {"4": node}}, {}) == [expected]
+    assert refusal.read({"prompt_id": "1", "node_errors": {"4": node}, "error": {"message": "x"}}, {}) == [expected]
+    assert refusal.read({"error": {"type": "missing_node_type"}}, {})[0].kind == "missing_node_type"
+    assert refusal.read({"prompt_id": "1", "node_errors": {}}, {}) == []
 
 
 def test_refused_graph__tells_no_files_of_the_server(double, render, make_request, caplog):
@@ -112,20 +162,20 @@ def test_no_picture_of_the_output_node__fails_for_good_and_says_why(output, said
     ],
 )
 def test_refusal__passes_on_no_paths_and_hosts(message, said):
-    assert outcome.refusal({"error": {"message": message}}) == f"The renderer refused the workflow: {said}."
+    assert refused({"error": {"message": message}}) == f"The renderer refused the workflow: {said}."
 
 
 @pytest.mark.parametrize(
     "answer", [{}, {"node_errors": []}, {"node_errors": {"1": 2, "3": {"errors": [4]}}, "error": "x"}]
 )
 def test_refusal__of_a_strange_form_is_one_all_the_same(answer):
-    assert outcome.refusal(answer).startswith("The renderer refused the workflow: ")
+    assert refused(answer).startswith("The renderer refused the workflow: ")
 
 
 def test_refusal__is_short():
     errors = [{"message": "Value not in list", "extra_info": {"input_name": "x" * 500}}] * 100
 
-    assert len(outcome.refusal({"node_errors": {"1": {"errors": errors}}})) < 600
+    assert len(refused({"node_errors": {"1": {"errors": errors}}})) < 600
 
 
 def test_failing_node__is_told_without_paths_and_hosts(double, render, make_request, caplog):
@@ -152,7 +202,22 @@ def test_large_image__is_refused_before_all_of_it_is_here(double, render, make_r
         render(make_request())
 
 
-@pytest.mark.parametrize("image", ["garbage", "cut", "wide"])
+def test_image_beyond_the_limits__is_an_error_for_good(double, render, make_request):
+    double.set(image="wide")
+
+    with pytest.raises(RenderError, match=r"^The picture can't be used: it has 9000 x 9000 pixels; accepted are"):
+        render(make_request())
+
+
+@pytest.mark.parametrize("kind", ["gif", "bmp"])
+def test_image_of_another_format__is_an_error_for_good(double, render, make_request, kind):
+    double.set(image=kind)
+
+    with pytest.raises(RenderError, match=f"its format is {kind.upper()}; accepted are PNG, JPEG and WebP"):
+        render(make_request())
+
+
+@pytest.mark.parametrize("image", ["garbage", "cut"])
 def test_what_is_no_image__is_rendered_again(double, render, make_request, image):
     double.set(image=image)
     request = make_request()
@@ -193,4 +258,11 @@ def test_strange_answer__is_worth_another_try(double, make_request, status, said
         renderer.render(make_request(), lambda percent: None)
 
     assert "127.0.0.1" not in str(caught.value)
-    assert str(status) in str(caught.value.__cause__)
+    assert str(status) in caught.value.reason
+
+
+def test_several_images__are_one_stored_and_a_warning(double, render, make_request, caplog):
+    own = parse("own", make_file({"width": 64, "height": 64, "batch_size": 3, "color": "{{seed}}"}))
+
+    assert render(make_request(model="own", seed=7), own=own).size == (64, 64)
+    assert "its run made 2 more images, which are not stored." in caplog.text

@@ -27,9 +27,10 @@ def make_member():
         (lambda: "busy", {"state": "busy"}),
         (lambda: {"state": "loading", "vram_mb": 24576}, {"state": "loading", "vram_mb": 24576}),
         (lambda: {"queue": 3}, {"state": "ok", "queue": 3}),
+        (lambda: {"devices": "\x1b[31mcuda\n:0\u202e"}, {"state": "ok", "devices": "[31mcuda :0"}),
         (Mock(side_effect=OSError("no\nroute")), {"state": "down", "reason": "OSError: no route"}),
     ],
-    ids=["no way to tell", "a word", "a dict", "figures alone", "an error"],
+    ids=["no way to tell", "a word", "a dict", "figures alone", "control characters", "an error"],
 )
 def test_state__is_what_the_renderer_tells(make_member, state, told):
     assert Fleet([make_member(state)]).states() == [{"renderer": "sketch:", **told}]

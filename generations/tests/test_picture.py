@@ -1,11 +1,14 @@
+import struct
+import zlib
 from hashlib import sha256
 from io import BytesIO
 
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
-from generations.renderers import picture
-from generations.tests.encoded import encoded
+from generations.renderers import limits, picture
+from generations.tests.encoded import PNG, encoded
 
 
 def thumbnail(image: bytes) -> Image.Image:
@@ -21,8 +24,52 @@ def test_known_kind__passes_and_has_its_suffix(kind, suffix):
 
 @pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF"])
 def test_other_kind__is_refused(kind):
-    with pytest.raises(ValueError, match="no image that can be used"):
+    with pytest.raises(picture.NotAccepted, match=f"its format is {kind}; accepted are PNG, JPEG and WebP"):
         picture.check(encoded(kind))
+
+
+@pytest.mark.parametrize("start", [b"\0\0\0\x20ftypavif", b"\x1aE\xdf\xa3", b"OggS", b"RIFF\0\0\0\0WAVE"])
+def test_video_and_sound__are_refused_by_name(start):
+    with pytest.raises(picture.NotAccepted, match="accepted are PNG, JPEG and WebP"):
+        picture.check(start + bytes(100))
+
+
+def test_png_with_large_texts__passes():
+    texts = PngInfo()
+    for number in range(70):
+        texts.add_text(f"workflow{number}", "x" * 2**20, zip=True)
+    texts.add_text("prompt", "x" * 2 * 2**20)
+
+    assert picture.read(encoded("PNG", pnginfo=texts)).width == 64
+
+
+def test_png_of_countless_chunks__is_refused():
+    with pytest.raises(picture.NotAccepted, match="more than 65536 chunks"):
+        picture.check(PNG[:33] + b"\0\0\0\0IDAT\x35\xaf\x06\x1e" * 70_000 + PNG[33:])
+
+
+def test_jpeg_of_many_scans__is_refused_before_it_is_decoded(monkeypatch):
+    jpeg = encoded("JPEG", (4096, 4096), "L", 128, progressive=True)
+    scan = jpeg[jpeg.rindex(b"\xff\xda") : -2]
+    monkeypatch.setattr(Image.Image, "load", lambda image: pytest.fail("It was decoded."))
+
+    with pytest.raises(picture.NotAccepted, match="scans of 4096 x 4096 pixels"):
+        picture.check(jpeg[:-2] + scan * 60 + jpeg[-2:])
+
+
+def test_jpeg_of_usual_scans__passes_at_the_largest_size(monkeypatch):
+    monkeypatch.setattr(limits, "MOST_SCANNED", 10 * 64 * 64)
+
+    picture.check(encoded("JPEG", progressive=True))
+
+
+def test_large_image__has_its_thumbnail_made_without_copies(monkeypatch):
+    monkeypatch.setattr(picture, "LARGE", 64 * 64)
+
+    for mode, colour in (("RGB", (10, 200, 30)), ("LA", (90, 128)), ("I;16", 0x8000)):
+        read = picture.read(encoded("PNG", (1600, 800), mode, colour))
+        assert (read.width, read.height) == (1600, 800)
+        assert Image.open(BytesIO(read.thumbnail)).size == (384, 192)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
@@ -36,15 +83,24 @@ def test_broken_image__is_refused(kind):
 
 def test_large_image__is_refused_before_it_is_decoded(monkeypatch):
     large = encoded("JPEG", (72, 64))
-    monkeypatch.setattr(picture, "MOST_PIXELS", 64 * 64)
+    monkeypatch.setattr(limits, "MOST_PIXELS", 64 * 64)
     monkeypatch.setattr(Image.Image, "load", lambda image: pytest.fail("It was decoded."))
 
-    with pytest.raises(ValueError, match="72 x 64 pixels"):
+    with pytest.raises(picture.NotAccepted, match="72 x 64 pixels"):
         picture.check(large)
 
 
+@pytest.mark.parametrize("size", [(20000, 16), (12000, 12000), (2**31 - 1, 2**31 - 1)])
+def test_claimed_size__is_refused_by_its_header(size):
+    header = b"IHDR" + struct.pack(">II", *size) + PNG[24:29]
+    png = PNG[:12] + header + struct.pack(">I", zlib.crc32(header)) + PNG[33:]
+
+    with pytest.raises(picture.NotAccepted, match=f"it has {size[0]} x {size[1]} pixels"):
+        picture.check(png)
+
+
 def test_image_of_the_largest_size__passes(monkeypatch):
-    monkeypatch.setattr(picture, "MOST_PIXELS", 64 * 64)
+    monkeypatch.setattr(limits, "MOST_PIXELS", 64 * 64)
 
     picture.check(encoded("PNG"))
 

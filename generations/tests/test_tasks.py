@@ -15,6 +15,7 @@ from procrastinate.utils import utcnow
 from generations import renderers, tasks
 from generations.models import Generation
 from generations.renderers import RenderError
+from generations.renderers.base import WAITING
 from generations.status import Status
 from generations.tests.encoded import PNG
 
@@ -109,6 +110,29 @@ def test_render__ends_after_the_timeout(make_generation, run, settings):
 
     assert generation.status == Status.FAILED
     assert "longer than 0 seconds" in generation.error_message
+
+
+@pytest.mark.parametrize(
+    ("times", "ends_with"), [(10, None), (0, "waited in the renderer's queue for longer than 0 seconds")]
+)
+def test_render__timeout_counts_from_the_begin(
+    make_generation, run, render_with, settings, monkeypatch, times, ends_with
+):
+    monkeypatch.setattr(tasks, "WAITING_TIMEOUTS", times)
+    settings.RENDER_TIMEOUT = 0.2
+    generation = make_generation()
+
+    def render(request, progress):
+        for percent in (WAITING, WAITING, 0, 50):
+            progress(percent)
+            time.sleep(0.12)
+        return PNG
+
+    render_with(render)
+    run(generation)
+
+    assert generation.status == (Status.FAILED if ends_with else Status.COMPLETED)
+    assert ends_with is None or ends_with in generation.error_message
 
 
 @pytest.mark.parametrize("end", ["cancel", "delete"])

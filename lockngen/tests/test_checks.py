@@ -249,3 +249,14 @@ def test_persistent_connections__are_refused_beside_the_pool(settings, monkeypat
     (message,) = checks.no_connections_persist_beside_the_pool(None)
 
     assert (message.id, bool(message.hint)) == ("lockngen.E004", True)
+
+
+def test_workflow_of_several_images__is_warned_of(settings, tmp_path):
+    text = (BASE_DIR / "generations/renderers/workflows/flux.json").read_text()
+    settings.WORKFLOWS_DIR = str(tmp_path)
+    (tmp_path / "own.json").write_text(text.replace('"batch_size": 1', '"batch_size": 4'))
+
+    (message,) = generation_checks.workflows_make_one_image(None)
+
+    assert message.id == "generations.W001"
+    assert message.msg.startswith("workflow own, node 5: its batch_size is 4; a generation holds one image")

@@ -2,32 +2,25 @@
 
 import json
 import logging
-import ssl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-import httpx
-
-from generations.renderers import picture
+from generations.renderers import limits
 from generations.renderers.base import RendererFailure, RenderError
-from generations.renderers.comfyui import outcome
-from generations.renderers.comfyui.address import Address
+from generations.renderers.comfyui import diagnosis, outcome, refusal
+from generations.renderers.comfyui.calls import Answer, Calls, TooLarge, Unreachable
+from lockngen.plain import plain, plain_values
 
 logger = logging.getLogger(__name__)
 
-TIMEOUT = httpx.Timeout(6, connect=3)  # seconds for each step of a call
+VIEW_SECONDS = 120.0  # for a whole picture
 LONGEST_LOGGED = 10_000  # characters of an answer
 RECENT = 100  # prompts of the history that are searched for one whose id is unknown
-JSON = {"Content-Type": "application/json"}
 PASSING = {408, 425, 429, 502, 503, 504}  # what a proxy says while the server behind it starts
 QUEUES = (("queue_running", True), ("queue_pending", False))
-
-
-class Unreachable(RendererFailure):
-    """No answer, or one that says that there will be one later."""
+# Bytes of an answer at most: of a few figures, of one prompt's outcome, of lists of everybody's prompts.
+SMALL, MIDDLE, LARGE = 64 * 1024, 8 * 1024 * 1024, 32 * 1024 * 1024
 
 
 class Gone(Exception):
@@ -51,30 +44,33 @@ class Position:
 class Client:
     """The tag of a prompt is the `client_id` it was submitted with, which shows in the queue and in the history."""
 
-    def __init__(self, address: Address, authorization: str, context: ssl.SSLContext):
-        self._http = httpx.Client(
-            base_url=address.http,
-            headers={"Authorization": authorization} if authorization else {},
-            timeout=TIMEOUT,
-            verify=context,
-            trust_env=False,  # a proxy or .netrc of the environment is not meant for it
-        )
+    def __init__(self, calls: Calls):
+        self._calls = calls
 
     def __enter__(self) -> "Client":
         return self
 
     def __exit__(self, *exception) -> None:
-        self._http.close()
+        self._calls.close()
 
-    def submit(self, graph: dict[str, Any], id: str) -> str:
-        """Queue a graph under an id that is its tag as well. Returns the id it got: older servers make their own."""
-        answer = self._call("POST", "/prompt", {"prompt": graph, "prompt_id": id, "client_id": id}, takes=400)
-        content = _object(answer)
-        if answer.status_code == 400:
+    def submit(self, graph: dict[str, Any], id: str, output: str) -> str:
+        """Queue a graph under an id that is its tag as well. Returns the id it got: older servers make their own.
+
+        Raises RenderError where the server refuses the graph or this output node of it.
+        """
+        body = {"prompt": graph, "prompt_id": id, "client_id": id}
+        answer = self._call("POST", "/prompt", body, most=MIDDLE, takes=400)
+        content = answer.json()
+        refusals = refusal.read(content, graph)
+        if refusals:
             logger.error("ComfyUI refused the graph of generation %s: %s", id, json.dumps(content)[:LONGEST_LOGGED])
-            raise RenderError(outcome.refusal(content))
+        if answer.status == 400:
+            raise RenderError(refusal.text(refusals))
+        if fatal := refusal.of_output(refusals, output):  # it executes the other outputs, which nobody asked for
+            self.cancel(id)
+            raise RenderError(refusal.text(fatal))
         if not isinstance(content.get("prompt_id"), str):
-            raise _not_understood("it accepted a prompt without telling its id")
+            raise diagnosis.not_understood("it accepted a prompt without telling its id")
         return content["prompt_id"]
 
     def find(self, prompt_id: str, tag: str, thoroughly: bool = False) -> Position | None:
@@ -103,86 +99,68 @@ class Client:
         for running in [at.prompt_id for at, tags in self._queue() if tag in tags and at.is_running]:
             self._call("POST", "/interrupt", {"prompt_id": running})
 
-    def view(self, image: dict[str, str], tick: Callable[[], None]) -> bytes:
-        """The bytes of an image. `tick` is called in between, as they may take a while to come."""
-        content = bytearray()
-        with self._translated(), self._http.stream("GET", "/view", params=image) as answer:
-            if answer.status_code == 404:
-                raise Gone
-            _check_status(answer)
-            for chunk in answer.iter_bytes():
-                tick()
-                content += chunk
-                if len(content) > picture.MOST_BYTES:
-                    raise RenderError(f"The picture is larger than {picture.MOST_BYTES // 2**20} MiB.")
-        return bytes(content)
+    def view(self, image: dict[str, str]) -> bytes:
+        """The bytes of an image."""
+        try:
+            answer = self._calls.call("GET", "/view", params=image, most=limits.MOST_BYTES, seconds=VIEW_SECONDS)
+        except TooLarge:
+            raise RenderError(f"The picture is larger than {limits.MOST_BYTES // 2**20} MiB.") from None
+        if answer.status == 404:
+            raise Gone
+        _check_status(answer)
+        return answer.content
 
     def state(self) -> dict[str, Any]:
         """What an operator wants to know of the server: its version, its devices, how many prompts it has."""
-        stats = _object(self._call("GET", "/system_stats"))
-        devices = [str(device.get("name")) for device in stats.get("devices") or [] if isinstance(device, dict)]
-        version = (stats.get("system") or {}).get("comfyui_version")
-        return {"version": version, "devices": ", ".join(devices) or None, "prompts": len(self._queue())}
+        stats = self._call("GET", "/system_stats", most=SMALL).json()
+        devices = [device.get("name") for device in _items(stats.get("devices")) if isinstance(device, dict)]
+        system = stats.get("system")
+        queue = self._call("GET", "/prompt", most=SMALL).json().get("exec_info")
+        return {
+            "version": plain_values(system.get("comfyui_version")) if isinstance(system, dict) else None,
+            "devices": ", ".join(plain(device, 100) for device in devices) or None,
+            "prompts": plain_values(queue.get("queue_remaining")) if isinstance(queue, dict) else None,
+        }
 
     def _ended(self, prompt_id: str) -> Position | None:
-        entry = _object(self._call("GET", f"/history/{quote(prompt_id, safe='')}")).get(prompt_id)
+        entry = self._call("GET", f"/history/{quote(prompt_id, safe='')}", most=MIDDLE).json().get(prompt_id)
         return Position(prompt_id, entry=entry) if isinstance(entry, dict) else None
 
     def _recently_ended(self, tag: str) -> Position | None:
-        history = _object(self._call("GET", f"/history?max_items={RECENT}"))
+        history = self._call("GET", f"/history?max_items={RECENT}", most=LARGE).json()
         ended = [Position(id, entry=entry) for id, entry in history.items() if isinstance(entry, dict)]
         return next((at for at in reversed(ended) if tag in _tags(at.entry.get("prompt"))), None)
 
     def _queue(self) -> list[tuple[Position, set[str]]]:
         """The prompts that run and those that wait, each with what names it."""
-        content = _object(self._call("GET", "/queue"))
-        items = [(item, is_running) for key, is_running in QUEUES for item in content.get(key) or []]
+        content = self._call("GET", "/queue", most=LARGE).json()
+        items = [(item, is_running) for key, is_running in QUEUES for item in _items(content.get(key))]
         return [(Position(item[1], is_running), _tags(item)) for item, is_running in items if _tags(item)]
 
-    def _call(self, method: str, path: str, body: dict[str, Any] | None = None, takes: int = 200) -> httpx.Response:
-        content = None if body is None else json.dumps(body).encode()
-        with self._translated():
-            answer = self._http.request(method, path, content=content, headers=JSON if body else None)
-        if answer.status_code != takes:
+    def _call(self, method: str, path: str, body: dict | None = None, most: int = SMALL, takes: int = 200) -> Answer:
+        try:
+            answer = self._calls.call(method, path, body, most=most)
+        except TooLarge as error:
+            raise diagnosis.not_understood(error) from None
+        if answer.status != takes:
             _check_status(answer)
         return answer
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except (httpx.TransportError, httpx.DecodingError) as error:
-            raise Unreachable("The renderer can't be reached.") from error
 
-
-def _check_status(answer: httpx.Response) -> None:
-    if answer.is_success:
+def _check_status(answer: Answer) -> None:
+    if 200 <= answer.status < 300:
         return
-    if answer.status_code in PASSING:
-        raise Unreachable("The renderer is not ready.") from _said(answer)
-    if answer.status_code in (401, 403):
-        raise RendererFailure("The renderer refuses to work for this service.") from _said(answer)
-    raise _not_understood(f"{answer.request.method} {answer.url.path} was answered with {answer.status_code}")
+    if answer.status in PASSING:
+        raise Unreachable("The renderer is not ready.", f"{answer.call} was answered with {answer.status}")
+    if answer.status in (401, 403, 407) or 300 <= answer.status < 400:
+        raise RendererFailure("The renderer refuses to work for this service.", diagnosis.of_status(answer.status))
+    raise diagnosis.not_understood(
+        f"{answer.call} was answered with {answer.status}" + (f": {diagnosis.PAGE}" if answer.is_page else "")
+    )
 
 
-def _said(answer: httpx.Response) -> Exception:
-    return httpx.HTTPError(f"{answer.request.method} {answer.url.path} was answered with {answer.status_code}")
-
-
-def _not_understood(what: str) -> RendererFailure:
-    failure = RendererFailure("The renderer answered something that wasn't understood.")
-    failure.__cause__ = ValueError(what)
-    return failure
-
-
-def _object(answer: httpx.Response) -> dict[str, Any]:
-    try:
-        content = answer.json()
-    except ValueError:
-        content = None
-    if not isinstance(content, dict):
-        raise _not_understood(f"{answer.url.path} was answered with something else than a JSON object")
-    return content
+def _items(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _tags(item: Any) -> set[str]:

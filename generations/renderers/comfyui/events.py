@@ -11,9 +11,10 @@ from websockets.sync.client import ClientConnection, connect
 
 from generations.renderers.comfyui.address import Address
 
-OPEN_TIMEOUT = 3  # seconds
-RECONNECT_AFTER = 1.0  # seconds between two tries to connect
-LARGEST_MESSAGE = 16 * 1024 * 1024  # bytes; previews are images
+OPEN_TIMEOUT = 1.0  # seconds; without events the picture comes by polling
+RECONNECT_AFTER, LONGEST_PAUSE = 1.0, 30.0  # seconds between two tries to connect; twice as long after each failure
+LARGEST_MESSAGE = 8 * 1024 * 1024  # bytes; previews are images
+LARGEST_EVENT = 256 * 1024  # bytes of one that is read
 FAILURES = (OSError, EOFError, ValueError, WebSocketException)
 
 
@@ -32,14 +33,19 @@ class Events:
             "open_timeout": OPEN_TIMEOUT,
             "close_timeout": 0.1,  # nothing that it would still tell matters
             "max_size": LARGEST_MESSAGE,
+            "max_queue": 2,  # messages that are kept until they are read
+            "compression": None,
         }
         self._opened = ExitStack()
         self._connection: ClientConnection | None = None
-        self._tried_at = float("-inf")
+        self._connect_at = float("-inf")
+        self._pause = RECONNECT_AFTER
+        self._has_spoken = False
 
     @property
-    def is_connected(self) -> bool:
-        return self._connection is not None
+    def is_live(self) -> bool:
+        """Whether events come: ComfyUI sends one as soon as a client is connected."""
+        return self._connection is not None and self._has_spoken
 
     def __enter__(self) -> "Events":
         return self
@@ -49,20 +55,24 @@ class Events:
 
     def connect(self) -> None:
         """Connect where it isn't yet, so that nothing is missed of what is begun after this."""
-        if self.is_connected:
+        if self._connection or time.monotonic() < self._connect_at:
             return
-        self._tried_at = time.monotonic()
-        with suppress(*FAILURES):
+        try:
             self._connection = self._opened.enter_context(connect(self._url, **self._options))
+            self._pause, self._has_spoken = RECONNECT_AFTER, False
+        except FAILURES:
+            self._pause = min(LONGEST_PAUSE, 2 * self._pause)
+        self._connect_at = time.monotonic() + self._pause
 
     def next(self, seconds: float) -> dict[str, Any]:
         """The next event as `{"type": …, "data": {…}}`, or an empty one after some seconds."""
         give_up_at = time.monotonic() + seconds
-        if time.monotonic() - self._tried_at > RECONNECT_AFTER:
-            self.connect()
+        self.connect()
         try:
             if self._connection:
-                return _event(self._connection.recv(seconds))
+                frame = self._connection.recv(seconds)
+                self._has_spoken = True
+                return _event(frame)
         except TimeoutError:
             pass
         except FAILURES:
@@ -77,7 +87,7 @@ class Events:
 
 
 def _event(frame: str | bytes) -> dict[str, Any]:
-    if isinstance(frame, bytes):  # a preview
+    if isinstance(frame, bytes) or len(frame) > LARGEST_EVENT:  # a preview, or what no event is
         return {}
     try:
         event = json.loads(frame)

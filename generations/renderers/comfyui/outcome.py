@@ -1,4 +1,4 @@
-"""What became of a prompt, by its entry in ComfyUI's history or by the answer that refused it, in words for clients.
+"""What became of a prompt, by its entry in ComfyUI's history, in words for clients.
 
 The server's own texts name its files and hosts, so of these only the names of nodes, inputs and errors are passed on.
 """
@@ -7,10 +7,9 @@ import re
 from typing import Any
 
 from generations.renderers.base import RendererFailure, RenderError
+from generations.renderers.comfyui.refusal import name as _name
 
-LONGEST_REFUSAL = 500  # characters
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-PATH = re.compile(r"\S*[/\\@]\S*|\S+:\d+\S*|\S*\d+\.\d+\.\d+\.\d+\S*")
 # What a node may fail with although the graph is good: another attempt may find more memory, or a GPU that works again.
 PASSING = {
     "The renderer ran out of memory.": re.compile(r"out ?of ?memory", re.IGNORECASE),
@@ -50,6 +49,16 @@ def check_status(entry: dict[str, Any]) -> None:
         raise _failure(entry)
 
 
+def images_beside(entry: dict[str, Any], image: dict[str, str]) -> int:
+    """How many more images of the same run the image's node stored, as with a batch_size above 1."""
+    for output in map(_dict, _dict(entry.get("outputs")).values()):
+        for files in map(_list, output.values()):
+            names = [file.get("filename") for file in files if isinstance(file, dict)]
+            if image["filename"] in names:
+                return len(names) - 1
+    return 0
+
+
 def is_worth_keeping(entry: dict[str, Any]) -> bool:
     """Whether an entry that an earlier attempt left is this one's outcome too."""
     try:
@@ -59,17 +68,6 @@ def is_worth_keeping(entry: dict[str, Any]) -> bool:
     except RenderError:
         pass
     return True
-
-
-def refusal(answer: dict[str, Any]) -> str:
-    """Why a graph was refused: the errors of its nodes, or else the general one."""
-    said = [
-        f"{_name(node.get('class_type'))}: {_words(error)}"
-        for node in map(_dict, _dict(answer.get("node_errors")).values())
-        for error in map(_dict, _list(node.get("errors")))
-    ]
-    reasons = "; ".join(said) or _words(_dict(answer.get("error")))
-    return f"The renderer refused the workflow: {reasons[:LONGEST_REFUSAL]}."
 
 
 def _failure(entry: dict[str, Any]) -> Exception:
@@ -83,18 +81,6 @@ def _failure(entry: dict[str, Any]) -> Exception:
             return RendererFailure(said)
     kind = _name(str(error.get("exception_type")).rpartition(".")[2])
     return RenderError(f"The workflow failed at its node {_name(error.get('node_type'))}: {kind}.")
-
-
-def _words(error: dict[str, Any]) -> str:
-    message = " ".join(str(error.get("message") or "it gave no reason")[:LONGEST_REFUSAL].split())
-    message = PATH.sub("…", message).rstrip(".")
-    name = _dict(error.get("extra_info")).get("input_name")
-    return f"{message} ({_name(name)})" if name else message
-
-
-def _name(value: Any) -> str:
-    """A name of the workflow's own, such as KSampler, without what no such name contains."""
-    return re.sub(r"[^\w .()-]", "", value)[:60] if isinstance(value, str) and value else "unnamed"
 
 
 def _dict(value: Any) -> dict[str, Any]:

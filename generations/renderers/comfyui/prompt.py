@@ -9,10 +9,12 @@ from typing import Any, TypeVar
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from generations.renderers import picture
-from generations.renderers.base import Percent, Progress, RendererFailure, RenderRequest
+from generations.renderers.base import WAITING, Progress, RendererFailure, RenderError, RenderRequest
 from generations.renderers.comfyui import outcome
-from generations.renderers.comfyui.client import LONGEST_LOGGED, Client, Gone, Unreachable
+from generations.renderers.comfyui.calls import Unreachable
+from generations.renderers.comfyui.client import LONGEST_LOGGED, Client, Gone
 from generations.renderers.comfyui.events import Events
+from generations.renderers.comfyui.stages import Stages
 from generations.renderers.workflows import Workflow
 
 logger = logging.getLogger(__name__)
@@ -46,16 +48,17 @@ class Prompt:
         # Each attempt has a name of its own: the same would bring no new file where the last one's is gone or broken.
         self.graph = workflow.fill(request, f"{FOLDER}/{request.id}_{request.attempt}")
         self.progress, self.patience = progress, patience
-        self.percent = 0
+        self.stages = Stages(self.graph)
+        self.prompt_id = self.tag
         self.has_begun = False
         self.may_have_been_submitted = request.attempt > 1
 
     def render(self) -> bytes:
         """Adopt the prompt that an earlier attempt left, or submit one; return the picture when it is there."""
         for _ in range(SUBMISSIONS):
-            prompt_id = self._insist(self._adopt_or_submit)
-            if entry := self._follow(prompt_id):
-                return self._fetch(prompt_id, entry)
+            self.prompt_id = self._insist(self._adopt_or_submit)
+            if entry := self._follow(self.prompt_id):
+                return self._fetch(self.prompt_id, entry)
             # What was only waiting when the server forgot it is hardly what made the server fail.
             if self.has_begun:
                 break
@@ -71,7 +74,7 @@ class Prompt:
             logger.info("Generation %s: prompt %s is there already.", self.tag, found.prompt_id)
             return found.prompt_id
         self.may_have_been_submitted = True
-        return self.client.submit(self.graph, self.tag)
+        return self.client.submit(self.graph, self.tag, self.workflow.output)
 
     def _follow(self, prompt_id: str) -> dict[str, Any] | None:
         """The history's entry once there is one, or None where the prompt is lost."""
@@ -89,21 +92,20 @@ class Prompt:
         give_up_at = time.monotonic() + seconds
         while (left := give_up_at - time.monotonic()) > 0:
             event = self.events.next(min(left, TICK))
-            self.progress(self.percent)
             if self._take_in(event):
                 return True
-            if not self.events.is_connected:
+            self.tick()
+            if not self.events.is_live:
                 give_up_at = min(give_up_at, time.monotonic() + LOOK_WITHOUT_EVENTS)
         return False
 
     def _take_in(self, event: dict[str, Any]) -> bool:
-        """Note what an event tells, and return whether it tells the end."""
+        """Note what an event says of this prompt, and return whether it is its end."""
         kind, data = event.get("type"), event.get("data", {})
-        if kind == "progress":
-            self.has_begun = True
-            self.percent = _later(self.percent, _percent(data))
-        if kind == "execution_start":
-            self.has_begun = True
+        if data.get("prompt_id") != self.prompt_id:  # ComfyUI broadcasts the events of prompts without a client_id
+            return False
+        self.has_begun = True
+        self.stages.take_in(kind, data)
         return kind in ENDS or (kind == "executing" and data.get("node") is None)
 
     def _fetch(self, prompt_id: str, entry: dict[str, Any]) -> bytes:
@@ -113,14 +115,18 @@ class Prompt:
             status = json.dumps(entry.get("status"))
             logger.warning("Generation %s: prompt %s ended with %s", self.tag, prompt_id, status[:LONGEST_LOGGED])
             raise
+        if more := outcome.images_beside(entry, where):
+            logger.warning("Generation %s: its run made %d more images, which are not stored.", self.tag, more)
         try:
-            image = self._insist(lambda: self.client.view(where, self._tick))
+            image = self._insist(lambda: self.client.view(where))
             picture.check(image)
+        except picture.NotAccepted as error:
+            raise RenderError(str(error)) from None
         except (Gone, ValueError) as error:
             # The entry would be adopted, and fail, for ever.
             self._insist(lambda: self.client.forget(prompt_id))
             what = "lost the picture" if isinstance(error, Gone) else "made something that is no image"
-            raise RendererFailure(f"The renderer {what}.") from error
+            raise RendererFailure(f"The renderer {what}.", error) from error
         self.progress(100)
         return image
 
@@ -139,27 +145,13 @@ class Prompt:
     def _tell_once(self, state: RetryCallState) -> None:
         if state.attempt_number == 1:
             error = state.outcome.exception()
-            logger.warning("Generation %s: %s Waiting up to %g s: %s", self.tag, error, self.patience, error.__cause__)
+            logger.warning("Generation %s: %s Waiting up to %g s: %s", self.tag, error, self.patience, error.reason)
 
     def _pause(self, seconds: float) -> None:
         give_up_at = time.monotonic() + seconds
         while (left := give_up_at - time.monotonic()) > 0:
-            self._tick()
+            self.tick()
             time.sleep(min(TICK, left))
 
-    def _tick(self) -> None:
-        self.progress(self.percent)
-
-
-def _percent(data: dict[str, Any]) -> int:
-    """Of the node that runs, with its steps where it tells them."""
-    value, largest = data.get("value"), data.get("max")
-    if not (isinstance(value, int | float) and isinstance(largest, int | float) and 0 < largest < float("inf")):
-        return 0
-    value = min(largest, max(0, value))
-    return Percent(int(100 * value / largest * 0.99), int(value), int(largest))
-
-
-def _later(before: int, now: int) -> int:
-    """A percentage doesn't go back where one node ends and the next begins; its steps are those of the last."""
-    return Percent(max(before, now), now.step, now.steps) if isinstance(now, Percent) else max(before, now)
+    def tick(self) -> None:
+        self.progress(self.stages.percent if self.has_begun else WAITING)

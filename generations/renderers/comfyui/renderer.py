@@ -7,14 +7,17 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-from generations.renderers.base import Model, Progress, RendererFailure, RenderRequest
+from generations.renderers.base import WAITING, Model, Progress, RendererFailure, RenderRequest
 from generations.renderers.comfyui import address
+from generations.renderers.comfyui.calls import Calls
 from generations.renderers.comfyui.client import Client
 from generations.renderers.comfyui.events import Events
 from generations.renderers.comfyui.prompt import Prompt
 from generations.renderers.workflows import Catalogue
 
 logger = logging.getLogger(__name__)
+
+ANSWERED_WITHIN, CANCELLED_WITHIN = 3.0, 5.0  # seconds, for all calls that a state or a cancel takes
 
 
 class ComfyUIRenderer:
@@ -39,33 +42,34 @@ class ComfyUIRenderer:
     def render(self, request: RenderRequest, progress: Progress) -> bytes:
         """The picture, as the server stored it."""
         workflow = self.catalogue.workflows[request.model]
-        progress(0)
+        progress(WAITING)
         events = Events(self.address, str(request.id), self.authorization, self._context)
-        with events, self._client() as client:
-            return Prompt(client, events, request, workflow, progress, self.address.patience).render()
+        with events, self._client(tick=lambda: prompt.tick()) as client:
+            prompt = Prompt(client, events, request, workflow, progress, self.address.patience)
+            return prompt.render()
 
     def cancel(self, id: UUID) -> None:
         """End the generation's prompt on the server, and nothing else there."""
         try:
-            with self._client() as client:
+            with self._client(seconds=CANCELLED_WITHIN) as client:
                 client.cancel(str(id))
         except RendererFailure as failure:
-            logger.warning("Generation %s may still be rendered: %s", id, failure.__cause__ or failure)
+            logger.warning("Generation %s may still be rendered: %s", id, failure.reason)
 
     def holds(self, id: UUID) -> bool:
         """Whether the server has a prompt of the generation that is worth adopting. No answer is a no."""
-        with suppress(RendererFailure), self._client() as client:
+        with suppress(RendererFailure), self._client(seconds=ANSWERED_WITHIN) as client:
             found = client.find(str(id), str(id), thoroughly=True)
             return found is not None and found.is_worth_adopting
         return False
 
     def state(self) -> dict[str, Any]:
         """How the server is. Raises RendererFailure where it can't tell."""
-        with self._client() as client:
+        with self._client(seconds=ANSWERED_WITHIN) as client:
             return client.state()
 
-    def _client(self) -> Client:
-        return Client(self.address, self.authorization, self._context)
+    def _client(self, **limits) -> Client:
+        return Client(Calls(self.address, self.authorization, self._context, **limits))
 
     @cached_property
     def _context(self) -> ssl.SSLContext:

@@ -40,6 +40,7 @@ class Server:
         app = web.Application(middlewares=[self.record])
         app.add_routes(
             [
+                web.get("/prompt", self.get_prompt),
                 web.post("/prompt", self.post_prompt),
                 web.get("/queue", self.get_queue),
                 web.post("/queue", self.post_queue),
@@ -97,6 +98,9 @@ class Server:
             request.transport.abort()
         return web.json_response({"prompt_id": id, "number": self.number - 1, "node_errors": node_errors})
 
+    async def get_prompt(self, request: web.Request) -> web.Response:
+        return web.json_response({"exec_info": {"queue_remaining": len(self.running) + len(self.waiting)}})
+
     async def get_queue(self, request: web.Request) -> web.Response:
         return web.json_response({"queue_running": [*self.running.values()], "queue_pending": sorted(self.waiting)})
 
@@ -152,10 +156,13 @@ class Server:
         return socket
 
     async def send(self, event: str, data: dict | bytes, id: str | None = None) -> None:
-        """Tell the client of the running prompt, or another one. Who isn't connected misses it."""
-        socket = self.sockets.get(id or self.client_id)
-        if socket is None:
-            return
+        """Tell the client of the running prompt, or another one; all of them where the prompt came without a client."""
+        id = id or self.client_id
+        for socket in [*self.sockets.values()] if id is None else [self.sockets.get(id)]:
+            if socket is not None and self.faults.sockets != "silent":
+                await self.send_to(socket, event, data)
+
+    async def send_to(self, socket: web.WebSocketResponse, event: str, data: dict | bytes) -> None:
         try:
             if isinstance(data, bytes):
                 await socket.send_bytes(data)
@@ -229,7 +236,8 @@ class Server:
         if node["class_type"] not in nodes.OUTPUT_NODES or faults.image == "none":
             return {}
         prefix = node["inputs"].get("filename_prefix", "ComfyUI_temp")
-        return {"images": [self.save(prefix, picture(graph, faults.image))]}
+        batch = next((node["inputs"]["batch_size"] for node in graph.values() if "batch_size" in node["inputs"]), 1)
+        return {"images": [self.save(prefix, picture(graph, faults.image)) for _ in range(batch)]}
 
     async def toil(self, faults: Faults, id: str, prompt_id: str) -> None:
         for step in range(1, STEPS + 1):

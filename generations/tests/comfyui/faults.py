@@ -24,10 +24,10 @@ class Faults:
     only: str = ""  # what a graph has to contain for the faults of its execution to strike
     seconds: float = 0.0  # that a prompt takes
     error: str = ""  # oom, node, or crash, which ends the process
-    image: str = "png"  # or jpeg, webp, garbage, cut, wide, large, none
+    image: str = "png"  # or jpeg, webp, gif, bmp, garbage, cut, wide, large, none
     history_delay: float = 0.0  # seconds between execution_success and the history
     is_old: bool = False  # mints its own ids, and interrupts whatever runs
-    sockets: str = "kept"  # or dropped after each progress, or refused
+    sockets: str = "kept"  # or dropped after each progress, silent, or refused
     status: int = 0  # that every call is answered with
     loses_answers: bool = False  # accepts a prompt and breaks off before it answers
 
@@ -51,7 +51,9 @@ def picture(graph: dict, kind: str) -> bytes:
     size = inputs["width"], inputs["height"]
     metadata = PngImagePlugin.PngInfo()
     metadata.add_text("prompt", json.dumps(graph))  # as the real one's SaveImage does
-    Image.new("RGB", size, color).save(file, kind if kind in ("jpeg", "webp") else "png", pnginfo=metadata)
+    Image.new("RGB", size, color).save(
+        file, kind if kind in ("jpeg", "webp", "gif", "bmp") else "png", pnginfo=metadata
+    )
     content = file.getvalue()
     changes = {"cut": lambda png: png[:-30], "large": lambda png: png + bytes(65 * 2**20), "wide": widened}
     return changes[kind](content) if kind in changes else content

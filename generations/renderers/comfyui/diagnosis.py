@@ -1,0 +1,64 @@
+"""Why a ComfyUI server is of no use at the moment, in words for its operator."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+
+import httpx
+
+from generations.renderers.base import RendererFailure
+
+PAGE = "it answered with an HTML page: it is no ComfyUI, or a login page wants COMFYUI_AUTHORIZATION"
+LOGIN = "it wants COMFYUI_AUTHORIZATION, or another value of it"
+WRONG_HOST = {62, 64}  # OpenSSL's codes for a certificate of another host name or address
+
+
+def of_error(error: BaseException) -> str:
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return _certificate(cause)
+        if isinstance(cause, ssl.SSLError):
+            return "it does not speak TLS properly; comfyui:// is without TLS, comfyuis:// with it"
+        if isinstance(cause, socket.gaierror):
+            return "its host name is unknown"
+        if isinstance(cause, ConnectionRefusedError):
+            return "its port is refused: nothing listens there"
+    if isinstance(error, httpx.TimeoutException | TimeoutError):
+        return "it did not answer in time"
+    if isinstance(error, httpx.RemoteProtocolError):
+        return "it broke off or does not speak HTTP; comfyuis:// is with TLS"
+    os_errors = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror]
+    return f"it can't be reached: {os_errors[-1] if os_errors else type(error).__name__}"
+
+
+def of_status(status: int) -> str:
+    if status in (401, 403, 407):
+        return f"it answered {status}: {LOGIN}"
+    return f"it answered {status} with a redirect, which is not followed: {LOGIN}"
+
+
+def not_understood(what: object) -> RendererFailure:
+    return RendererFailure("The renderer answered something that wasn't understood.", what)
+
+
+def _certificate(error: ssl.SSLCertVerificationError) -> str:
+    remedy = (
+        "RENDERER_URL has to name it as the certificate does"
+        if error.verify_code in WRONG_HOST
+        else ("SSL_CERT_FILE names a file of certificates to trust")
+    )
+    return f"its certificate is not trusted ({error.verify_message}): {remedy}"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, what caused it, and each part of a group."""
+    seen: list[BaseException] = []
+    pending = [error]
+    while pending:
+        cause = pending.pop()
+        if cause is None or cause in seen:
+            continue
+        seen.append(cause)
+        yield cause
+        pending += [cause.__context__, cause.__cause__, *getattr(cause, "exceptions", ())]

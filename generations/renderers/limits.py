@@ -1,0 +1,77 @@
+"""What an image may cost to decode, checked on its bytes before any decoder sees it."""
+
+import struct
+from collections.abc import Iterator
+
+MOST_BYTES = 64 * 1024 * 1024
+LONGEST_SIDE = 16_384  # pixels
+MOST_PIXELS = 8192 * 8192  # 2048, the largest that can be asked for, four times enlarged
+MOST_SCANNED = 2**30  # pixels times scans of a progressive JPEG: each scan visits all pixels; ten are usual
+MOST_CHUNKS = 65_536  # of a PNG; the usual 8 KiB for each are 8,192 for the largest file
+
+TAKEN = "PNG, JPEG and WebP"
+PNG, JPEG, START_OF_SCAN = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\xff\xda"
+NEEDED_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"eXIf", b"IEND"}
+OTHER_FORMATS = {  # by the bytes at an offset
+    (0, b"GIF8"): "GIF",
+    (0, b"BM"): "BMP",
+    (0, b"II*\0"): "TIFF",
+    (0, b"MM\0*"): "TIFF",
+    (0, b"\x1aE\xdf\xa3"): "WebM",
+    (0, b"OggS"): "Ogg",
+    (0, b"ID3"): "MP3",
+    (0, b"fLaC"): "FLAC",
+    (0, b"v/1\x01"): "EXR",
+    (0, b"\xff\n"): "JPEG XL",
+    (4, b"JXL "): "JPEG XL",
+    (4, b"ftyp"): "MP4, AVIF or HEIC",
+    (8, b"AVI "): "AVI",
+    (8, b"WAVE"): "WAV",
+}
+
+
+class NotAccepted(ValueError):
+    """The image is beyond a limit or in another format, which another render would not change. Names the limit."""
+
+
+def check_format(image: bytes) -> None:
+    for (offset, magic), name in OTHER_FORMATS.items():
+        if image.startswith(magic, offset):
+            raise NotAccepted(f"its format is {name}; accepted are {TAKEN}")
+
+
+def check_bytes(size: int) -> None:
+    if size > MOST_BYTES:
+        raise NotAccepted(f"it is larger than {MOST_BYTES // 2**20} MiB")
+
+
+def check_size(width: int, height: int, image: bytes) -> None:
+    if max(width, height) > LONGEST_SIDE:
+        raise NotAccepted(f"it has {width} x {height} pixels; accepted are sides up to {LONGEST_SIDE}")
+    most = MOST_PIXELS // 2 if image.startswith(b"RIFF") else MOST_PIXELS  # WebP's decoder takes four times the memory
+    if width * height > most:
+        raise NotAccepted(f"it has {width} x {height} pixels; accepted are up to {most} in all")
+    if image.startswith(JPEG):
+        scans = image.count(START_OF_SCAN)
+        if scans * width * height > MOST_SCANNED:
+            raise NotAccepted(f"it has {scans} scans of {width} x {height} pixels, which take too long to decode")
+
+
+def without_metadata(image: bytes) -> bytes:
+    """A PNG reduced to what makes its pixels: workflows in its texts exceed the decoder's limits. Others unchanged."""
+    if not image.startswith(PNG):
+        return image
+    return PNG + b"".join(chunk for kind, chunk in _chunks(image) if kind in NEEDED_CHUNKS)
+
+
+def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at, view = len(PNG), memoryview(png)
+    for _ in range(MOST_CHUNKS):
+        if at + 12 > len(png):
+            return
+        (length,), kind = struct.unpack_from(">I", png, at), png[at + 4 : at + 8]
+        yield kind, view[at : at + length + 12]
+        at += length + 12
+        if kind == b"IEND":
+            return
+    raise NotAccepted(f"it has more than {MOST_CHUNKS} chunks")

@@ -1,0 +1,147 @@
+"""Servers that are no ComfyUI, are misconfigured, broken or hostile: nothing is held up, and the reason is given."""
+
+import gzip
+import socket
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+
+from generations.renderers import RendererFailure
+from generations.renderers.comfyui import ComfyUIRenderer, renderer
+from generations.renderers.fleet import Fleet
+from generations.renderers.member import Member
+from generations.renderers.workflows import read
+from generations.tests.comfyui.renders import Stop
+from lockngen.tests.conftest import free_port
+
+
+@pytest.fixture
+def serve():
+    """A server that sends these pieces to every request, with a pause after each. Returns its URL."""
+    ended, servers = threading.Event(), []
+
+    def send(connection: socket.socket, pieces, pause: float) -> None:
+        with connection, suppress(OSError):
+            connection.recv(65536)
+            for piece in pieces:
+                connection.sendall(piece)
+                if ended.wait(pause):
+                    return
+
+    def accept(server: socket.socket, pieces, pause: float) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                threading.Thread(target=send, args=(connection, pieces, pause), daemon=True).start()
+
+    def serve(pieces, pause: float = 0) -> str:
+        server = socket.create_server(("127.0.0.1", 0))
+        servers.append(server)
+        threading.Thread(target=accept, args=(server, pieces, pause), daemon=True).start()
+        return f"comfyui://127.0.0.1:{server.getsockname()[1]}?patience=0"
+
+    yield serve
+    ended.set()
+    for server in servers:
+        server.close()
+
+
+def answer(body: bytes = b"{}", status: str = "200 OK", **headers: str) -> list[bytes]:
+    lines = [f"HTTP/1.1 {status}", "Connection: close", f"Content-Length: {len(body)}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return ["\r\n".join([*lines, "", ""]).encode() + body]
+
+
+def state(url: str) -> dict:
+    """As the status has it."""
+    (state,) = Fleet([Member(url, ComfyUIRenderer(url, read()))]).states(timeout=10)
+    return state
+
+
+@pytest.mark.parametrize(
+    ("pieces", "reason"),
+    [
+        (
+            answer(b"", "302 Found", Location="/login"),
+            "302 with a redirect, which is not followed: it wants COMFYUI_AUTH",
+        ),
+        (answer(b"no", "401 Unauthorized"), "it answered 401: it wants COMFYUI_AUTHORIZATION"),
+        (answer(b"no", "403 Forbidden"), "it answered 403: it wants COMFYUI_AUTHORIZATION"),
+        (answer(b"<html>Log in</html>", Content_Type="text/html"), "HTML page: it is no ComfyUI, or a login page"),
+        (
+            answer(b"<html>Not found</html>", "404 Not Found"),
+            "GET /system_stats was answered with 404: it answered with",
+        ),
+        (answer(b"[1]"), "GET /system_stats brought no JSON object"),
+        (answer(gzip.compress(b"{}"), Content_Encoding="gzip, gzip"), "it sent Content-Encoding gzip, gzip"),
+        (answer(b" " * 100_000), "GET /system_stats brought more than 65536 bytes"),
+        ([b"SSH-2.0-OpenSSH_9.2\r\n"], "it broke off or does not speak HTTP"),
+        ([b"\x1b[2J\x1b[31mHTTP/9 \x07\r\n\r\n"], "it broke off or does not speak HTTP"),
+        ([], "it broke off or does not speak HTTP"),
+    ],
+    ids=["redirect", "401", "403", "page", "404 page", "list", "encoded", "large", "ssh", "escapes", "closed"],
+)
+def test_state__gives_the_reason(serve, pieces, reason):
+    found = state(serve(pieces))
+
+    assert found["state"] == "down"
+    assert reason in found["reason"]
+    assert found["reason"].isprintable()
+
+
+def test_state__gives_the_reason_where_nothing_listens():
+    refused, unknown = state(f"comfyui://127.0.0.1:{free_port()}"), state("comfyui://nowhere.invalid")
+
+    assert refused["reason"] == "its port is refused: nothing listens there"
+    assert unknown["reason"] in ("its host name is unknown", "it did not answer in time")
+
+
+def test_state__of_a_server_without_tls_names_the_scheme(double):
+    found = state(f"comfyuis://127.0.0.1:{double.port}")
+
+    assert "does not speak TLS" in found["reason"]
+
+
+@pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n"], ids=["head", "body"])
+def test_state__has_a_deadline_for_the_whole_answer(serve, monkeypatch, head):
+    monkeypatch.setattr(renderer, "ANSWERED_WITHIN", 0.4)
+    url = serve([head + b"H", *[b"x"] * 200], pause=0.05)
+    started = time.monotonic()
+
+    found = state(url)
+
+    assert found["reason"] == "it did not answer in time"
+    assert time.monotonic() - started < 2
+
+
+def test_render__ends_promptly_while_an_answer_trickles(serve, make_request):
+    url = serve([b"HTTP/1.1 200 OK\r\n", *[b"x"] * 200], pause=0.05)
+    started = time.monotonic()
+
+    def stop(percent: int) -> None:
+        if time.monotonic() - started > 0.3:
+            raise Stop
+
+    with pytest.raises(Stop):
+        ComfyUIRenderer(url, read()).render(make_request(), stop)
+    assert time.monotonic() - started < 2
+
+
+def test_render__does_not_decode_what_is_encoded(serve, make_request):
+    url = serve(answer(gzip.compress(gzip.compress(bytes(10**6))), Content_Encoding="gzip, gzip"))
+
+    with pytest.raises(RendererFailure, match="wasn't understood") as caught:
+        ComfyUIRenderer(url, read()).render(make_request(), lambda percent: None)
+    assert "Content-Encoding" in caught.value.reason
+
+
+def test_cancel__of_a_silent_server_ends(serve, monkeypatch, caplog):
+    monkeypatch.setattr(renderer, "CANCELLED_WITHIN", 0.3)
+    started = time.monotonic()
+
+    ComfyUIRenderer(serve([b"H"], pause=30), read()).cancel("00000000-0000-0000-0000-000000000000")
+
+    assert time.monotonic() - started < 2
+    assert "it did not answer in time" in caplog.text
