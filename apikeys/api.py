@@ -5,9 +5,13 @@ from ninja import Router, Schema
 from pydantic import Field
 
 from apikeys.auth import BearerToken
+from apikeys.throttle import Throttle
 from lockngen import retry
-from lockngen.problems import ProblemDocument
+from lockngen.problems import Problem, ProblemDocument
 
+CALLS_A_MINUTE = 600  # of one key, in each web process
+
+throttle = Throttle(CALLS_A_MINUTE)
 router = Router(auth=BearerToken(is_free=True), tags=["key"])
 
 
@@ -24,12 +28,14 @@ class KeyOut(Schema):
 @router.get(
     "",
     summary="Show your key",
-    response={200: KeyOut, **dict.fromkeys((400, 401, 500, 503), ProblemDocument)},
+    response={200: KeyOut, **dict.fromkeys((400, 401, 422, 429, 500, 503), ProblemDocument)},
 )
 @retry.idempotent
 def show(request: HttpRequest):
-    """The key that the token stands for, and where it stands with its limits. This call isn't counted."""
+    """The key that the token stands for, and where it stands with its limits. This call isn't counted by the limit."""
     key, allowance = request.auth, request.verdict.allowance
+    if seconds := throttle.retry_after(key.pk):
+        raise _throttled(seconds)
     return {
         "name": key.name,
         "prefix": key.prefix,
@@ -39,3 +45,12 @@ def show(request: HttpRequest):
         "max_pending": key.max_pending,
         "pending": key.generations.unfinished().count(),
     }
+
+
+def _throttled(seconds: int) -> Problem:
+    return Problem(
+        429,
+        f"A key may be asked for {CALLS_A_MINUTE} times a minute. Try again in {seconds} s.",
+        type="urn:lockngen:problem:rate-limited",
+        headers={"Retry-After": str(seconds)},
+    )

@@ -1,15 +1,18 @@
-"""Logs that hold no token, whoever put one where it doesn't belong: an address, a header, an error's text."""
+"""Logs that hold no token and no signature of an address, also where an address, a header or an error contains one."""
 
 import logging
+import re
 
 from gunicorn.glogging import Logger
 
 from apikeys import tokens
 
+_SIGNATURE = re.compile(r"\b(signature=)[^&\s\"']+")
+
 
 class TokenFreeFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return tokens.redacted(super().format(record))
+        return _SIGNATURE.sub(r"\1…", tokens.redacted(super().format(record)))
 
 
 class GunicornLogger(Logger):

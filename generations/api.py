@@ -11,7 +11,8 @@ from apikeys.auth import BearerToken
 from generations import cursors, downloads, stream
 from generations.models import Generation
 from generations.querysets import QueueFull
-from generations.schemas import GenerationIn, GenerationOut, GenerationPage, ImageQuery, ListQuery
+from generations.schemas import GenerationIn, GenerationOut, GenerationPage, ImageQuery, ListQuery, SignedQuery
+from generations.signed_urls import SignedUrl
 from generations.status import Status
 from lockngen import links, retry, streams
 from lockngen.problems import Problem, ProblemDocument
@@ -61,7 +62,10 @@ def show(request: HttpRequest, id: str):
 @router.get(
     "/{id}/image",
     summary="Fetch the image",
-    auth=BearerToken(is_free=True),
+    auth=[
+        SignedUrl(lambda request: "thumbnail" if request.GET.get("size") == "thumb" else "image"),
+        BearerToken(is_free=True),
+    ],
     openapi_extra={
         "responses": {
             200: {"content": {"image/*": {}}},
@@ -82,11 +86,11 @@ def image(request: HttpRequest, id: str, query: Query[ImageQuery]):
 @router.get(
     "/{id}/events",
     summary="Follow a generation",
-    auth=BearerToken(is_free=True),
+    auth=[SignedUrl(lambda request: "events"), BearerToken(is_free=True)],
     openapi_extra={"responses": {200: {"description": "The events", "content": {"text/event-stream": {}}}}},
     response=refused(404),
 )
-def events(request: HttpRequest, id: str):
+def events(request: HttpRequest, id: str, query: Query[SignedQuery]):
     """Server-sent events until it ends: `progress` now and at each change, `end` with the generation. Isn't counted."""
     generation = retry.idempotent(_own)(request, id)
     try:

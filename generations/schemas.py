@@ -1,13 +1,13 @@
 """What the native API takes and gives."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from ninja import Schema
 from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, model_validator
 
-from generations import cursors, events, renderers
+from generations import cursors, events, renderers, signed_urls
 from generations import text as text_rules
 from generations.downloads import Size
 from generations.models import DEFAULT_MODEL, MODEL_LENGTH, PROMPT_LENGTH, Generation
@@ -93,6 +93,15 @@ class ImageOut(Schema):
     sha256: str = Field(description="Of its bytes, in hex; the image's ETag as well.")
 
 
+class SignedUrls(Schema):
+    """Addresses that need no `Authorization` header, such as for `<img>` and `EventSource`."""
+
+    image: str | None = Field(description="Of the image, null until the generation is completed.")
+    thumbnail: str | None = Field(description="Of the thumbnail, null until the generation is completed.")
+    events: str = Field(description="Of the event stream.")
+    expires_at: datetime = Field(description="When they end, unless the key or the generation ends before.")
+
+
 class GenerationOut(Schema):
     id: UUID
     status: StatusName
@@ -107,6 +116,7 @@ class GenerationOut(Schema):
     seed: int | None
     image_url: str | None = Field(description="Where the image is, null until the generation is completed.")
     thumbnail_url: str | None = Field(description="Where a thumbnail of it is, a WebP within 384 x 384 pixels.")
+    signed_urls: SignedUrls = Field(description="The same without a header, and the event stream, for a while.")
     image: ImageOut | None = Field(description="What the image is, null until the generation is completed.")
     error: str | None = Field(description="Why it failed, null unless it did.")
     created_at: datetime
@@ -131,6 +141,16 @@ class GenerationOut(Schema):
     def resolve_thumbnail_url(generation: Generation, context: dict[str, Any]) -> str | None:
         url = GenerationOut.resolve_image_url(generation, context)
         return url and f"{url}?size=thumb"
+
+    @staticmethod
+    def resolve_signed_urls(generation: Generation, context: dict[str, Any]) -> dict[str, Any]:
+        expires = signed_urls.expiry()
+        urls = {
+            purpose: signed_urls.make(context["request"], generation.id, purpose, expires)
+            for purpose in signed_urls.PATHS
+            if purpose == "events" or generation.image_path is not None
+        }
+        return {"image": None, "thumbnail": None, **urls, "expires_at": datetime.fromtimestamp(expires, UTC)}
 
     @staticmethod
     def resolve_image(generation: Generation) -> dict[str, Any] | None:
@@ -167,7 +187,11 @@ class GenerationPage(Schema):
     next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null on the last.")
 
 
-class ImageQuery(Schema):
+class SignedQuery(Schema):
+    signature: str | None = Field(None, description="Instead of a key: part of an address in `signed_urls`.")
+
+
+class ImageQuery(SignedQuery):
     size: Size = Field("full", description="`thumb` is a WebP within 384 x 384 pixels.")
 
 

@@ -4,9 +4,11 @@ import json
 import time
 
 from django.db import connection
+from django.db.models import Exists
 from django.http import HttpRequest
 from ninja.responses import NinjaJSONEncoder
 
+from apikeys.models import ApiKey
 from generations import events
 from generations.models import Generation
 from generations.schemas import GenerationOut, ProgressOut
@@ -21,7 +23,7 @@ def of(generation: Generation, request: HttpRequest) -> streams.Source:
         told, looked_at = None, float("-inf")
         while True:
             if watcher.must_look() or time.monotonic() - looked_at > LOOKED:
-                generation, looked_at = _look(generation), time.monotonic()
+                generation, looked_at = _look(generation, request.auth), time.monotonic()
             if generation is None:
                 return
             state = ProgressOut.of(generation)
@@ -35,13 +37,15 @@ def of(generation: Generation, request: HttpRequest) -> streams.Source:
                 yield None
 
 
-def _look(generation: Generation) -> Generation | None:
-    """The row as it is now, or as it was before where the database is away; None once it is gone for good.
+def _look(generation: Generation, key: ApiKey) -> Generation | None:
+    """The row as it is now, or as it was before where the database is away; None once it or its key is gone for good.
 
     One that is deleted meanwhile is cancelled by that, and ends.
     """
     try:
-        return Generation.all_objects.filter(pk=generation.pk).first()
+        return Generation.all_objects.filter(
+            Exists(ApiKey.objects.usable().filter(pk=key.pk)), pk=generation.pk
+        ).first()
     except retry.ERRORS as error:
         if retry.outage(error) is None:
             raise

@@ -33,6 +33,7 @@ INSTALLED_APPS = [
     "apikeys",
     "generations",
     "ninja",  # serves the documentation page's assets from here, not from a CDN
+    "corsheaders",
     "health_check",
     "axes",
     "csp",
@@ -50,6 +51,7 @@ MIDDLEWARE = [
     "csp.middleware.CSPMiddleware",
     "lockngen.health.LivenessMiddleware",  # it answers before the host check and without a database
     "lockngen.hosts.ProbeHostMiddleware",  # before what checks the host
+    "corsheaders.middleware.CorsMiddleware",  # around all answers of the API, errors included
     "apikeys.auth.LimitHeadersMiddleware",  # around what may make another answer of a counted call's
     "lockngen.problems.ApiProblemsMiddleware",  # around all that can fail, so that the API has one error shape
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -63,6 +65,34 @@ MIDDLEWARE = [
 ]
 
 REDACT = "apikeys.tokens.redacted"  # what takes tokens out of the text of an error
+# Browsers of other origins. A preflight is answered before anything else, so it needs no key and isn't counted.
+CORS_ALLOWED_ORIGINS = env.items("CORS_ALLOWED_ORIGINS")
+CORS_URLS_REGEX = r"^/api/"
+CORS_ALLOW_METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")
+CORS_ALLOW_HEADERS = (
+    "accept",
+    "authorization",
+    "cache-control",
+    "content-type",
+    "if-none-match",
+    "last-event-id",
+    "x-requested-with",
+)
+CORS_EXPOSE_HEADERS = (
+    "Content-Disposition",
+    "Content-Length",
+    "ETag",
+    "Location",
+    "RateLimit-Limit",
+    "RateLimit-Remaining",
+    "RateLimit-Reset",
+    "Retry-After",
+    "WWW-Authenticate",
+    "X-RateLimit-Limit",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Reset",
+)
+
 ROOT_URLCONF = "lockngen.urls"
 WSGI_APPLICATION = "lockngen.wsgi.application"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024  # bytes; the API answers 413 beyond it
@@ -179,6 +209,7 @@ RETENTION_DELETED = env.integer("RETENTION_DELETED", 0, maximum=36_500)
 WEB_WORKERS = env.integer("WEB_WORKERS", 2, minimum=1)
 WEB_THREADS = env.integer("WEB_THREADS", 4, minimum=1)
 WEB_STREAMS = env.integer("WEB_STREAMS", 20, maximum=500)
+SIGNED_URL_LIFETIME = env.integer("SIGNED_URL_LIFETIME", 3600, minimum=60, maximum=604_800)
 
 # Files
 STATIC_URL = f"{PUBLIC_PATH}/static/"

@@ -11,7 +11,7 @@ from generations.tests.calls import URL, assert_problem, post
 
 FIELDS = {
     "id", "status", "progress", "prompt", "negative_prompt", "model", "width", "height", "steps", "guidance", "seed",
-    "image_url", "thumbnail_url", "image", "error", "created_at", "started_at", "completed_at",
+    "image_url", "thumbnail_url", "signed_urls", "image", "error", "created_at", "started_at", "completed_at",
 }  # fmt: skip
 REFUSED = {
     "no prompt": ({}, "prompt"),

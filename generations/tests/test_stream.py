@@ -6,6 +6,8 @@ from types import SimpleNamespace
 import pytest
 from django.db import OperationalError, connection
 
+from apikeys.models import ApiKey
+from apikeys.tests.test_models import UNUSABLE
 from generations import events, stream
 from generations.events import Board
 from generations.models import Generation
@@ -162,7 +164,7 @@ def test_stream__makes_up_for_an_event_that_it_missed(make_generation, follow, m
 
 def test_stream__looks_seldom_while_nothing_happens(make_generation, follow, monkeypatch):
     looks, look = [], stream._look
-    monkeypatch.setattr(stream, "_look", lambda generation: looks.append(True) or look(generation))
+    monkeypatch.setattr(stream, "_look", lambda *asked: looks.append(True) or look(*asked))
     monkeypatch.setattr(streams, "HEARTBEAT", 0.05)
     client = follow(make_generation())
     client.next()
@@ -181,6 +183,17 @@ def test_stream__holds_no_connection_while_it_waits(make_generation, follow, mon
         assert connection.connection is None
 
 
+@pytest.mark.parametrize("state", UNUSABLE)
+def test_stream__ends_with_its_key(key, make_generation, follow, monkeypatch, state):
+    monkeypatch.setattr(stream, "LOOKED", 0)
+    client = follow(make_generation())
+    client.next()
+
+    ApiKey.all_objects.filter(pk=key.pk).update(**UNUSABLE[state])
+
+    assert list(client.chunks) == []
+
+
 def test_stream__outlives_an_outage_of_the_database(make_generation, follow, monkeypatch):
     monkeypatch.setattr(streams, "HEARTBEAT", 0)
     monkeypatch.setattr(stream, "LOOKED", 0)
@@ -189,7 +202,7 @@ def test_stream__outlives_an_outage_of_the_database(make_generation, follow, mon
     client.next()
 
     with monkeypatch.context() as outage:
-        outage.setattr(Generation.all_objects, "filter", lambda **_: broken())
+        outage.setattr(Generation.all_objects, "filter", lambda *_, **__: broken())
         assert {next(client.chunks) for _ in range(5)} == {b": still here\n\n"}
     generation.start()
 
