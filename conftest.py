@@ -12,8 +12,9 @@ from lockngen import environment
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lockngen.settings")
 # Tests make and empty databases of their own, on the server itself.
-os.environ["DATABASE_URL"] = environment.text("DATABASE_DIRECT_URL") or environment.text("DATABASE_URL")
+os.environ["DATABASE_URL"] = environment.secret("DATABASE_DIRECT_URL") or environment.secret("DATABASE_URL")
 os.environ["DATABASE_DIRECT_URL"] = os.environ["DB_PGBOUNCER"] = ""
+os.environ["DATABASE_URL_FILE"] = os.environ["DATABASE_DIRECT_URL_FILE"] = ""
 os.environ["S3_BUCKET"] = ""  # and images in folders of their own
 _database = ExitStack()
 _database.enter_context(environment.development_database())

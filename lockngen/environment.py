@@ -84,8 +84,25 @@ def hosts_of(public_url: str) -> list[str]:
     return [f"[{host}]" if ":" in host else host] if host else []
 
 
+def secret(name: str) -> str:
+    """The value of a variable, or the contents of the file that `NAME_FILE` names, without the newline at its end."""
+    path = text(f"{name}_FILE")
+    if not path:
+        return text(name)
+    if text(name):
+        raise ImproperlyConfigured(f"{name} and {name}_FILE are both set: remove one of them.")
+    try:
+        value = (BASE_DIR / path).read_text(encoding="utf-8-sig").rstrip("\r\n")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ImproperlyConfigured(f"{name}_FILE is {path!r}, which can't be read: {reason}.") from None
+    if not value:
+        raise ImproperlyConfigured(f"{name}_FILE is {path!r}, which is empty: write the secret into it.")
+    return value
+
+
 def required(name: str, remedy: str) -> str:
-    value = text(name)
+    value = secret(name)
     if not value:
         raise ImproperlyConfigured(f"{name} is not set: {remedy}")
     return value
@@ -105,7 +122,8 @@ def database(name: str = "DATABASE_URL") -> dict[str, Any]:
     address = required(
         name, "set it to postgres://user:password@host:5432/name, or DEBUG=on to use the embedded PostgreSQL."
     )
-    return database_url.parse(name, address)
+    parsed = database_url.parse(name, address)
+    return {**parsed, "PASSWORD": parsed.get("PASSWORD") or secret("POSTGRES_PASSWORD")}
 
 
 def host() -> str:
@@ -130,14 +148,16 @@ def data_folder() -> Path:
 @contextmanager
 def development_database() -> Iterator[str | None]:
     """The embedded PostgreSQL as DATABASE_URL while this lasts, where there is none and DEBUG is on."""
-    if text("DATABASE_URL") or not flag("DEBUG"):
+    if secret("DATABASE_URL") or not flag("DEBUG"):
         yield None
         return
     from lockngen import embedded  # production has no need of it
 
     try:
         with embedded.running(data_folder()) as address:
-            os.environ.update(DATABASE_URL=address, DATABASE_DIRECT_URL="")  # nor migrate another by mistake
+            os.environ.update(
+                DATABASE_URL=address, DATABASE_DIRECT_URL="", DATABASE_DIRECT_URL_FILE=""
+            )  # nor migrate another by mistake
             yield address
     except embedded.EmbeddedError as error:
         raise ImproperlyConfigured(str(error)) from None

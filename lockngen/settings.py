@@ -19,7 +19,7 @@ CSRF_FAILURE_VIEW = "lockngen.hosts.csrf_failure"
 # The proxy removes the path of PUBLIC_URL from requests; links and redirects begin with it.
 PUBLIC_PATH = urlsplit(PUBLIC_URL).path
 FORCE_SCRIPT_NAME = PUBLIC_PATH or None
-HEALTH_TOKEN = env.text("HEALTH_TOKEN")
+HEALTH_TOKEN = env.secret("HEALTH_TOKEN")
 HEALTH_STRICT_MIGRATIONS = env.flag("HEALTH_STRICT_MIGRATIONS")
 TRUSTED_PROXIES = env.items("TRUSTED_PROXIES", "127.0.0.1,::1")
 
@@ -177,7 +177,7 @@ DATABASES = {
     }
 }
 # The server itself, for what needs a session: see postgresql/direct.py.
-DATABASE_DIRECT = env.database("DATABASE_DIRECT_URL") if env.text("DATABASE_DIRECT_URL") else {}
+DATABASE_DIRECT = env.database("DATABASE_DIRECT_URL") if env.secret("DATABASE_DIRECT_URL") else {}
 if DATABASE_DIRECT:
     DATABASE_DIRECT["OPTIONS"] = _options(DATABASE_DIRECT.get("OPTIONS", {}), DB_TIMEOUTS)
 AUTO_MIGRATE = env.flag("AUTO_MIGRATE", DEBUG)
@@ -185,7 +185,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Rendering
 RENDERER_URL = env.items("RENDERER_URL", "sketch:")
-COMFYUI_AUTHORIZATION = env.text("COMFYUI_AUTHORIZATION")
+COMFYUI_AUTHORIZATION = env.secret("COMFYUI_AUTHORIZATION")
 WORKFLOWS_DIR = env.text("WORKFLOWS_DIR") and str(BASE_DIR / env.text("WORKFLOWS_DIR"))
 DEFAULT_WORKFLOW = env.text("DEFAULT_WORKFLOW", "sdxl")
 RENDER_MAX_ATTEMPTS = env.integer("RENDER_MAX_ATTEMPTS", 3, minimum=1)
@@ -223,7 +223,7 @@ S3_ENDPOINT_URL = env.url("S3_ENDPOINT_URL")
 S3_PUBLIC_ENDPOINT_URL = env.url("S3_PUBLIC_ENDPOINT_URL")
 S3_ADDRESSING_STYLE = env.text("S3_ADDRESSING_STYLE", "auto")
 S3_ACCESS_KEY_ID = env.text("S3_ACCESS_KEY_ID")
-S3_SECRET_ACCESS_KEY = env.text("S3_SECRET_ACCESS_KEY")
+S3_SECRET_ACCESS_KEY = env.secret("S3_SECRET_ACCESS_KEY")
 S3_URL_LIFETIME = env.integer("S3_URL_LIFETIME", 300, minimum=10, maximum=604_800)
 WHITENOISE_STATIC_PREFIX = "/static/"
 WHITENOISE_USE_FINDERS = DEBUG  # a development checkout needs no collectstatic

@@ -109,6 +109,68 @@ def test_text__has_no_quotes_around_it(setting):
     assert env.items("SETTING") == ["a", "b"]
 
 
+@pytest.fixture
+def secret_file(tmp_path, monkeypatch):
+    def write(content: bytes):
+        (tmp_path / "secret").write_bytes(content)
+        monkeypatch.setenv("SETTING_FILE", str(tmp_path / "secret"))
+
+    return write
+
+
+@pytest.mark.parametrize("content", [b"p@ss", b"p@ss\n", b"p@ss\r\n", b"\xef\xbb\xbfp@ss\n"])
+def test_secret__of_a_file_has_no_newline_at_its_end(secret_file, content):
+    secret_file(content)
+
+    assert env.secret("SETTING") == "p@ss"
+
+
+def test_secret__both_set_is_refused(setting, secret_file):
+    setting("hunter1")
+    secret_file(b"hunter2")
+
+    with pytest.raises(ImproperlyConfigured, match=r"^SETTING and SETTING_FILE are both set: remove one of them\.$"):
+        env.secret("SETTING")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"\n", "which is empty"), (b"hunter2\xff", "can't be read: it is not UTF-8 text")]
+)
+def test_secret__bad_file_is_named_without_its_content(secret_file, content, reason):
+    secret_file(content)
+
+    with pytest.raises(
+        ImproperlyConfigured, match=rf"SETTING_FILE is '.*secret', which.*{reason.split()[-1]}"
+    ) as caught:
+        env.secret("SETTING")
+    assert reason in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("path", "reason"), [("/nowhere/key", "No such file or directory"), ("/", "Is a directory")])
+def test_secret__unreadable_file_is_named(monkeypatch, path, reason):
+    monkeypatch.setenv("SETTING_FILE", path)
+
+    with pytest.raises(ImproperlyConfigured, match=rf"^SETTING_FILE is '{path}', which can't be read: {reason}\.$"):
+        env.secret("SETTING")
+
+
+@pytest.mark.parametrize(
+    ("address", "password"), [("postgres://lockn@db/lockngen", "a@b/c#%"), ("postgres://lockn:own@db/lockngen", "own")]
+)
+def test_database__without_password_gets_postgres_password(setting, monkeypatch, address, password):
+    setting(address)
+    monkeypatch.setenv("POSTGRES_PASSWORD", "a@b/c#%")
+
+    assert env.database("SETTING")["PASSWORD"] == password
+
+
+def test_database__comes_from_a_file(secret_file):
+    secret_file(b"postgres://lockn:own@db/lockngen\n")
+
+    assert env.database("SETTING")["HOST"] == "db"
+
+
 def test_env_file__that_cannot_be_read_is_told_in_one_line(tmp_path):
     (tmp_path / "lockngen").mkdir()
     for name in ("environment", "env_file", "database_url"):
@@ -139,6 +201,7 @@ COMMANDS = {
         ({"DEBUG": "off", "SECRET_KEY": "change-me"}, "SECRET_KEY can be guessed"),
         ({"DEBUG": "off", "SECRET_KEY": "x" * 60}, "SECRET_KEY can be guessed"),
         ({"DEBUG": "off", "SECRET_KEY": STRONG, "DATABASE_URL": ""}, "DATABASE_URL is not set"),
+        ({"SECRET_KEY": "", "SECRET_KEY_FILE": "/nowhere"}, "SECRET_KEY_FILE is '/nowhere'"),
         ({"DEBUG": "perhaps"}, "DEBUG is 'perhaps'"),
         ({"DB_POOL_MAX_SIZE": "many"}, "DB_POOL_MAX_SIZE is 'many'"),
     ],
