@@ -35,6 +35,9 @@ from lockngen.postgresql.base import Connection
 # and time out, where an executor a request would wait for its own threads to end.
 THREADS = ThreadPoolExecutor(max_workers=6, thread_name_prefix="health")
 STORAGE_THREADS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="storage")
+SERVER = """
+    SELECT current_setting('server_version'), pg_is_in_recovery() OR current_setting('transaction_read_only')::bool
+"""
 STAFF_TIMEOUT = 1  # seconds
 PROBES = ".health"  # the folder of the files that probe the storage
 STORAGE_PROBED_EVERY = 30  # seconds; probes may be frequent, and each would write to the disk
@@ -88,9 +91,12 @@ class Database(Check):
     def measure(self) -> None:
         with connection.cursor() as cursor:
             started = time.perf_counter()
-            cursor.execute("SHOW server_version")
-            self.figures["server_version"] = cursor.fetchone()[0]
+            cursor.execute(SERVER)
+            self.figures["server_version"], is_read_only = cursor.fetchone()
             self.figures["round_trip_ms"] = _milliseconds_since(started)
+        if is_read_only:
+            connection.pool.drain()  # after a failover, new sessions may lead to the new primary
+            raise ServiceUnavailable("read-only: the server is a standby, or default_transaction_read_only is on")
         self.figures["connect_ms"] = Connection.connect_ms  # of the pool's newest
 
 

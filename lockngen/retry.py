@@ -26,6 +26,8 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from lockngen.postgresql import preconditions
+
 logger = logging.getLogger(__name__)
 
 # Django's, the driver's, and the queue's, which wraps the driver's.
@@ -48,7 +50,7 @@ class Outage(Enum):
 
 # Error codes by https://www.postgresql.org/docs/current/errcodes-appendix.html; whatever isn't here is no outage but a
 # mistake. Which of them are transient agrees with Npgsql's NpgsqlException.IsTransient, on which EF Core's
-# EnableRetryOnFailure depends; it does not tell UNDONE from LOST.
+# EnableRetryOnFailure depends, except for those of a standby; it does not tell UNDONE from LOST.
 OUTAGES = {
     "08001": Outage.UNDONE,  # sqlclient_unable_to_establish_sqlconnection
     "08004": Outage.UNDONE,  # sqlserver_rejected_establishment_of_sqlconnection
@@ -57,6 +59,9 @@ OUTAGES = {
     "40001": Outage.UNDONE,  # serialization_failure
     "40P01": Outage.UNDONE,  # deadlock_detected
     "55P03": Outage.UNDONE,  # lock_not_available: DB_LOCK_TIMEOUT has passed
+    # After a failover a session may lead to a standby; the pool replaces it, see postgresql/base.py.
+    "25006": Outage.UNDONE,  # read_only_sql_transaction
+    "0A000": Outage.UNDONE,  # feature_not_supported: a standby's error for UNLOGGED tables, and no other statement's
     "08000": Outage.LOST,  # connection_exception
     "08003": Outage.LOST,  # connection_does_not_exist
     "08006": Outage.LOST,  # connection_failure
@@ -68,7 +73,6 @@ OUTAGES = {
     "57P05": Outage.LOST,  # idle_session_timeout
     "25P03": Outage.REFUSED,  # idle_in_transaction_session_timeout: the work itself is too slow
     "25P04": Outage.REFUSED,  # transaction_timeout
-    "25006": Outage.REFUSED,  # read_only_sql_transaction: this server is a standby
     "53000": Outage.REFUSED,  # insufficient_resources
     "53100": Outage.REFUSED,  # disk_full
     "53200": Outage.REFUSED,  # out_of_memory
@@ -207,15 +211,22 @@ def wait_for_database() -> bool:
     while True:
         try:
             with psycopg.connect(**connection.get_connection_params()) as asked:
-                asked.execute("SELECT 1")  # PgBouncer takes connections while the server is away
+                preconditions.refuse_encoding(asked)  # a statement, as PgBouncer takes connections without a server
             return True
         except psycopg.OperationalError as error:
+            preconditions.refuse_startup_options(error)
             if time.monotonic() > give_up_at:
                 return False
             if not told:
-                logger.warning("Waiting up to %g s for the database: %s", settings.DB_STARTUP_TIMEOUT, one_line(error))
+                seconds, reason = settings.DB_STARTUP_TIMEOUT, with_remedy(error)
+                logger.warning("Waiting up to %g s for the database: %s", seconds, reason)
                 told = True
             time.sleep(STARTUP_PAUSE)
+
+
+def with_remedy(error: BaseException) -> str:
+    """An error of connecting in one line, with what to do about it where that is known."""
+    return f"{one_line(error)} {preconditions.remedy(error)}".strip()
 
 
 def one_line(error: BaseException) -> str:

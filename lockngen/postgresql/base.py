@@ -24,6 +24,12 @@ AttemptWithBackoff.DELAY_BACKOFF = 1.25
 # without a word.
 SECONDS_OF_GRACE = 5
 
+# After a failover sessions may stay read-only, or lead to a server that became a standby. The pool replaces them all.
+READ_ONLY = (
+    psycopg.errors.ReadOnlySqlTransaction,
+    psycopg.errors.FeatureNotSupported,  # a standby's error for UNLOGGED tables, such as the rate limit's
+)
+
 
 class Connection(psycopg.Connection):
     """A connection of the pool."""
@@ -47,6 +53,22 @@ class Connection(psycopg.Connection):
         except psycopg.errors._WaitTimeout:
             self.pgconn.finish()  # close() would first tell the server
             raise psycopg.OperationalError("the server does not answer") from None
+        except READ_ONLY:
+            if self._pool:
+                self._pool.drain()
+            raise
+
+
+class AsyncConnection(psycopg.AsyncConnection):
+    """A connection of a worker's pool."""
+
+    async def wait(self, *args, **options):
+        try:
+            return await super().wait(*args, **options)
+        except READ_ONLY:
+            if self._pool:
+                await self._pool.drain()
+            raise
 
 
 class DatabaseWrapper(base.DatabaseWrapper):

@@ -21,7 +21,7 @@ from procrastinate.psycopg_connector import PsycopgConnector
 from psycopg_pool import AsyncConnectionPool
 
 from lockngen import retry
-from lockngen.postgresql.base import is_ended
+from lockngen.postgresql.base import AsyncConnection, is_ended
 from lockngen.postgresql.direct import direct_params
 
 logger = logging.getLogger(__name__)
@@ -177,7 +177,7 @@ class Pool(AsyncConnectionPool):
 
 
 def make_pool(**options) -> Pool:
-    return Pool(**{**options, "check": None})
+    return Pool(**{**options, "check": None, "connection_class": AsyncConnection})
 
 
 async def patiently(call: Callable[..., Awaitable[Any]], *args, **arguments) -> Any:

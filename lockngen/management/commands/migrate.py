@@ -14,8 +14,9 @@ from django.core.management.base import CommandError, CommandParser
 from django.core.management.commands import migrate
 from django.db import DatabaseError, ProgrammingError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg.errors import InsufficientPrivilege
 
-from lockngen.postgresql import timeouts
+from lockngen.postgresql import preconditions, timeouts
 from lockngen.postgresql.direct import directly, is_pooled
 from lockngen.retry import one_line
 
@@ -47,8 +48,10 @@ class Command(migrate.Command):
         connection = connections[options["database"]]
         refuse_pooler(connection)
         with self.locked(connection, wait), without_statement_timeout(connection):
-            self.drop_invalid_indexes(connection)
-            super().handle(*args, **options)
+            with missing_rights_explained():
+                preconditions.refuse_migration(connection)
+                self.drop_invalid_indexes(connection)
+                super().handle(*args, **options)
             self.give_timeouts(connection)
 
     @contextmanager
@@ -113,6 +116,17 @@ def without_statement_timeout(connection: BaseDatabaseWrapper) -> Iterator[None]
     finally:
         with suppress(DatabaseError):
             connection.be_impatient()
+
+
+@contextmanager
+def missing_rights_explained() -> Iterator[None]:
+    try:
+        yield
+    except ProgrammingError as error:
+        if not isinstance(error.__cause__, InsufficientPrivilege):
+            raise
+        remedy = "Run migrate as the role that owns the tables, or have their owner grant the right."
+        raise CommandError(f"A migration was refused and undone: {one_line(error)}. {remedy}") from None
 
 
 def holder(connection: BaseDatabaseWrapper) -> str:

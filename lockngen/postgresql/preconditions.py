@@ -1,0 +1,82 @@
+"""What a database must provide before this service uses it, and the remedy where it does not."""
+
+import re
+from typing import Any
+
+import psycopg
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import CommandError
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.migrations.executor import MigrationExecutor
+from psycopg import sql
+
+STARTUP_OPTIONS = "unsupported startup parameter"  # PgBouncer's words
+REMEDIES = {  # by what a refused connection's error contains; there is no SQLSTATE before a session exists
+    STARTUP_OPTIONS: "Behind a pooler set DB_PGBOUNCER=on, and DATABASE_DIRECT_URL to PostgreSQL itself.",
+    r'database ".*" does not exist': "Create it: CREATE DATABASE name OWNER role ENCODING 'UTF8' TEMPLATE template0;",
+    "permission denied for database": "As its owner, run: GRANT CONNECT ON DATABASE name TO role;",
+    "password authentication failed|no password supplied": "Correct the user and password in DATABASE_URL.",
+}
+FACTS = """
+    SELECT current_user, current_database(), current_schema(), current_setting('server_encoding'),
+           pg_is_in_recovery() OR current_setting('transaction_read_only')::bool,
+           has_schema_privilege(current_schema(), 'CREATE')
+"""
+
+
+def remedy(error: BaseException) -> str:
+    """What to do about a refused connection, empty where the error is not known."""
+    text = str(error)
+    return next((remedy for pattern, remedy in REMEDIES.items() if re.search(pattern, text)), "")
+
+
+def refuse_startup_options(error: psycopg.Error) -> None:
+    """Raise ImproperlyConfigured if a pooler refuses the options of our connections: waiting would not help."""
+    if STARTUP_OPTIONS in str(error):
+        raise ImproperlyConfigured(f"The connection is refused ({STARTUP_OPTIONS}). {remedy(error)}") from None
+
+
+def refuse_encoding(session: psycopg.Connection) -> None:
+    """Raise ImproperlyConfigured unless the database can store any text."""
+    name, encoding = session.execute("SELECT current_database(), current_setting('server_encoding')").fetchone()
+    _refuse_encoding(name, encoding)
+
+
+def _refuse_encoding(name: str, encoding: str) -> None:
+    if encoding != "UTF8":
+        raise ImproperlyConfigured(
+            f"The encoding of the database {name} is {encoding}, and UTF8 is required: "
+            "create another one with CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0."
+        )
+
+
+def refuse_migration(connection: BaseDatabaseWrapper) -> None:
+    """Raise with the remedy in one line where migrations can't be applied to this database."""
+    with connection.cursor() as cursor:
+        cursor.execute(FACTS)
+        role, database, schema, encoding, is_read_only, may_create = cursor.fetchone()
+    _refuse_encoding(database, encoding)
+    if schema is None:
+        raise CommandError("No schema of search_path exists or may be used: run CREATE SCHEMA, or correct search_path.")
+    if not (may_create or is_read_only) and _has_plan(connection):
+        raise CommandError(
+            f"The role {role} may not create tables in the schema {schema}. "
+            f"As a superuser or the owner of the database, run: {_as_text(connection, GRANT, schema, role)}"
+        )
+    if is_read_only and _has_plan(connection):
+        raise CommandError(
+            "The session is read-only: the server is a standby, or default_transaction_read_only is on. "
+            "Set DATABASE_URL, or DATABASE_DIRECT_URL if it is set, to a server and role that can write."
+        )
+
+
+GRANT = "GRANT USAGE, CREATE ON SCHEMA {} TO {};"
+
+
+def _as_text(connection: BaseDatabaseWrapper, statement: str, *names: Any) -> str:
+    return sql.SQL(statement).format(*map(sql.Identifier, names)).as_string(connection.connection)
+
+
+def _has_plan(connection: BaseDatabaseWrapper) -> bool:
+    executor = MigrationExecutor(connection)
+    return bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))
