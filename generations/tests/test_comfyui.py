@@ -181,6 +181,35 @@ def test_percent__grows_over_two_samplers():
     assert (stages.percent.step, stages.percent.steps) == (20, 20)
 
 
+def test_percent__grows_over_nodes_that_are_not_known():
+    """The one that stores the image is no part of it."""
+    stages = Stages(
+        {
+            "1": {"class_type": "Own", "inputs": {"rounds": 5, "raw": [[1], 2]}},
+            "2": {"class_type": "Own2", "inputs": {"image": ["1", 0]}},
+            "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0]}},
+        }
+    )
+
+    percents = []
+    for node in ("1", "2"):
+        for value in (1, 5):
+            stages.take_in("progress", {"node": node, "value": value, "max": 5})
+            percents.append(int(stages.percent))
+
+    assert percents == [9, 49, 59, 99]
+
+
+def test_percent__of_a_server_that_names_the_node_only_when_it_begins():
+    sampler = {"class_type": "KSampler", "inputs": {"latent_image": ["9", 0]}}
+    stages = Stages({"1": sampler, "2": sampler})
+
+    stages.take_in("executing", {"node": "1"})
+    stages.take_in("progress", {"value": 1, "max": 2})
+
+    assert stages.percent == 24
+
+
 def test_percent__counts_a_cached_sampler_as_done():
     sampler = {"class_type": "KSampler", "inputs": {"latent_image": ["9", 0]}}
     stages = Stages({"1": sampler, "2": sampler})

@@ -4,15 +4,20 @@ from typing import Any
 
 from generations.renderers.base import Percent
 
-SLOW = {"latent_image", "upscale_model"}  # the inputs by which samplers and upscalers are recognised
+SLOW = (
+    {"latent_image"},
+    {"upscale_model"},
+    {"seed", "steps"},
+)  # the inputs by which samplers and upscalers are recognised
 LARGEST = 99  # percent; 100 is a picture that is here
 
 
 class Stages:
-    """The slow nodes of a graph count the same. Without any, the node that reports stands for the whole."""
+    """The slow nodes of a graph count the same. Where none is recognised, all count that others are linked to."""
 
     def __init__(self, graph: dict[str, Any]):
-        self.slow = {id for id, node in graph.items() if SLOW & node["inputs"].keys()}
+        slow = {id for id, node in graph.items() if any(inputs <= node["inputs"].keys() for inputs in SLOW)}
+        self.slow = slow or _linked(graph) & graph.keys()
         self.percent = 0
         self._done: set[str] = set()
         self._node: str | None = None
@@ -24,9 +29,9 @@ class Stages:
             self._done |= {id for id in _list(data.get("nodes")) if isinstance(id, str)}
         elif kind == "executing":
             self._begin(node)
-        elif kind == "progress" and (node is None or isinstance(node, str)):
-            self._begin(node)
-            self._report(node, data.get("value"), data.get("max"))
+        elif kind == "progress":
+            self._begin(data.get("node", self._node))  # older servers don't name it
+            self._report(data.get("value"), data.get("max"))
             return
         self._raise_to(self._share(0))
 
@@ -35,10 +40,10 @@ class Stages:
             self._done.add(self._node)
         self._node = node if isinstance(node, str) else None
 
-    def _report(self, node: str | None, value: Any, largest: Any) -> None:
+    def _report(self, value: Any, largest: Any) -> None:
         if not (isinstance(value, int | float) and isinstance(largest, int | float) and 0 < largest < float("inf")):
             return
-        if node in self.slow or not self.slow:
+        if self._node in self.slow or not self.slow:
             value = min(largest, max(0, value))
             percent = max(self.percent, self._share(value / largest))
             self.percent = Percent(percent, int(value), int(largest))
@@ -49,6 +54,11 @@ class Stages:
     def _raise_to(self, percent: int) -> None:
         if percent > self.percent:
             self.percent = percent
+
+
+def _linked(graph: dict[str, Any]) -> set[str]:
+    links = [value for node in graph.values() for value in node["inputs"].values() if isinstance(value, list)]
+    return {link[0] for link in links if len(link) == 2 and isinstance(link[0], str)}
 
 
 def _list(value: Any) -> list[Any]:
