@@ -27,6 +27,7 @@ class KeyOut(Schema):
 
 @router.get(
     "",
+    operation_id="getKey",
     summary="Show your key",
     response={200: KeyOut, **dict.fromkeys((400, 401, 422, 429, 500, 503), ProblemDocument)},
 )

@@ -11,7 +11,15 @@ from apikeys.auth import BearerToken
 from generations import cursors, downloads, stream
 from generations.models import Generation
 from generations.querysets import QueueFull
-from generations.schemas import GenerationIn, GenerationOut, GenerationPage, ImageQuery, ListQuery, SignedQuery
+from generations.schemas import (
+    GenerationIn,
+    GenerationOut,
+    GenerationPage,
+    ImageQuery,
+    ListQuery,
+    ProgressOut,
+    SignedQuery,
+)
 from generations.signed_urls import SignedUrl
 from generations.status import Status
 from lockngen import links, retry, streams
@@ -28,7 +36,12 @@ def refused(*codes: int) -> dict[int, type[ProblemDocument]]:
     return dict.fromkeys(sorted({400, 401, 429, 500, 503, *codes}), ProblemDocument)
 
 
-@router.post("", summary="Create a generation", response={201: GenerationOut, **refused(413, 415, 422)})
+@router.post(
+    "",
+    operation_id="createGeneration",
+    summary="Create a generation",
+    response={201: GenerationOut, **refused(413, 415, 422)},
+)
 def create(request: HttpRequest, response: HttpResponse, body: GenerationIn):
     """Store a generation and queue it. It is safe once this has answered."""
     try:
@@ -39,7 +52,9 @@ def create(request: HttpRequest, response: HttpResponse, body: GenerationIn):
     return Reply(201, generation)
 
 
-@router.get("", summary="List generations", response={200: GenerationPage, **refused(422)})
+@router.get(
+    "", operation_id="listGenerations", summary="List generations", response={200: GenerationPage, **refused(422)}
+)
 @retry.idempotent
 def list_(request: HttpRequest, query: Query[ListQuery]):
     """Your generations, newest first."""
@@ -53,7 +68,9 @@ def list_(request: HttpRequest, query: Query[ListQuery]):
     return {"items": items, "next_cursor": cursors.encode(items[-1].id) if more else None}
 
 
-@router.get("/{id}", summary="Show a generation", response={200: GenerationOut, **refused(404)})
+@router.get(
+    "/{id}", operation_id="getGeneration", summary="Show a generation", response={200: GenerationOut, **refused(404)}
+)
 @retry.idempotent
 def show(request: HttpRequest, id: str):
     return _own(request, id)
@@ -61,6 +78,7 @@ def show(request: HttpRequest, id: str):
 
 @router.get(
     "/{id}/image",
+    operation_id="getGenerationImage",
     summary="Fetch the image",
     auth=[
         SignedUrl(lambda request: "thumbnail" if request.GET.get("size") == "thumb" else "image"),
@@ -68,7 +86,14 @@ def show(request: HttpRequest, id: str):
     ],
     openapi_extra={
         "responses": {
-            200: {"content": {"image/*": {}}},
+            200: {
+                "description": "The image",
+                "content": {
+                    name: {"schema": {"type": "string", "format": "binary"}}
+                    for name in ("image/png", "image/jpeg", "image/webp")
+                },
+                "x-headers": ["ETag"],
+            },
             302: {"description": "Found: the storage itself hands it out"},
             304: {"description": "Not Modified"},
         }
@@ -85,9 +110,25 @@ def image(request: HttpRequest, id: str, query: Query[ImageQuery]):
 
 @router.get(
     "/{id}/events",
+    operation_id="streamGenerationEvents",
     summary="Follow a generation",
     auth=[SignedUrl(lambda request: "events"), BearerToken(is_free=True)],
-    openapi_extra={"responses": {200: {"description": "The events", "content": {"text/event-stream": {}}}}},
+    openapi_extra={
+        "responses": {
+            200: {
+                "description": "Events `progress` with a ProgressOut as data, and at last `end` with a GenerationOut",
+                "content": {
+                    "text/event-stream": {
+                        "schema": {"type": "string"},
+                        "x-event-schemas": {
+                            "progress": ProgressOut.model_json_schema(),
+                            "end": {"$ref": "#/components/schemas/GenerationOut"},
+                        },
+                    }
+                },
+            }
+        }
+    },
     response=refused(404),
 )
 def events(request: HttpRequest, id: str, query: Query[SignedQuery]):
@@ -99,7 +140,12 @@ def events(request: HttpRequest, id: str, query: Query[SignedQuery]):
         raise _streams_full() from None
 
 
-@router.post("/{id}/cancel", summary="Cancel a generation", response={200: GenerationOut, **refused(404, 409)})
+@router.post(
+    "/{id}/cancel",
+    operation_id="cancelGeneration",
+    summary="Cancel a generation",
+    response={200: GenerationOut, **refused(404, 409)},
+)
 @retry.idempotent
 def cancel(request: HttpRequest, id: str):
     """Cancel a generation that isn't finished. To cancel it twice does no harm."""
@@ -109,7 +155,9 @@ def cancel(request: HttpRequest, id: str):
     return generation
 
 
-@router.delete("/{id}", summary="Delete a generation", response={204: None, **refused(404)})
+@router.delete(
+    "/{id}", operation_id="deleteGeneration", summary="Delete a generation", response={204: None, **refused(404)}
+)
 def delete(request: HttpRequest, id: str):
     """Hide a generation. One that isn't finished is cancelled."""
     # Not the whole view: the second time the row would be hidden from it.

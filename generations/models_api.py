@@ -23,7 +23,7 @@ class ModelList(Schema):
     items: list[ModelOut]
 
 
-@router.get("", summary="List models", response={200: ModelList, **refused()})
+@router.get("", operation_id="listModels", summary="List models", response={200: ModelList, **refused()})
 def list_(request: HttpRequest):
     """What `model` of a generation takes, beside `default`. The first is the default."""
     default = renderers.model(DEFAULT_MODEL)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from ninja import Schema
-from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictInt, model_validator
 
 from generations import cursors, events, renderers, signed_urls
 from generations import text as text_rules
@@ -54,6 +54,8 @@ Guidance = Annotated[float, Field(ge=0, le=30, strict=True, allow_inf_nan=False)
 class GenerationIn(RequestBody):
     """A picture to make."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"prompt": "a lighthouse at dusk"}]})
+
     prompt: Annotated[Text, Field(max_length=PROMPT_LENGTH), AfterValidator(_not_blank)] = Field(
         description="What the picture shows.", examples=["a lighthouse at dusk"], min_length=1
     )
@@ -89,8 +91,8 @@ class ImageOut(Schema):
     width: int = Field(description="Pixels.")
     height: int = Field(description="Pixels.")
     bytes: int = Field(description="Its length.")
-    type: str = Field(description="Its content type, such as image/png.")
-    sha256: str = Field(description="Of its bytes, in hex; the image's ETag as well.")
+    type: Literal["image/png", "image/jpeg", "image/webp"] = Field(description="Its content type.")
+    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="Of its bytes, in hex; the image's ETag as well.")
 
 
 class SignedUrls(Schema):
@@ -195,9 +197,14 @@ class ImageQuery(SignedQuery):
     size: Size = Field("full", description="`thumb` is a WebP within 384 x 384 pixels.")
 
 
+def _as_text(schema: dict[str, Any]) -> None:
+    """Describe a cursor as what is sent, not as the id that is read from it."""
+    schema["anyOf"] = [{"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$"}, {"type": "null"}]
+
+
 class ListQuery(Schema):
     status: StatusName | None = Field(None, description="Only generations in this state.")
     limit: Annotated[int, BeforeValidator(_digits), Field(ge=1, le=100)] = 20
     cursor: Annotated[UUID, BeforeValidator(cursors.decode)] | None = Field(
-        None, description="The `next_cursor` of the page before.", json_schema_extra={"format": "cursor"}
+        None, description="The `next_cursor` of the page before.", json_schema_extra=_as_text
     )

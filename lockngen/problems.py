@@ -14,12 +14,12 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError
 from ninja.operation import Operation
 from ninja.params.models import QueryModel
 
-from lockngen import hosts, retry
+from lockngen import hosts, openapi, retry
 from lockngen.chunked import BROKEN
 
 logger = logging.getLogger(__name__)
 
-CONTENT_TYPE = "application/problem+json"
+CONTENT_TYPE = openapi.PROBLEM_TYPE
 RETRY_AFTER = 2  # seconds; about how long a restart of the database takes
 MOST_ERRORS, LONGEST_FIELD = 20, 100  # what a 422 names, and characters of each name
 DETAILS = {
@@ -83,12 +83,7 @@ class ProblemAPI(NinjaAPI):
         self.add_decorator(_with_known_parameters, mode="view")
 
     def get_openapi_schema(self, **options):
-        schema = super().get_openapi_schema(**options)
-        operations = [operation for path in schema["paths"].values() for operation in path.values()]
-        for status, answer in [item for operation in operations for item in operation["responses"].items()]:
-            if int(status) >= 400 and "application/json" in answer.get("content", {}):
-                answer["content"] = {CONTENT_TYPE: answer["content"]["application/json"]}
-        return schema
+        return openapi.complete(super().get_openapi_schema(**options))
 
 
 class ApiProblemsMiddleware:

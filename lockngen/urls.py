@@ -16,12 +16,20 @@ from lockngen.problems import ProblemAPI
 api = ProblemAPI(
     title="LockN Gen",
     version=__version__,
-    description="Image generation with a memory: what is accepted is stored, and what is stored gets rendered.",
+    description="Stores prompts, renders them with image generators and serves the images.",
     # Swagger's validator would send the address of this service to a third party.
     docs=Swagger(settings={"validatorUrl": None, "persistAuthorization": True}),
     # Nothing under /api/ looks at cookies, so a form that somebody else made can do no harm there.
     docs_decorator=lambda view: csrf_exempt(require_safe(view)),
     parser=JSONParser(),
+    servers=[{"url": "/", "description": "Where this document was fetched"}],
+    openapi_extra={
+        "tags": [
+            {"name": "generations", "description": "Create, follow, fetch, cancel and delete generations."},
+            {"name": "models", "description": "The models that a generation can use."},
+            {"name": "key", "description": "The key of the call and its limits."},
+        ]
+    },
 )
 api.add_router("/generations", "generations.api.router")
 api.add_router("/models", "generations.models_api.router")

@@ -86,7 +86,7 @@ def test_docs__let_a_newcomer_make_a_picture(page, dev):
     page.get_by_role("button", name="Apply credentials").click()
     page.get_by_role("button", name="Close").click()
     keep(page, "docs")
-    page.locator("#operations-generations-generations_api_create .opblock-summary-control").click()
+    page.locator("#operations-generations-createGeneration .opblock-summary-control").click()
     page.get_by_role("button", name="Try it out").click()
     page.get_by_role("button", name="Execute").click()
 

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from apikeys.models import DEVELOPMENT_TOKEN
 from lockngen.environment import BASE_DIR
@@ -39,6 +40,17 @@ def test_env_example__names_nothing_that_is_not_read():
 def test_openapi_document__is_the_one_that_is_served():
     """Renew it with: manage.py export_openapi_schema --api lockngen.urls.api --indent 2 --output docs/openapi.json"""
     assert json.loads((BASE_DIR / "docs/openapi.json").read_text()) == json.loads(json.dumps(api.get_openapi_schema()))
+
+
+def test_openapi_document__is_valid_and_names_its_operations_plainly():
+    document = json.loads((BASE_DIR / "docs/openapi.json").read_text())
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+
+    OpenAPIV31SpecValidator(document).validate()
+    for operation in operations:
+        assert re.fullmatch("[a-z]+[A-Z][A-Za-z]+|getKey", operation["operationId"])
+        assert {"400", "401", "405", "422", "500", "503"} <= operation["responses"].keys()
+    assert {tag for operation in operations for tag in operation["tags"]} == {tag["name"] for tag in document["tags"]}
 
 
 @pytest.mark.parametrize("document", ["README.md", *(f"docs/{path.name}" for path in (BASE_DIR / "docs").glob("*.md"))])

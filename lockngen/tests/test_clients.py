@@ -1,0 +1,119 @@
+"""Clients that real generators make of docs/openapi.json, and schemathesis, against a real web process."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from generations.models import Generation
+from lockngen.environment import BASE_DIR
+from lockngen.tests.conftest import free_port
+from lockngen.tests.web import Web
+
+DOCUMENT = BASE_DIR / "docs/openapi.json"
+NODE = Path(__file__).parent / "node"
+PROGRAMS = Path(sys.executable).parent
+CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+
+PYTHON = """
+import sys
+from client import AuthenticatedClient
+from client.api.generations import cancel_generation, create_generation, delete_generation, get_generation
+from client.api.generations import list_generations
+from client.api.key import get_key
+from client.api.models import list_models
+from client.models import GenerationIn, ProblemDocument
+
+client = AuthenticatedClient(base_url=sys.argv[1], token=sys.argv[2])
+made = create_generation.sync(client=client, body=GenerationIn(prompt="a lighthouse"))
+assert made.status == "pending" and made.seed is None, made
+assert get_generation.sync(str(made.id), client=client).prompt == "a lighthouse"
+create_generation.sync(client=client, body=GenerationIn(prompt="a harbour"))
+page = list_generations.sync(client=client, limit=1)
+assert list_generations.sync(client=client, limit=1, cursor=page.next_cursor).items[0].id == made.id
+assert cancel_generation.sync(str(made.id), client=client).status == "cancelled"
+assert delete_generation.sync_detailed(str(made.id), client=client).status_code == 204
+assert isinstance(get_generation.sync(str(made.id), client=client), ProblemDocument)
+assert list_models.sync(client=client).items and get_key.sync(client=client).name == "Test"
+"""
+TYPESCRIPT = """
+import createClient from "openapi-fetch";
+import type { paths } from "./api.js";
+
+declare const process: { argv: string[] };
+const [baseUrl, token] = process.argv.slice(2);
+const client = createClient<paths>({ baseUrl, headers: { Authorization: `Bearer ${token}` } });
+const { data } = await client.POST("/api/v1/generations", { body: { prompt: "a lighthouse" } as any });
+const path = { id: data!.id };
+const cancelled = await client.POST("/api/v1/generations/{id}/cancel", { params: { path } });
+const page = await client.GET("/api/v1/generations", { params: { query: { limit: 1, status: "cancelled" } } });
+const wrong = await client.GET("/api/v1/generations/{id}", { params: { path: { id: "x" } } });
+console.log(JSON.stringify([cancelled.data!.status, page.data!.items.length, wrong.error!.status]));
+"""
+
+
+@pytest.fixture(scope="module")
+def web(django_db_setup, django_db_blocker, tmp_path_factory):
+    with django_db_blocker.unblock():
+        web = Web(free_port(), tmp_path_factory.mktemp("web") / "log", workers=1)
+    try:
+        web.wait()
+        yield web
+    finally:
+        web.stop()
+
+
+def run(*command, cwd: Path) -> str:
+    done = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+def test_python_client__is_generated_and_used(web, key, transactional_queue, tmp_path):
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"post_hooks": []}))
+    generator = PROGRAMS / "openapi-python-client"
+    run(generator, "generate", "--path", DOCUMENT, "--output-path", "client", "--meta", "none",
+        "--config", config, cwd=tmp_path)  # fmt: skip
+
+    run(sys.executable, "-c", PYTHON, f"http://127.0.0.1:{web.port}", key.token, cwd=tmp_path)
+
+    assert Generation.all_objects.count() == 2
+
+
+@pytest.mark.skipif(
+    not shutil.which("node") or not (NODE / "node_modules").is_dir(),
+    reason="no npm packages: npm install --prefix lockngen/tests/node",
+)
+def test_typescript_client__is_generated_and_used(web, key, transactional_queue, tmp_path):
+    (tmp_path / "node_modules").symlink_to(NODE / "node_modules")
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    (tmp_path / "main.ts").write_text(TYPESCRIPT)
+    programs = NODE / "node_modules/.bin"
+    run(programs / "openapi-typescript", DOCUMENT, "-o", "api.ts", cwd=tmp_path)
+    options = ["--module", "nodenext", "--target", "es2022", "--strict", "--skipLibCheck"]
+    run(programs / "tsc", *options, "--lib", "es2022,dom", "main.ts", cwd=tmp_path)
+
+    printed = run("node", "main.js", f"http://127.0.0.1:{web.port}", key.token, cwd=tmp_path)
+
+    assert json.loads(printed) == ["cancelled", 1, 404]
+
+
+def examine(web, key, tmp_path, seed: int, examples: int, phases: str) -> None:
+    run(PROGRAMS / "schemathesis", "run", DOCUMENT, "--url", f"http://127.0.0.1:{web.port}",
+        "--header", f"Authorization: Bearer {key.token}", "--checks", CHECKS, "--phases", phases,
+        "--seed", seed, "--max-examples", examples, "--exclude-operation-id", "streamGenerationEvents",
+        "--no-color", cwd=tmp_path)  # fmt: skip
+
+
+def test_schemathesis__finds_no_failure(web, make_key, transactional_queue, tmp_path):
+    examine(web, make_key(rate_limit=0), tmp_path, seed=1, examples=5, phases="examples,fuzzing")
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("seed", range(2, 7))
+def test_schemathesis__finds_no_failure_with_many_examples(web, make_key, transactional_queue, tmp_path, seed):
+    examine(web, make_key(rate_limit=0), tmp_path, seed, examples=100, phases="examples,coverage,fuzzing")
