@@ -13,7 +13,7 @@ from generations.renderers.comfyui.address import Address
 
 OPEN_TIMEOUT = 1.0  # seconds; without events the picture comes by polling
 RECONNECT_AFTER, LONGEST_PAUSE = 1.0, 30.0  # seconds between two tries to connect; twice as long after each failure
-LARGEST_MESSAGE = 2 * 1024 * 1024  # bytes; previews are images of 512 pixels
+LARGEST_MESSAGE = 1024 * 1024  # bytes; previews are images of 512 pixels
 LARGEST_EVENT = 256 * 1024  # bytes of one that is read
 FAILURES = (OSError, EOFError, ValueError, WebSocketException)
 
@@ -33,7 +33,7 @@ class Events:
             "open_timeout": OPEN_TIMEOUT,
             "close_timeout": 0.1,  # nothing that it would still tell matters
             "max_size": LARGEST_MESSAGE,
-            "max_queue": 16,  # messages that are kept; when more are unread, closing takes all of close_timeout
+            "max_queue": 64,  # messages that are kept; when more are unread, closing takes all of close_timeout
             "compression": None,
         }
         self._opened = ExitStack()
