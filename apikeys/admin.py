@@ -4,19 +4,20 @@ from django import forms
 from django.contrib import admin, messages
 from django.db import IntegrityError
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
+from django.utils.text import slugify
 from django.utils.timesince import timesince
 from uuid_utils.compat import uuid7
 
 from apikeys import chart, listing, work
 from apikeys.audit import Actor, KeyEvent, Via
-from apikeys.life import ACTIVE, DEAD, Refused
+from apikeys.life import DEAD, WORKING, Refused
 from apikeys.models import ApiKey
 from lockngen.admin import CappedPaginator, SoftDeleteAdmin
 
@@ -37,13 +38,21 @@ class StateFilter(admin.SimpleListFilter):
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> list[tuple[str, str]]:
-        return [(state, state.capitalize()) for state in (ACTIVE, *reversed(DEAD))]
+        return [(state, state.capitalize()) for state in (*WORKING, *reversed(DEAD))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         return queryset.filter(state=self.value()) if self.value() else queryset
 
 
-class NewKeyForm(forms.ModelForm):
+class KeyForm(forms.ModelForm):
+    def clean_expires_at(self):
+        expires_at = self.cleaned_data["expires_at"]
+        if expires_at and "expires_at" in self.changed_data and expires_at <= timezone.now():
+            raise forms.ValidationError("This is in the past: choose a later time, or revoke the key.")
+        return expires_at
+
+
+class NewKeyForm(KeyForm):
     # The key's id, chosen before it is made: sending the form again doesn't make a second key.
     once = forms.UUIDField(initial=uuid7, widget=forms.HiddenInput)
 
@@ -64,11 +73,17 @@ class RotateForm(forms.Form):
 class ApiKeyAdmin(SoftDeleteAdmin):
     list_display = ("name", "prefix", "state_label", "limit", "used", "expires_at", "created_at")
     list_filter = (StateFilter,)
-    actions = ("rotate", "deactivate", "activate", "revoke", "restore")
-    readonly_fields = ("state_label", "limit", "used", "id", "prefix", *DATES, *LINKS, "activity", "events")
+    form = KeyForm
+    actions = ("rotate", "deactivate", "activate", "revoke", "restore", "delete_selected")
+    search_help_text = "A part of the name, the start of the token, or an id."
+    deletion_note = (
+        "It stops working at the next request. It can be restored here and then works as before, unless it is revoked "
+        "or has expired. Its generations stay."
+    )
+    readonly_fields = ("state_label", "limit", "used", "works", "id", "prefix", *DATES, *LINKS, "activity", "events")
     fieldsets = (
         (None, {"fields": ("state_label", *SETTINGS, "is_active")}),
-        ("Use", {"fields": ("used", "limit", "activity")}),
+        ("Use", {"fields": ("used", "limit", "works", "activity")}),
         ("History", {"fields": ("events",)}),
         ("Details", {"fields": ("id", "prefix", *DATES, *LINKS)}),
     )
@@ -89,7 +104,7 @@ class ApiKeyAdmin(SoftDeleteAdmin):
 
     @admin.display(description="state")
     def state_label(self, key: ApiKey) -> str:
-        return format_html('<span class="key-state key-state-{0}">{0}</span>', key.state)
+        return format_html('<span class="key-state key-state-{}">{}</span>', slugify(key.state), key.state)
 
     @admin.display(description="requests a minute", ordering="rate_limit")
     def limit(self, key: ApiKey) -> str:
@@ -109,6 +124,10 @@ class ApiKeyAdmin(SoftDeleteAdmin):
         is_recent = timezone.now() - key.last_used_at < timedelta(minutes=1)
         ago = "just now" if is_recent else f"{timesince(key.last_used_at, depth=1)} ago"
         return format_html('<span title="{} UTC">{}</span>', listing.minute(key.last_used_at), ago)
+
+    @admin.display(description="made with it")
+    def works(self, key: ApiKey) -> str:
+        return format_html('<a href="{}">{}</a>', work.of_keys().admin_address(key), work.of_keys().noun)
 
     @admin.display(description="rotated from")
     def rotated_from_key(self, key: ApiKey) -> str:
@@ -169,12 +188,6 @@ class ApiKeyAdmin(SoftDeleteAdmin):
 
     # Actions: of the list, and of a key's page by the buttons there
 
-    def response_action(self, request: HttpRequest, queryset: QuerySet) -> HttpResponse | None:
-        response = super().response_action(request, queryset)
-        if isinstance(response, HttpResponseRedirect):
-            return HttpResponseRedirect(self._way_back(request))
-        return response
-
     @admin.action(description="Rotate the selected API key", permissions=["rotate"])
     def rotate(self, request: HttpRequest, queryset: QuerySet) -> HttpResponse | None:
         if len(queryset) != 1:
@@ -226,16 +239,11 @@ class ApiKeyAdmin(SoftDeleteAdmin):
 
     def _ask(self, request: HttpRequest, keys: QuerySet, form: forms.Form, action: str, title: str, consequence: str):
         context = {"keys": keys, "form": form, "action": action, "title": title, "consequence": consequence}
-        back = {"back_to": request.POST.get("back_to", ""), "way_back": self._way_back(request)}
+        back = {"back_to": request.POST.get("back_to", ""), "way_back": self.way_back(request)}
         return self._page(request, "confirm", {**context, **back})
 
     def _tell(self, request: HttpRequest, done: str, count: int) -> None:
         self.message_user(request, f"{done}: {count}.", messages.SUCCESS)
-
-    def _way_back(self, request: HttpRequest) -> str:
-        """Where an action was called: a key's own page, or the list as it was filtered."""
-        key = request.POST.get("back_to")
-        return reverse(CHANGE_PAGE, args=[key]) if key else request.get_full_path()
 
     def _page(self, request: HttpRequest, name: str, context: dict) -> TemplateResponse:
         context = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media, **context}

@@ -15,6 +15,10 @@ class Work:
 
     noun = "work"
 
+    def admin_address(self, key: "ApiKey") -> str:
+        """The page of the admin that lists it."""
+        return "#"
+
     def by_status(self, key: "ApiKey") -> dict[str, int]:
         """How much there is of it, by every status that it can have."""
         return {}

@@ -1,35 +1,94 @@
-from django.contrib import admin
+from contextlib import suppress
+from datetime import timedelta
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import path, reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.text import Truncator
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from generations import downloads, overview
+from apikeys.life import Refused
+from apikeys.models import ApiKey
+from generations import downloads, overview, renderers
 from generations.models import Generation
-from lockngen.admin import SoftDeleteAdmin
+from generations.querysets import QueueFull
+from generations.renderers.base import DEFAULT_MODEL
+from lockngen.admin import SoftDeleteAdmin, TextFilter
 
+CHANGE_PAGE = "admin:generations_generation_change"
+MOST_KEYS = 100  # that one search by name takes into account
+MOST_SUBMITTED = 50
 STATUS_REFRESHED_EVERY = 5  # seconds
 
 # Its actions end jobs behind their generations' backs.
 admin.site.unregister(ProcrastinateJob)
 
 
+def keys_like(text: str) -> list[UUID]:
+    """The keys, live or deleted, that a person means by a part of the name, the start of the token or the id."""
+    with suppress(ValueError):
+        return [UUID(text)]
+    wanted = Q(name__icontains=text) | Q(prefix__startswith=text)
+    return list(ApiKey.all_objects.filter(wanted).order_by("-id").values_list("pk", flat=True)[:MOST_KEYS])
+
+
+class KeyFilter(TextFilter):
+    title = "API key"
+    parameter_name = "key"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        return queryset.filter(api_key__in=keys_like(self.value().strip())) if self.value() else queryset
+
+
+class ModelFilter(TextFilter):
+    title = "model"
+    parameter_name = "model"
+
+    @property
+    def suggestions(self) -> list[str]:
+        return sorted({DEFAULT_MODEL, *renderers.get_fleet().models})
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        return queryset.filter(model=self.value().strip()) if self.value() else queryset
+
+
+class CreatedFilter(admin.SimpleListFilter):
+    title = "creation"
+    parameter_name = "created"
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> list[tuple[str, str]]:
+        return [("1", "Past hour"), ("24", "Past day"), ("168", "Past 7 days"), ("720", "Past 30 days")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        hours = dict(self.lookup_choices).get(self.value()) and int(self.value())
+        return queryset.created_since(timezone.now() - timedelta(hours=hours)) if hours else queryset
+
+
 @admin.register(Generation)
 class GenerationAdmin(SoftDeleteAdmin):
-    list_display = ("thumbnail", "short_prompt", "status", "key", "size", "created_at", "duration", "is_deleted")
+    list_display = ("thumbnail", "short_prompt", "status", "key", "model", "size", "created_at", "duration", "deletion")
     list_display_links = ("thumbnail", "short_prompt")
-    list_filter = (*SoftDeleteAdmin.list_filter, "status")
+    list_filter = (*SoftDeleteAdmin.list_filter, "status", CreatedFilter, KeyFilter, ModelFilter)
+    actions = ("cancel", "submit_again", "restore", "delete_selected")
+    search_help_text = "Words of a prompt, the name of a key or the start of its token, or an id."
+    deletion_note = (
+        "It is hidden from the API and can be restored here, with its image, until RETENTION_DELETED has passed. What "
+        "isn't finished is cancelled, and stays so when it is restored."
+    )
     list_select_related = ("api_key",)
     list_per_page = 50
-    prefix_field = "api_key__prefix"
     fieldsets = (
         (None, {"fields": ("picture", "status", "prompt", "negative_prompt", "error_message")}),
         ("Parameters", {"fields": ("model", "width", "height", "steps", "guidance", "seed")}),
         ("Life", {"fields": ("id", "api_key", "created_at", "started_at", "completed_at", "attempts", "releases")}),
         ("Image", {"fields": ("pixels", "image_bytes", "image_type", "image_sha256", "image_path", "thumbnail_path")}),
-        ("Deletion", {"fields": ("is_deleted", "deleted_at")}),
+        ("Deletion", {"fields": ("deletion", "deleted_at")}),
     )
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -37,6 +96,43 @@ class GenerationAdmin(SoftDeleteAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: Generation | None = None) -> bool:
         return False  # what was asked for and what came of it is history
+
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("generations.change_generation")
+
+    def has_submit_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("generations.add_generation")
+
+    def get_search_results(self, request: HttpRequest, queryset: QuerySet, search_term: str) -> tuple[QuerySet, bool]:
+        """By what has an index: an id, the keys of a name or a token's start, the words of a prompt."""
+        if not (term := search_term.strip()):
+            return queryset, False
+        with suppress(ValueError):
+            return queryset.filter(pk=UUID(term)), False
+        words = Generation.all_objects.search(term).values("pk")
+        return queryset.filter(Q(pk__in=words) | Q(api_key__in=keys_like(term))), False
+
+    @admin.action(description="Cancel selected generations", permissions=["cancel"])
+    def cancel(self, request: HttpRequest, queryset: QuerySet) -> None:
+        unfinished = list(queryset.unfinished())
+        count = Generation.all_objects.filter(pk__in=[generation.pk for generation in unfinished]).cancel()
+        self.log_action_on(request, unfinished, "Cancelled.")
+        self.message_user(request, f"Cancelled: {count}.", messages.SUCCESS)
+
+    @admin.action(description="Submit selected generations again", permissions=["submit"])
+    def submit_again(self, request: HttpRequest, queryset: QuerySet) -> None:
+        if queryset.order_by()[MOST_SUBMITTED:].exists():
+            self.message_user(request, f"Submit {MOST_SUBMITTED} generations at once at most.", messages.ERROR)
+            return
+        for generation in queryset.select_related("api_key"):
+            try:
+                again = generation.submit_again()
+            except (Refused, QueueFull) as error:
+                self.message_user(request, f"{generation.id}: {error}", messages.ERROR)
+                continue
+            self.log_action_on(request, [generation], f"Submitted again as {again.id}.")
+            link = format_html('<a href="{}">{}</a>', reverse(CHANGE_PAGE, args=[again.pk]), again.pk)
+            self.message_user(request, format_html("Submitted again as {}.", link), messages.SUCCESS)
 
     def get_urls(self):
         image = self.admin_site.admin_view(self.image)
@@ -47,15 +143,20 @@ class GenerationAdmin(SoftDeleteAdmin):
         if not self.has_view_permission(request):
             return HttpResponse(status=403)
         size = "thumb" if request.GET.get("size") == "thumb" else "full"
-        return downloads.response(request, get_object_or_404(Generation.all_objects, pk=pk), size)
+        generation = get_object_or_404(Generation.all_objects, pk=pk)
+        response = downloads.response(request, generation, size)
+        if "download" in request.GET and response.has_header("Content-Disposition"):
+            name = f"{generation.id}.{generation.image_path.rpartition('.')[2]}"
+            response["Content-Disposition"] = f'attachment; filename="{name}"'
+        return response
 
     @admin.display(description="image")
     def thumbnail(self, generation: Generation) -> str:
-        return self._picture(generation, 72, "?size=thumb")
+        return self._picture(generation, "small", "?size=thumb")
 
     @admin.display(description="image")
     def picture(self, generation: Generation) -> str:
-        return self._picture(generation, 512)
+        return self._picture(generation, "large")
 
     @admin.display(description="prompt")
     def short_prompt(self, generation: Generation) -> str:
@@ -63,7 +164,8 @@ class GenerationAdmin(SoftDeleteAdmin):
 
     @admin.display(description="API key")
     def key(self, generation: Generation) -> str:
-        return generation.api_key.name
+        address = reverse("admin:apikeys_apikey_change", args=[generation.api_key_id])
+        return format_html('<a href="{}">{}</a>', address, generation.api_key.name)
 
     @admin.display
     def size(self, generation: Generation) -> str:
@@ -80,19 +182,21 @@ class GenerationAdmin(SoftDeleteAdmin):
             return "–"
         return f"{(generation.completed_at - generation.started_at).total_seconds():.1f}"
 
-    def _picture(self, generation: Generation, pixels: int, query: str = "") -> str:
+    def _picture(self, generation: Generation, size: str, query: str = "") -> str:
         if generation.image_path is None:
             return "–"
         return format_html(
-            '<img src="{}{}" alt="" loading="lazy" style="max-width: {}px; max-height: {}px; border-radius: 4px">',
+            '<img src="{}{}" alt="{}" loading="lazy" class="picture picture-{}">',
             reverse("admin:generations_generation_image", args=[generation.pk]),
             query,
-            pixels,
-            pixels,
+            Truncator(generation.prompt).chars(80),
+            size,
         )
 
 
 def status(request: HttpRequest) -> HttpResponse:
     """What `manage.py status` tells, as a page that renews itself."""
+    if not request.user.has_perm("generations.view_generation"):
+        raise PermissionDenied
     page = {"title": "Status", "facts": overview.gather(), "refresh": STATUS_REFRESHED_EVERY}
     return render(request, "admin/status.html", {**admin.site.each_context(request), **page})

@@ -1,13 +1,15 @@
+from django.contrib.postgres.indexes import GinIndex
 from django.db import connections, models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 from uuid_utils.compat import uuid7
 
+from apikeys.life import WORKING, Refused
 from apikeys.models import ApiKey
 from generations import events, queues
 from generations.discards import DiscardedFile  # noqa: F401  a model of this app
 from generations.progress import Report
-from generations.querysets import GenerationQuerySet
+from generations.querysets import PROMPT_WORDS, GenerationQuerySet
 from generations.renderers.base import DEFAULT_MODEL
 from generations.status import FINISHED, UNFINISHED, Status
 from generations.turns import Turn  # noqa: F401  a model of this app
@@ -19,6 +21,8 @@ MODEL_LENGTH = 100
 PATH_LENGTH = 500
 ERROR_LENGTH = 1000
 
+# What a client chooses.
+PARAMETERS = ("prompt", "negative_prompt", "model", "width", "height", "steps", "guidance", "seed")
 # What is known of an image. A generation that was completed before all this was kept has none of it.
 IMAGE_FACTS = ("thumbnail_path", "image_width", "image_height", "image_bytes", "image_type", "image_sha256")
 
@@ -113,6 +117,8 @@ class Generation(SoftDeleteModel):
             models.Index("api_key", name="generation_by_key"),
             # What ended long ago, for RETENTION_FINISHED; what ended lately, for `manage.py status`.
             models.Index("completed_at", name="generation_completed_at", condition=Q(completed_at__isnull=False)),
+            # The admin's search for words of prompts, among all rows.
+            GinIndex(PROMPT_WORDS, name="generation_prompt_words"),
             # RETENTION_DELETED: what was deleted long ago.
             models.Index("deleted_at", name="generation_deleted_at", condition=Q(is_deleted=True)),
         ]
@@ -152,6 +158,13 @@ class Generation(SoftDeleteModel):
 
     def cancel(self) -> bool:
         return self._finish(self._row().unfinished(), Status.CANCELLED)
+
+    def submit_again(self) -> "Generation":
+        """A new generation with the same parameters for the same key. Raises Refused and QueueFull."""
+        if self.api_key.state not in WORKING:
+            raise Refused(f"{self.api_key} is {self.api_key.state}: nothing can be submitted for it.")
+        parameters = {name: getattr(self, name) for name in PARAMETERS}
+        return type(self).objects.submit(api_key=self.api_key, **parameters)
 
     def release(self, attempt: int, costs_a_try: bool) -> bool:
         """Put an attempt's generation back among the waiting ones."""

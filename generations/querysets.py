@@ -1,9 +1,10 @@
 """The vocabulary of Generation: which rows, how one comes to be, and the changes that concern many of them."""
 
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
+from django.contrib.postgres.search import SearchQuery, SearchVector
 from django.db.models import Case, Exists, F, OuterRef, TextField, When
 from django.db.models.functions import Cast, Coalesce, Now
 from procrastinate.contrib.django import app as queue
@@ -19,6 +20,7 @@ from generations.turns import Turn
 from lockngen import retry
 from lockngen.softdelete import SoftDeleteQuerySet
 
+PROMPT_WORDS = SearchVector("prompt", config="simple")  # as the index generation_prompt_words has it
 STRANDED_AFTER = timedelta(minutes=1)  # a generation that young is still on its way
 
 
@@ -59,6 +61,15 @@ class GenerationQuerySet(SoftDeleteQuerySet):
 
     def older_than(self, id: UUID):
         return self.filter(id__lt=id)
+
+    def created_since(self, time: datetime):
+        """By id, whose first 48 bits are milliseconds, so that it needs no index of its own."""
+        return self.filter(id__gte=UUID(int=int(time.timestamp() * 1000) << 80))
+
+    def search(self, text: str):
+        """Those whose prompt has all of the words; understands "a phrase", OR and -word, and fails on no input."""
+        query = SearchQuery(text.replace("\0", " "), config="simple", search_type="websearch")
+        return self.alias(words=PROMPT_WORDS).filter(words=query)
 
     def stranded(self):
         """Unfinished ones that no job will ever finish, such as those whose job was ended by hand."""

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.db.models import Count
 from django.db.models.functions import TruncDate
+from django.urls import reverse
 
 from apikeys.models import ApiKey
 from apikeys.work import Work
@@ -19,6 +20,9 @@ class Generations(Work):
     """Live ones: those that the key's owner can list."""
 
     noun = "generations"
+
+    def admin_address(self, key: ApiKey) -> str:
+        return f"{reverse('admin:generations_generation_changelist')}?key={key.pk}"
 
     def by_status(self, key: ApiKey) -> dict[str, int]:
         counted = Generation.objects.owned_by(key).values_list("status").annotate(Count("pk"))

@@ -4,9 +4,13 @@ from functools import cached_property
 from uuid import UUID
 
 from django.contrib import admin, messages
+from django.contrib.admin.actions import delete_selected
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.paginator import Paginator
-from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.html import format_html
 
 COUNTED_ROWS = 10_000
 
@@ -30,30 +34,52 @@ class DeletedFilter(admin.SimpleListFilter):
         return {"no": queryset.live, "yes": queryset.deleted}.get(self.value(), queryset.all)()
 
 
+class TextFilter(admin.SimpleListFilter):
+    """A filter by a text that is typed in, for what has too many values for a list of links."""
+
+    template = "admin/text_filter.html"
+    suggestions = ()
+
+    def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> list[tuple[str, str]]:
+        return [("", "")]  # a filter without lookups is not shown
+
+    def choices(self, changelist) -> list[dict]:
+        others = {name: value for name, value in changelist.get_filters_params().items() if name != self.parameter_name}
+        others = {name: value[-1] if isinstance(value, list) else value for name, value in others.items()}
+        if changelist.query:
+            others["q"] = changelist.query
+        return [{"others": others, "value": self.value() or "", "name": self.parameter_name}]
+
+
 class SoftDeleteAdmin(admin.ModelAdmin):
     """Shows deleted rows as well; deletes softly, one and many, and restores. Newest first: ids sort by time."""
 
     paginator = CappedPaginator
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER  # they count every row for every filter
-    actions = ("restore",)
+    actions = ("restore", "delete_selected")
     list_filter = (DeletedFilter,)
     ordering = ("-id",)
-    search_fields = ("id", "prefix")  # shows the search box; get_search_results searches
+    search_fields = ("id",)  # shows the search box; get_search_results searches
     search_help_text = "An id, or the start of a token."
-    prefix_field = "prefix"
+    deletion_note = ""  # what deleting means and what can be restored
+    delete_confirmation_template = "admin/soft_delete_confirmation.html"
+    delete_selected_confirmation_template = "admin/soft_delete_selected_confirmation.html"
+
+    class Media:
+        css = {"all": ("lockngen/admin.css",)}
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
         return self.model.all_objects.order_by(*self.ordering)
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet, search_term: str) -> tuple[QuerySet, bool]:
-        """By what has an index. Django's own search compares parts of texts, row by row."""
+        """By id, the start of a token, or a part of a name. Names are compared row by row: keys are few."""
         if not (term := search_term.strip()):
             return queryset, False
         try:
             return queryset.filter(pk=UUID(term)), False
         except ValueError:
-            return queryset.filter(**{f"{self.prefix_field}__startswith": term}), False
+            return queryset.filter(Q(prefix__startswith=term) | Q(name__icontains=term)), False
 
     def response_action(self, request: HttpRequest, queryset: QuerySet):
         """Refuses to act on "all" rows where those are more than were counted and shown."""
@@ -62,7 +88,14 @@ class SoftDeleteAdmin(admin.ModelAdmin):
                 request, f"An action takes {COUNTED_ROWS} rows at most: filter them first.", messages.ERROR
             )
             return None
-        return super().response_action(request, queryset)
+        response = super().response_action(request, queryset)
+        return HttpResponseRedirect(self.way_back(request)) if isinstance(response, HttpResponseRedirect) else response
+
+    def way_back(self, request: HttpRequest) -> str:
+        """Where an action was called: a row's own page, or the list as it was filtered."""
+        if row := request.POST.get("back_to"):
+            return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[row])
+        return request.get_full_path()
 
     def get_deleted_objects(self, objs, request: HttpRequest):
         """What the confirmation page lists. Nothing cascades and nothing protects: the rows are only hidden."""
@@ -74,6 +107,16 @@ class SoftDeleteAdmin(admin.ModelAdmin):
             [],
         )
 
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: dict | None = None) -> HttpResponse:
+        return super().delete_view(request, object_id, {"deletion_note": self.deletion_note, **(extra_context or {})})
+
+    @admin.action(description="Delete selected %(verbose_name_plural)s", permissions=["delete"])
+    def delete_selected(self, request: HttpRequest, queryset: QuerySet) -> HttpResponse | None:
+        response = delete_selected(self, request, queryset.live())
+        if response is not None:
+            response.context_data["deletion_note"] = self.deletion_note
+        return response
+
     def delete_model(self, request: HttpRequest, obj) -> None:
         obj.delete()
 
@@ -82,4 +125,15 @@ class SoftDeleteAdmin(admin.ModelAdmin):
 
     @admin.action(description="Restore selected %(verbose_name_plural)s", permissions=["delete"])
     def restore(self, request: HttpRequest, queryset: QuerySet) -> None:
-        self.message_user(request, f"Restored: {queryset.restore()}.", messages.SUCCESS)
+        rows = list(queryset.deleted())
+        count = queryset.restore()
+        self.log_action_on(request, rows, "Restored.")
+        self.message_user(request, f"Restored: {count}.", messages.SUCCESS)
+
+    def log_action_on(self, request: HttpRequest, rows: list, message: str) -> None:
+        """Note in the history of each row who did it."""
+        LogEntry.objects.log_actions(request.user.pk, rows, CHANGE, change_message=message)
+
+    @admin.display(description="deleted")
+    def deletion(self, row) -> str:
+        return format_html('<span class="is-deleted">{}</span>', "deleted") if row.is_deleted else "–"

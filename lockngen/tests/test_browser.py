@@ -105,15 +105,15 @@ def test_admin__shows_pictures_and_deletes_and_restores_them(admin, dev):
         dev.wait_for(dev.create(prompt=prompt, seed=number)["id"], "completed")
 
     admin.goto("/admin/generations/generation/")
-    admin.wait_for_function(
-        "[...document.querySelectorAll('.field-thumbnail img')].slice(0, 4).every(i => i.naturalWidth)"
-    )
+    for number in range(4):
+        admin.locator(".field-thumbnail img").nth(number).evaluate("image => image.decode()")
     keep(admin, "admin-generations")
 
     admin.locator("#result_list tbody tr").first.get_by_role("checkbox").check()
     admin.get_by_label("Action:").select_option("delete_selected")
     admin.get_by_role("button", name="Go").click()
-    admin.get_by_role("button", name="Yes").click()
+    expect(admin.get_by_text("can be restored here")).to_be_visible()
+    admin.get_by_role("button", name="Yes, delete").click()
     expect(admin.get_by_text("Successfully deleted 1 generation.")).to_be_visible()
     assert PROMPTS[-1] not in [generation["prompt"] for generation in dev.newest()]
 
@@ -130,7 +130,9 @@ def test_admin__shows_one_generation_without_a_way_to_change_it(admin, dev):
 
     admin.goto(f"/admin/generations/generation/{id}/change/")
 
-    admin.wait_for_function("document.querySelector('.field-picture img').naturalWidth === 512")
+    picture = admin.locator(".field-picture img")
+    picture.evaluate("image => image.decode()")
+    assert picture.evaluate("image => image.naturalWidth") == 512
     keep(admin, "admin-generation")
     assert admin.get_by_role("button", name="Save").count() == 0
 
@@ -213,9 +215,13 @@ def test_admin__shows_what_goes_on_and_renews_it(admin, dev):
     admin.get_by_role("link", name="Status").click()
     expect(admin.get_by_role("row", name="sketch:")).to_contain_text("ok")
     expect(admin.get_by_text("alive")).to_be_visible()
-    before = admin.locator("#content > .more").inner_text()
+    before = admin.locator("#as-of").inner_text()
+    admin.evaluate("window.isSamePage = true")
 
     dev.wait_for(dev.create(prompt=PROMPTS[0])["id"], "completed")
 
-    expect(admin.locator("#content > .more")).not_to_have_text(before, timeout=15_000)
+    expect(admin.locator("#as-of")).not_to_have_text(before, timeout=15_000)
+    assert admin.evaluate("window.isSamePage")
+    admin.get_by_role("button", name="Pause").click()
+    expect(admin.get_by_role("button", name="Resume")).to_be_focused()
     keep(admin, "admin-status")

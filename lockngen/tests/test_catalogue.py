@@ -125,6 +125,8 @@ INDEXES = {
         "generation_deleted": "btree (id DESC) WHERE is_deleted",
         "generation_by_key": "btree (api_key_id)",
         "generation_completed_at": "btree (completed_at) WHERE (completed_at IS NOT NULL)",
+        "generation_prompt_words": "gin (to_tsvector('simple'::regconfig, "
+        "(COALESCE(prompt, ''::character varying))::text))",
         "generation_deleted_at": "btree (deleted_at) WHERE is_deleted",
     },
     "generations_turn": {

@@ -1,0 +1,16 @@
+from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.operations import AddIndexConcurrently
+from django.contrib.postgres.search import SearchVector
+from django.db import migrations
+
+
+class Migration(migrations.Migration):
+    atomic = False  # an index is built beside a system that goes on
+
+    dependencies = [("generations", "0008_validate_image_facts")]
+
+    operations = [
+        AddIndexConcurrently(
+            "generation", GinIndex(SearchVector("prompt", config="simple"), name="generation_prompt_words")
+        ),
+    ]
