@@ -1,11 +1,15 @@
 """Logs that hold no token and no signature of an address, also where an address, a header or an error contains one."""
 
 import logging
+import os
 import re
 
 from gunicorn.glogging import Logger
 
 from apikeys import tokens
+from lockngen import environment as env
+
+JOB_ACTIONS = {"start_job", "job_success", "job_aborted", "job_aborted_retry"}
 
 _SIGNATURE = re.compile(r"\b(signature=)[^&\s\"']+")
 
@@ -23,3 +27,24 @@ class GunicornLogger(Logger):
         for handler in [*self.error_log.handlers, *self.access_log.handlers]:
             was = handler.formatter
             handler.setFormatter(TokenFreeFormatter(was._fmt, was.datefmt))
+
+    @property
+    def access_log_enabled(self) -> bool:
+        return env.SHOW_REQUESTS in os.environ or super().access_log_enabled
+
+    def access(self, resp, req, environ, request_time) -> None:
+        if env.SHOW_REQUESTS not in os.environ:
+            super().access(resp, req, environ, request_time)
+        elif not req.path.startswith("/ht/"):  # probes are frequent
+            milliseconds = request_time.total_seconds() * 1000
+            self.info("%s %s %s, %.0f ms", req.method, req.path, resp.status_code, milliseconds)
+
+
+class JobFilter(logging.Filter):
+    """Makes the queue's lines about jobs that start and end DEBUG lines: most are housekeeping, and a job that stored a
+    generation's failure is a "Success" to the queue. Failed jobs stay errors.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        is_routine = record.levelno == logging.INFO and getattr(record, "action", "") in JOB_ACTIONS
+        return not is_routine or logging.getLogger().isEnabledFor(logging.DEBUG)

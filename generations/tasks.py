@@ -67,9 +67,11 @@ def _begin(generation_id: str, priority: int) -> tuple[Generation | None, int | 
 
 
 def _attempt(generation: Generation, attempt: int, context: JobContext) -> None:
+    logger.info("Generation %s: attempt %d starts.", generation.id, attempt)
     try:
         image = _paint(generation, attempt, _watch(generation, attempt, context))
         deliver(generation, attempt, image, lambda: _check(generation, attempt, context))
+        logger.info("Generation %s is completed.", generation.id)
     except Superseded:
         logger.info("Generation %s: attempt %d is not wanted any more.", generation.id, attempt)
         _call_off(generation)
@@ -108,6 +110,7 @@ def _release(generation: Generation, attempt: int, *, costs_a_try: bool) -> bool
 
 
 def _give_up(generation: Generation, attempt: int, error: Exception | None = None) -> None:
+    logger.warning("Generation %s failed: attempt %d was the last one.", generation.id, attempt)
     said = f" {error}" if isinstance(error, RendererFailure) else ""
     _fail(generation, attempt, f"Rendering was tried {settings.RENDER_MAX_ATTEMPTS} times without success.{said}")
 

@@ -21,6 +21,9 @@ PRESTART_DONE = "LOCKNGEN_PRESTART_DONE"  # `manage.py dev` tells the web that i
 TRUE = {"1", "on", "true", "yes"}
 FALSE = {"0", "off", "false", "no"}
 
+SHOW_REQUESTS = "LOCKNGEN_SHOW_REQUESTS"  # set for the web by `manage.py dev`, whose console shows requests
+REMEMBERED_DATA = BASE_DIR / ".data-folder"  # written by bin/dev: the folder that LOCKNGEN_DATA named last
+
 T = TypeVar("T")
 
 try:
@@ -141,8 +144,21 @@ def listen_address() -> str:
 
 
 def data_folder() -> Path:
-    """LOCKNGEN_DATA: where the embedded PostgreSQL and, by default, the images live."""
-    return (BASE_DIR / text("LOCKNGEN_DATA", ".data")).absolute()
+    """LOCKNGEN_DATA, or its value at the last `bin/dev`: for the embedded PostgreSQL and, by default, the images."""
+    return (BASE_DIR / (text("LOCKNGEN_DATA") or _remembered_data() or ".data")).absolute()
+
+
+def remember_data_folder() -> None:
+    """Use this data folder in later commands of this checkout that have no LOCKNGEN_DATA."""
+    REMEMBERED_DATA.write_text(f"{data_folder()}\n", encoding="utf-8")
+
+
+def _remembered_data() -> str:
+    try:
+        folder = REMEMBERED_DATA.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+    return folder if folder and Path(folder).is_dir() else ""
 
 
 @contextmanager

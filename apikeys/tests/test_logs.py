@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apikeys import tokens
+from apikeys.logs import JobFilter
 from apikeys.tests.test_auth import bad_tokens, bearer
 from apikeys.tests.test_models import UNUSABLE
 from generations.tests.calls import URL
@@ -110,3 +111,19 @@ def test_format__takes_tokens_out_of_a_traceback(formatter, caplog):
     text = formatter.format(record)
     assert f"ValueError: {tokens.visible(token)}…" in text
     assert token not in text
+
+
+@pytest.mark.parametrize(
+    ("action", "level", "is_shown"),
+    [
+        ("job_success", logging.INFO, False),
+        ("start_job", logging.INFO, False),
+        ("start_worker", logging.INFO, True),
+        ("job_error", logging.ERROR, True),
+        ("job_error_retry", logging.INFO, True),
+    ],
+)
+def test_job_filter__hides_routine_lines_of_the_queue(action, level, is_shown):
+    record = logging.makeLogRecord({"levelno": level, "action": action})
+
+    assert JobFilter().filter(record) is is_shown

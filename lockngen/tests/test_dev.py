@@ -111,6 +111,24 @@ def test_body__that_broke_off_stores_nothing(dev):
     assert [generation["id"] for generation in dev.newest()] == before
 
 
+def test_console__shows_requests_and_generations_without_housekeeping(dev):
+    id = dev.create(width=64, height=64)["id"]
+    dev.wait_for(id, "completed")
+
+    for line in (f"POST {URL} 201, ", f"GET {URL}/{id} 200, ", f"Generation {id} is completed."):
+        wait_for_line(dev, line)
+    assert "ended with status" not in dev.log()
+    assert "Starting job" not in dev.log()
+    assert "/ht/live" not in dev.log()
+
+
+def wait_for_line(dev, line: str) -> None:
+    deadline = time.monotonic() + 5
+    while line not in dev.log():
+        assert time.monotonic() < deadline, dev.log()
+        time.sleep(0.05)
+
+
 def test_dev__says_in_one_line_that_it_runs_already(dev):
     other = dev.manage("dev")
 

@@ -79,6 +79,26 @@ def test_port__is_one_that_can_be_listened_at(monkeypatch, value):
         env.port()
 
 
+def test_data_folder__is_the_one_that_bin_dev_used_last(monkeypatch, tmp_path):
+    monkeypatch.setattr(env, "REMEMBERED_DATA", tmp_path / "remembered")
+    used = tmp_path / "data"
+    used.mkdir()
+    monkeypatch.setenv("LOCKNGEN_DATA", str(used))
+    env.remember_data_folder()
+
+    monkeypatch.setenv("LOCKNGEN_DATA", "")
+    assert env.data_folder() == used
+    monkeypatch.setenv("LOCKNGEN_DATA", ".data")
+    assert env.data_folder() == env.BASE_DIR / ".data"
+    monkeypatch.setenv("LOCKNGEN_DATA", "")
+    used.rmdir()
+    assert env.data_folder() == env.BASE_DIR / ".data"
+
+
+def test_bin_dev__remembers_its_data_folder():
+    assert "manage.py dev --remember-data" in (env.BASE_DIR / "bin/dev").read_text()
+
+
 def test_development_database__that_fails_is_told_in_one_line(monkeypatch):
     monkeypatch.setenv("DATABASE_URL", "")
     monkeypatch.setenv("DEBUG", "on")

@@ -14,7 +14,7 @@ from pathlib import Path
 from django.conf import settings
 from django.core.checks import WARNING
 from django.core.management import call_command
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 from django.db.models import Max
 from procrastinate.contrib.django.models import ProcrastinateWorker
@@ -34,7 +34,12 @@ LIBC = ctypes.CDLL(None)  # loaded here, as a forked child should do as little a
 class Command(BaseCommand):
     help = "Run everything on this machine: database, migrations, web and one worker. Ctrl-C stops all of it."
 
-    def handle(self, **options) -> None:
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--remember-data", action="store_true", help="later commands without LOCKNGEN_DATA use this data folder"
+        )
+
+    def handle(self, *, remember_data: bool = False, **options) -> None:
         self.children: dict[str, subprocess.Popen] = {}
         # What listens on every address answers on this machine's own.
         self.host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(env.host(), env.host())  # noqa: S104
@@ -42,6 +47,9 @@ class Command(BaseCommand):
         lock = hold_data_folder(env.data_folder())
         if error := ports.error_of((env.host(), self.port)):
             raise CommandError(error)
+        if remember_data:
+            env.remember_data_folder()
+            self.stderr.write(f"Data folder: {env.data_folder()}")
         for number in SIGNALS:
             signal.signal(number, stop)
         try:
@@ -83,7 +91,7 @@ class Command(BaseCommand):
         self.children[name] = subprocess.Popen(
             self.programs()[name],
             cwd=settings.BASE_DIR,
-            env={**os.environ, env.PRESTART_DONE: "1"},
+            env={**os.environ, env.PRESTART_DONE: "1", env.SHOW_REQUESTS: "1"},
             start_new_session=True,
             preexec_fn=die_with_parent,
         )
