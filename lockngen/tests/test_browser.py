@@ -82,8 +82,9 @@ def test_greeting__leads_to_everything(page):
 def test_docs__let_a_newcomer_make_a_picture(page, dev):
     page.goto("/api/v1/docs")
     page.get_by_role("button", name="Authorize").click()
-    page.locator("input[type=text]").last.fill(dev.token)
-    page.get_by_role("button", name="Apply credentials").click()
+    bearer = page.locator(".auth-container").filter(has_text="BearerToken")
+    bearer.locator("input[type=text]").fill(dev.token)
+    bearer.get_by_role("button", name="Apply credentials").click()
     page.get_by_role("button", name="Close").click()
     keep(page, "docs")
     page.locator("#operations-generations-createGeneration .opblock-summary-control").click()
