@@ -85,7 +85,7 @@ def test_docs__let_a_newcomer_make_a_picture(page, dev):
     bearer = page.locator(".auth-container").filter(has_text="BearerToken")
     bearer.locator("input[type=text]").fill(dev.token)
     bearer.get_by_role("button", name="Apply credentials").click()
-    page.get_by_role("button", name="Close").click()
+    bearer.get_by_role("button", name="Close").click()
     keep(page, "docs")
     page.locator("#operations-generations-createGeneration .opblock-summary-control").click()
     page.get_by_role("button", name="Try it out").click()
