@@ -82,6 +82,15 @@ def default_workflow_is_there(app_configs, **kwargs) -> list[checks.CheckMessage
     ]
 
 
+@checks.register(deploy=True)  # with check --deploy alone, as it connects to the renderers
+def models_are_available(app_configs, **kwargs) -> list[checks.CheckMessage]:
+    hint = "Install what is missing, or change the workflow or DEFAULT_WORKFLOW."
+    return [
+        checks.Warning(f"{model}: {reason}.", hint=hint, id="generations.W003")
+        for model, reason in renderers.current_fleet().unavailable().items()
+    ]
+
+
 @checks.register
 def comfyui_authorization_fits_a_header(app_configs, **kwargs) -> list[checks.CheckMessage]:
     # The value is a secret, so the message doesn't repeat it.

@@ -13,7 +13,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_before_delay, wait_
 
 from generations import images
 from generations.models import Generation
-from generations.renderers import RendererFailure, RenderError, picture
+from generations.renderers import RendererFailure, RenderError, RenderRequest, picture
 from generations.renderers.picture import Picture
 from generations.status import Status
 from lockngen import retry
@@ -25,15 +25,18 @@ class Superseded(Exception):
     """Nobody waits for this attempt any more: it was overtaken, cancelled or deleted."""
 
 
-def deliver(generation: Generation, attempt: int, image: bytes, go_on: Callable[[], None]) -> None:
-    """Store an image and complete its generation. While the storage is away `go_on` is called before every further try,
-    and raises where there is no point in one.
+def deliver(generation: Generation, request: RenderRequest, image: bytes, go_on: Callable[[], None]) -> None:
+    """Store an image and complete its generation, with the model and the seed of the request that made it.
+
+    While the storage is away `go_on` is called before every further try, and raises where there is no point in one.
 
     Raises RendererFailure where it is no image, RenderError where it is not accepted, images.NotStored where
     the storage stays away for longer than STORAGE_RETRY_TIMEOUT, and Superseded.
     """
+    attempt = request.attempt
     try:
-        if not _complete(generation, attempt, _store(generation, attempt, _read(image), go_on)):
+        stored = _store(generation, attempt, _read(image), go_on)
+        if not _complete(generation, attempt, {**stored, "model": request.model, "seed": request.seed}):
             raise Superseded
     except Superseded:
         images.sweep(generation, before=attempt + 1, since=attempt)

@@ -150,7 +150,7 @@ class Generation(SoftDeleteModel):
         return row[0] if row else None
 
     def complete(self, attempt: int, image_path: str, **facts) -> bool:
-        """Facts are all of IMAGE_FACTS, or none."""
+        """Facts are all of IMAGE_FACTS, or none, and the model and the seed that were used."""
         return self._finish(self._held(attempt), Status.COMPLETED, image_path=image_path, **facts)
 
     def fail(self, attempt: int, error_message: str) -> bool:

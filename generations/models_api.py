@@ -19,15 +19,25 @@ class ModelOut(Schema):
     defaults: dict[str, int | float] = Field(description="What it takes for fields that a generation leaves out.")
 
 
+class UnavailableModel(Schema):
+    name: str
+    reason: str = Field(description="What no renderer has, such as the model's checkpoint.")
+
+
 class ModelList(Schema):
     items: list[ModelOut]
+    unavailable: list[UnavailableModel] = Field(description="Models that no renderer can do at the moment.")
 
 
 @router.get("", operation_id="listModels", summary="List models", response={200: ModelList, **refused()})
 def list_(request: HttpRequest):
-    """What `model` of a generation takes, beside `default`. The first is the default."""
-    default = renderers.model(DEFAULT_MODEL)
-    return {"items": [_out(model, model is default) for model in renderers.models().values()]}
+    """What `model` of a generation takes, beside `default`. The default comes first, if some renderer can do it."""
+    fleet = renderers.current_fleet()
+    unavailable, default = fleet.unavailable(), renderers.model(DEFAULT_MODEL)
+    return {
+        "items": [_out(model, model is default) for name, model in fleet.models.items() if name not in unavailable],
+        "unavailable": [{"name": name, "reason": reason} for name, reason in unavailable.items()],
+    }
 
 
 def _out(model: renderers.Model, is_default: bool) -> dict:

@@ -39,6 +39,7 @@ def gather() -> Facts:
     return {
         "at": timezone.now().isoformat(timespec="seconds"),
         "renderers": renderers.get_fleet().states(),
+        "unavailable_models": unavailable_models(),
         **_from_database(),
     }
 
@@ -53,6 +54,12 @@ def _from_database() -> Facts:
         "pool": pool(),
         "retention": retention(),
     }
+
+
+def unavailable_models() -> list[Facts]:
+    """The models that no renderer of this process can do at the moment."""
+    unavailable = renderers.current_fleet().unavailable()
+    return [{"model": model, "reason": reason} for model, reason in unavailable.items()]
 
 
 def workers() -> list[Facts]:

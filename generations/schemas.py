@@ -5,7 +5,16 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from ninja import Schema
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictInt, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from generations import cursors, events, renderers, signed_urls
 from generations import text as text_rules
@@ -32,10 +41,22 @@ def _not_blank(text: str) -> str:
 
 
 def _known_model(name: str) -> str:
-    names = [DEFAULT_MODEL, *renderers.models()]
-    if name not in names:
-        raise ValueError(f"it is not known; there are {', '.join(names)}")
-    return name
+    fleet = renderers.current_fleet()
+    unavailable = fleet.unavailable()
+    model = fleet.models_name(name)
+    if model in fleet.models and model not in unavailable:
+        return name
+    names = [each for each in fleet.models if each not in unavailable]
+    known = ", ".join(names if fleet.models_name(DEFAULT_MODEL) in unavailable else [DEFAULT_MODEL, *names])
+    if model in unavailable:
+        raise ValueError(f"{model} can't be rendered: {unavailable[model]}; there are {known or 'no others'}")
+    raise ValueError(f"it is not known; there are {known or 'none'}")
+
+
+def _possible_seed(seed: Any) -> Any:
+    if type(seed) is int and not 0 <= seed <= LARGEST_SEED:
+        raise ValueError(f"it takes 0 to {LARGEST_SEED}; null, or no seed at all, draws a random one")
+    return seed
 
 
 def _digits(value: Any) -> Any:
@@ -61,15 +82,29 @@ class GenerationIn(RequestBody):
     )
     negative_prompt: Annotated[Text, Field(max_length=PROMPT_LENGTH)] = Field("", description="What it avoids.")
     model: Annotated[Text, Field(min_length=1, max_length=MODEL_LENGTH), AfterValidator(_known_model)] = Field(
-        DEFAULT_MODEL, description="One of `GET /api/v1/models`. Some have defaults of their own for what follows."
+        DEFAULT_MODEL,
+        validate_default=True,
+        description="One of `GET /api/v1/models`. Some have defaults of their own for what follows.",
     )
     width: Pixels = Field(512, description="Pixels, in steps of 8.")
     height: Pixels = Field(512, description="Pixels, in steps of 8.")
     steps: Steps = 30
     guidance: Guidance = 7.0
-    seed: Annotated[StrictInt, Field(ge=0, le=LARGEST_SEED)] | None = Field(
-        None, description="The same seed gives the same picture; null leaves it to the renderer."
+    seed: Annotated[Annotated[StrictInt, Field(ge=0, le=LARGEST_SEED)] | None, BeforeValidator(_possible_seed)] = Field(
+        None,
+        description="The same seed gives the same picture; null draws a random one, which a completed generation has.",
     )
+
+    @field_validator("seed")
+    @classmethod
+    def _seed_fits_the_model(cls, seed: int | None, info: ValidationInfo) -> int | None:
+        fleet = renderers.get_fleet()
+        if seed is None or "model" not in info.data:  # the model was refused
+            return seed
+        largest = fleet.largest_seed(model := fleet.models_name(info.data["model"]))
+        if seed > largest:
+            raise ValueError(f"the model {model} takes 0 to {largest}; null draws a random one")
+        return seed
 
     @model_validator(mode="after")
     def _take_the_model_s_defaults(self) -> "GenerationIn":
@@ -110,12 +145,12 @@ class GenerationOut(Schema):
     progress: Percent
     prompt: str
     negative_prompt: str
-    model: str
+    model: str = Field(description="What was asked for; once completed, the model that was used instead of `default`.")
     width: int
     height: int
     steps: int
     guidance: float
-    seed: int | None
+    seed: int | None = Field(description="What was asked for; once completed, the seed that was used.")
     image_url: str | None = Field(description="Where the image is, null until the generation is completed.")
     thumbnail_url: str | None = Field(description="Where a thumbnail of it is, a WebP within 384 x 384 pixels.")
     signed_urls: SignedUrls = Field(description="The same without a header, and the event stream, for a while.")

@@ -69,8 +69,9 @@ def _begin(generation_id: str, priority: int) -> tuple[Generation | None, int | 
 def _attempt(generation: Generation, attempt: int, context: JobContext) -> None:
     logger.info("Generation %s: attempt %d starts.", generation.id, attempt)
     try:
-        image = _paint(generation, attempt, _watch(generation, attempt, context))
-        deliver(generation, attempt, image, lambda: _check(generation, attempt, context))
+        request = _request(generation, attempt)
+        image = renderers.get_fleet().render(request, _watch(generation, attempt, context))
+        deliver(generation, request, image, lambda: _check(generation, attempt, context))
         logger.info("Generation %s is completed.", generation.id)
     except Superseded:
         logger.info("Generation %s: attempt %d is not wanted any more.", generation.id, attempt)
@@ -132,10 +133,11 @@ def _has_ended(generation: Generation) -> bool:
     return not Generation.all_objects.filter(pk=generation.pk).unfinished().exists()
 
 
-def _paint(generation: Generation, attempt: int, progress: Progress) -> bytes:
+def _request(generation: Generation, attempt: int) -> RenderRequest:
+    """What to render, with the model and the seed that are really used."""
     # Rendering takes long: it holds neither a transaction nor a connection of the pool.
     connection.close()
-    return renderers.get_fleet().render(
+    return renderers.get_fleet().settle(
         RenderRequest(
             id=generation.id,
             prompt=generation.prompt,
@@ -147,8 +149,7 @@ def _paint(generation: Generation, attempt: int, progress: Progress) -> bytes:
             guidance=generation.guidance,
             seed=generation.seed,
             attempt=attempt,
-        ),
-        progress,
+        )
     )
 
 

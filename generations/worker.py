@@ -1,12 +1,21 @@
 """What a worker of the queue takes on: as much as its renderers can do, and nothing they can't."""
 
+import logging
+import time
+from threading import Thread
 from typing import Any
 
 from django.conf import settings
 from django.core.management import CommandError
 
 from generations import queues, renderers
+from generations.renderers.base import DEFAULT_MODEL
+from generations.renderers.fleet import SUPPORT_WITHIN
 from lockngen import exit_codes
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY = 5.0  # seconds; the renderers are asked once a minute
 
 
 def options(given: dict[str, Any]) -> dict[str, Any]:
@@ -23,5 +32,36 @@ def options(given: dict[str, Any]) -> dict[str, Any]:
             f"--queues: no renderer here serves {', '.join(map(repr, foreign))}; the queues are {', '.join(known)}.",
             returncode=exit_codes.USAGE,
         )
+    if taken and any(hasattr(member.renderer, "support") for member in fleet.members):
+        follow(taken)
     concurrency = given.get("concurrency", settings.WORKER_CONCURRENCY)
     return {"queues": taken, "concurrency": int(min(concurrency, fleet.at_once))}
+
+
+def follow(taken: list[str]) -> None:
+    """Keep the list of a worker's queues current in the background, as its renderers lose and get models."""
+    Thread(target=_follow, args=(taken, list(taken)), name="worker-queues", daemon=True).start()
+
+
+def _follow(taken: list[str], chosen: list[str]) -> None:
+    while True:
+        update(taken, chosen)
+        time.sleep(LOOK_EVERY)
+
+
+def update(taken: list[str], chosen: list[str]) -> None:
+    """Of the chosen queues, take those whose model some renderer can do at the moment."""
+    fleet = renderers.get_fleet()
+    fleet.refresh(SUPPORT_WITHIN)
+    unavailable = fleet.unavailable()
+    idle = {queues.of_model(model) for model in unavailable}
+    if fleet.models_name(DEFAULT_MODEL) in unavailable:
+        idle.add(queues.RENDER)
+    served = [name for name in chosen if name not in idle]
+    if served == taken:
+        return
+    if reasons := "; ".join(f"{model}: {reason}" for model, reason in unavailable.items()):
+        logger.warning("The worker takes no pictures of models that can't be rendered: %s", reasons)
+    else:
+        logger.info("The worker takes pictures of all its models.")
+    taken[:] = served  # the worker reads this very list each time it fetches a job

@@ -8,7 +8,6 @@ from django.conf import settings
 
 from generations.renderers import workflows
 from generations.renderers.base import (
-    DEFAULT_MODEL,
     Model,
     Renderer,
     RendererAway,
@@ -28,11 +27,15 @@ __all__ = [
     "RendererAway",
     "RendererFailure",
     "catalogue",
+    "current_fleet",
     "from_url",
     "get_fleet",
     "model",
     "models",
 ]
+
+
+FIRST_ANSWER_WITHIN = 1.0  # seconds
 
 
 def from_url(url: str) -> Renderer:
@@ -71,7 +74,17 @@ def models() -> Mapping[str, Model]:
 
 def model(name: str) -> Model:
     """The model that a name of `models()` or "default" means."""
-    return next(iter(models().values())) if name == DEFAULT_MODEL else models()[name]
+    return models()[get_fleet().models_name(name)]
+
+
+def current_fleet() -> Fleet:
+    """The fleet, with knowledge of what its renderers have that is renewed in the background.
+
+    Only the first caller in a process waits for it, and not for long.
+    """
+    fleet = get_fleet()
+    fleet.refresh(0 if all(member.support.was_asked for member in fleet.members) else FIRST_ANSWER_WITHIN)
+    return fleet
 
 
 @cache  # files and settings are read once in the life of a process

@@ -57,6 +57,10 @@ class RendererAway(RendererFailure):
     """No renderer took the picture, which says nothing about it: whoever asked comes again."""
 
 
+class ModelUnavailable(RendererAway):
+    """No renderer here has what the model needs. The queue keeps the picture for one that has."""
+
+
 @dataclass(frozen=True, slots=True)
 class Model:
     """What a client chooses by name, and the values that go with it where the client names none."""
@@ -89,11 +93,12 @@ class RenderRequest:
 
 
 class Renderer(Protocol):
-    """What makes pictures. Two things not all can tell:
+    """What makes pictures. Three optional methods:
 
     - `state()`, within a second, how it is: as a word, or as a dict of a word as "state" and whatever else an operator
       wants to know. Where it is not in order, it raises.
     - `holds(id)`, whether an earlier attempt at a generation left something there to go on with.
+    - `support()`, what it lacks at the moment for each of its models, as `support.Support` by name. May take seconds.
     """
 
     models: Mapping[str, Model]

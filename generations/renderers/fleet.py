@@ -12,6 +12,7 @@ from generations.renderers.base import (
     DEFAULT_MODEL,
     WAITING,
     Model,
+    ModelUnavailable,
     Progress,
     RendererAway,
     RendererFailure,
@@ -21,6 +22,7 @@ from generations.renderers.base import (
 from generations.renderers.member import Member
 
 TAKEN_WITHIN = 15.0  # seconds; what nobody takes meanwhile goes back to the queue, for whoever is free then
+SUPPORT_WITHIN = 2.0  # seconds that a render waits to learn what a renderer has
 ANSWERED_WITHIN = 1.0  # seconds, for people who wait
 TICK = 0.25  # seconds between two looks
 
@@ -44,16 +46,56 @@ class Fleet:
 
     def render(self, request: RenderRequest, progress: Progress) -> bytes:
         """The picture. Raises RenderError, RendererFailure, or RendererAway where no renderer took it."""
-        if request.model == DEFAULT_MODEL:
-            request = replace(request, model=next(iter(self.models)))
-        member = self._take(request, progress)
-        try:
-            return member.renderer.render(request, progress)
-        except RendererFailure:
-            member.rest()
-            raise
-        finally:
-            self._leave(member)
+        if request.model == DEFAULT_MODEL or request.seed is None:
+            request = self.settle(request)
+        while True:
+            member = self._take(request, progress)
+            try:
+                return member.renderer.render(request, progress)
+            except RendererFailure:
+                member.rest()
+                raise
+            except RenderError:
+                # A refusal for want of a checkpoint or a node is no error of the picture: another may have it.
+                member.support.refresh(SUPPORT_WITHIN, now=True)
+                if member.can_do(request.model):
+                    raise
+            finally:
+                self._leave(member)
+
+    def settle(self, request: RenderRequest) -> RenderRequest:
+        """The request with the model that "default" means and with a seed that the model takes."""
+        self.refresh(SUPPORT_WITHIN)
+        model = self.models_name(request.model)
+        if request.seed is not None or model not in self.models:
+            return replace(request, model=model)
+        return replace(request, model=model, seed=request.definite_seed % (self.largest_seed(model) + 1))
+
+    def models_name(self, model: str) -> str:
+        return next(iter(self.models)) if model == DEFAULT_MODEL else model
+
+    def refresh(self, timeout: float = 0) -> None:
+        """Renew what is known of the renderers' models, in the background after so many seconds."""
+        deadline = time.monotonic() + timeout
+        for member in self.members:
+            member.support.refresh()
+        for member in self.members:
+            member.support.refresh(max(0, deadline - time.monotonic()))
+
+    def largest_seed(self, model: str) -> int:
+        known = [member.support.of(model).largest_seed for member in self._having(model)]
+        return min([self.models[model].largest_seed, *known])
+
+    def unavailable(self) -> dict[str, str]:
+        """The models that no renderer can do at the moment, with the reason. One that can't be asked may do all."""
+        return {model: reason for model in self.models if (reason := self.why_unavailable(model))}
+
+    def why_unavailable(self, model: str) -> str | None:
+        lacks = [member.support.of(model).missing for member in self._having(model)]
+        return f"no renderer has {', '.join(min(lacks, key=len))}" if lacks and all(lacks) else None
+
+    def _having(self, model: str) -> list[Member]:
+        return [member for member in self.members if model in member.renderer.models]
 
     def cancel(self, id: UUID) -> None:
         """End what any of them may still do for a generation that nobody waits for."""
@@ -72,9 +114,7 @@ class Fleet:
         ]
 
     def _take(self, request: RenderRequest, progress: Progress) -> Member:
-        able = [member for member in self.members if request.model in member.renderer.models]
-        if not able:
-            raise RenderError("There is no such model any more.")
+        able = self._able(request.model)
         give_up_at = time.monotonic() + TAKEN_WITHIN
         chosen = self._holder(able, request) or self._free(able)
         while not (chosen and chosen.answers()):
@@ -86,8 +126,16 @@ class Fleet:
                 progress(WAITING)
                 with self._has_changed:
                     self._has_changed.wait(TICK)
+            able = self._able(request.model)
             chosen = self._free(able)
         return chosen
+
+    def _able(self, model: str) -> list[Member]:
+        if not (having := self._having(model)):
+            raise RenderError("There is no such model any more.")
+        if not (able := [member for member in having if member.can_do(model)]):
+            raise ModelUnavailable(f"The model {model} can't be rendered: {self.why_unavailable(model)}.")
+        return able
 
     def _holder(self, able: list[Member], request: RenderRequest) -> Member | None:
         """Who has what an earlier attempt left. It needs no room: that is taken up already."""

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from generations.renderers.base import Renderer, RendererFailure
+from generations.renderers.support import SupportCache
 from lockngen.plain import plain, plain_values
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ class Member:
     def __init__(self, url: str, renderer: Renderer):
         self.renderer = renderer
         self.name = _name(url)
+        self.support = SupportCache(renderer)
         self.rendering = 0
         self._down_until = self._resting_until = 0.0  # of the monotonic clock
         self._pause = 0.0
@@ -50,6 +52,10 @@ class Member:
         self._pause = min(LONGEST_PAUSE, 2 * self._pause or FIRST_PAUSE)
         self._down_until = time.monotonic() + self._pause
         return False
+
+    def can_do(self, model: str) -> bool:
+        """Whether nothing that the model needs is known to be missing."""
+        return model in self.renderer.models and not self.support.of(model).missing
 
     def rest(self) -> None:
         self._resting_until = time.monotonic() + REST

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def renderer(monkeypatch):
     """It renders the same picture at once."""
-    fake = SimpleNamespace(render=lambda request, progress: PNG, cancel=lambda id: None)
+    fake = SimpleNamespace(render=lambda request, progress: PNG, cancel=lambda id: None, settle=lambda request: request)
     monkeypatch.setattr(renderers, "get_fleet", lambda: fake)
     return fake
 
@@ -69,12 +69,12 @@ def test_deliver__completes_the_generation_with_what_is_known_of_its_image(make_
     assert len(files()) == 2
 
 
-def test_deliver__stores_without_a_transaction_or_a_connection(make_generation, while_storing):
+def test_deliver__stores_without_a_transaction_or_a_connection(make_generation, make_request, while_storing):
     held = []
     while_storing(lambda: held.append((connection.in_atomic_block, connection.connection)))
     generation = make_generation()
 
-    delivery.deliver(generation, generation.start(), PNG, lambda: None)
+    delivery.deliver(generation, make_request(attempt=generation.start()), PNG, lambda: None)
 
     assert held == [(False, None)] * 2
 

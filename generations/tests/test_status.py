@@ -63,7 +63,17 @@ def test_command__tells_that_there_is_nothing():
 def test_command__tells_it_as_json():
     facts = json.loads(run("--json"))
 
-    assert set(facts) == {"at", "renderers", "workers", "queue", "throughput", "database", "pool", "retention"}
+    assert set(facts) == {
+        "at",
+        "renderers",
+        "unavailable_models",
+        "workers",
+        "queue",
+        "throughput",
+        "database",
+        "pool",
+        "retention",
+    }
 
 
 def test_command__says_in_one_line_that_the_database_is_away(monkeypatch):

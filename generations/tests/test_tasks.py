@@ -28,7 +28,11 @@ def render_with(monkeypatch):
     """Let the renderer be a function of the request and its progress callback."""
 
     def use(function) -> None:
-        monkeypatch.setattr(renderers, "get_fleet", lambda: SimpleNamespace(render=function, cancel=lambda id: None))
+        monkeypatch.setattr(
+            renderers,
+            "get_fleet",
+            lambda: SimpleNamespace(render=function, cancel=lambda id: None, settle=lambda request: request),
+        )
 
     return use
 

@@ -8,6 +8,13 @@ from generations.models import Generation
 from generations.renderers.base import LONGEST_MODEL_NAME
 from generations.tests.test_workflows import make_file
 
+
+@pytest.fixture(autouse=True)
+def follow(monkeypatch):
+    """No thread asks the renderers."""
+    monkeypatch.setattr(worker, "follow", lambda taken: None)
+
+
 SKETCH = ["maintenance", "render", "render-sketch"]
 COMFYUI = ["maintenance", "render", "render-blank", "render-flux", "render-sdxl"]
 

@@ -59,6 +59,8 @@ def sections(facts: overview.Facts) -> Iterator[list[str]]:
     queue, database, pool = facts["queue"], facts["database"], facts["pool"]
     yield [f"LockN Gen at {facts['at']}", ""]
     yield table(["renderer", "state", ""], renderer_rows(facts["renderers"]))
+    if unavailable := facts["unavailable_models"]:
+        yield [*(f"{each['model']}: {each['reason']}" for each in unavailable), ""]
     yield table(["worker", "state", "does", "for"], worker_rows(facts["workers"]))
     oldest = f", the oldest for {duration(queue['oldest_waiting_seconds'])}" if queue["waiting"] else ""
     yield [f"{queue['waiting']:,} waiting{oldest}; {queue['running']:,} running", ""]

@@ -122,6 +122,11 @@ class Client:
             "prompts": plain_values(queue.get("queue_remaining")) if isinstance(queue, dict) else None,
         }
 
+    def node_info(self, kind: str) -> dict[str, Any] | None:
+        """What `/object_info` says of a class of nodes, or None where the server has no such class."""
+        info = self._call("GET", f"/object_info/{quote(kind, safe='')}", most=MIDDLE).json().get(kind)
+        return info if isinstance(info, dict) else None
+
     def _ended(self, prompt_id: str) -> Position | None:
         entry = self._call("GET", f"/history/{quote(prompt_id, safe='')}", most=MIDDLE).json().get(prompt_id)
         return Position(prompt_id, entry=entry) if isinstance(entry, dict) else None

@@ -8,16 +8,18 @@ from typing import Any
 from uuid import UUID
 
 from generations.renderers.base import WAITING, Model, Progress, RendererFailure, RenderRequest
-from generations.renderers.comfyui import address
+from generations.renderers.comfyui import address, capabilities
 from generations.renderers.comfyui.calls import Calls
 from generations.renderers.comfyui.client import Client
 from generations.renderers.comfyui.events import Events
 from generations.renderers.comfyui.prompt import Prompt
+from generations.renderers.support import Support
 from generations.renderers.workflows import Catalogue
 
 logger = logging.getLogger(__name__)
 
-ANSWERED_WITHIN, CANCELLED_WITHIN = 3.0, 5.0  # seconds, for all calls that a state or a cancel takes
+# Seconds for all calls that a state, a cancel or the description of all nodes takes.
+ANSWERED_WITHIN, CANCELLED_WITHIN, DESCRIBED_WITHIN = 3.0, 5.0, 10.0
 
 
 class ComfyUIRenderer:
@@ -62,6 +64,11 @@ class ComfyUIRenderer:
             found = client.find(str(id), str(id), thoroughly=True)
             return found is not None and found.is_worth_adopting
         return False
+
+    def support(self) -> dict[str, Support]:
+        """What the server has for each model. Raises RendererFailure where it can't tell."""
+        with self._client(seconds=DESCRIBED_WITHIN) as client:
+            return capabilities.read(client, self.catalogue.workflows.values())
 
     def state(self) -> dict[str, Any]:
         """How the server is. Raises RendererFailure where it can't tell."""

@@ -32,6 +32,7 @@ class Interrupted(Exception):
 class Server:
     def __init__(self, folder: Path, faults: Faults):
         self.folder, self.faults, self.calls = folder, faults, []
+        nodes.leave_out(faults.lacks)
         self.number, self.waiting, self.running, self.history = 0, [], {}, {}
         self.cache, self.sockets, self.client_id, self.interrupt = {}, {}, None, False
         self.arrived = asyncio.Event()
@@ -76,6 +77,7 @@ class Server:
 
     async def set_up(self, request: web.Request) -> web.Response:
         self.faults = Faults(**await request.json())
+        nodes.leave_out(self.faults.lacks)
         self.calls.clear()
         return web.Response()
 

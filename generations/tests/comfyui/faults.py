@@ -5,7 +5,7 @@ import os
 import signal
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 
 from PIL import Image, PngImagePlugin
@@ -29,6 +29,7 @@ class Faults:
     is_old: bool = False  # mints its own ids, and interrupts whatever runs
     sockets: str = "kept"  # or dropped after each progress, silent, or refused
     status: int = 0  # that every call is answered with
+    lacks: list[str] = field(default_factory=list)  # nodes and checkpoints that it doesn't have
     loses_answers: bool = False  # accepts a prompt and breaks off before it answers
 
 

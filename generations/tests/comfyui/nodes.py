@@ -37,7 +37,15 @@ NODES = {
     "SaveImage": ({"images": ["IMAGE", {}], "filename_prefix": ["STRING", {}]}, []),
     "VAEDecode": ({"samples": ["LATENT", {}], "vae": ["VAE", {}]}, ["IMAGE"]),
 }
+ALL_NODES, ALL_CHECKPOINTS = dict(NODES), list(CHECKPOINTS)
 OUTPUT_NODES = {"PreviewImage", "SaveImage"}
+
+
+def leave_out(names: list[str]) -> None:
+    """From now on be a server without these nodes and checkpoints."""
+    CHECKPOINTS[:] = [name for name in ALL_CHECKPOINTS if name not in names]
+    NODES.clear()
+    NODES.update({name: node for name, node in ALL_NODES.items() if name not in names})
 
 
 def object_info(names) -> dict:

@@ -1,0 +1,96 @@
+"""What a ComfyUI server lacks for a workflow, by what `/object_info` says of the workflow's nodes."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from generations.renderers.base import LARGEST_SEED, RendererFailure
+from generations.renderers.comfyui.calls import Unreachable
+from generations.renderers.comfyui.client import Client
+from generations.renderers.support import Support
+from generations.renderers.workflows import Workflow
+from generations.renderers.workflows.graph import upstream
+from generations.renderers.workflows.placeholders import PLACEHOLDER
+
+LONGEST_VALUE = 100  # characters in a message
+KINDS = {
+    "ckpt_name": "checkpoint",
+    "unet_name": "diffusion model",
+    "clip_name": "text encoder",
+    "vae_name": "VAE",
+    "lora_name": "LoRA",
+    "control_net_name": "ControlNet",
+}
+
+NodeInfo = Mapping[str, Any]
+
+
+def read(client: Client, workflows: Iterable[Workflow]) -> dict[str, Support]:
+    """The support of each workflow, by its model's name. Raises RendererFailure where the server doesn't answer."""
+    workflows = list(workflows)
+    kinds = {node["class_type"] for workflow in workflows for node in workflow.graph.values()}
+    nodes = {kind: _node_info(client, kind) for kind in sorted(kinds)}
+    return {workflow.model.name: support(workflow, nodes) for workflow in workflows}
+
+
+def _node_info(client: Client, kind: str) -> NodeInfo | None:
+    try:
+        return client.node_info(kind)
+    except Unreachable:
+        raise
+    except RendererFailure:
+        return {}  # a node that fails to describe itself exists
+
+
+def support(workflow: Workflow, nodes: Mapping[str, NodeInfo | None]) -> Support:
+    """A node that is None does not exist on the server."""
+    missing, largest = [], LARGEST_SEED
+    needed = upstream(workflow.graph, workflow.output)
+    for id, node in workflow.graph.items():
+        info = nodes.get(node["class_type"], {})
+        if info is None:
+            missing.append(f"the node {node['class_type']}")
+            continue
+        for name, value in node["inputs"].items() if id in needed else ():
+            kind, options = _config(info, name)
+            value = workflow.checkpoint if _placeholder(value) == "checkpoint" else value
+            if _placeholder(value) == "seed":
+                largest = min(largest, _maximum(kind, options))
+            elif _is_absent(value, _choices(kind, options)):
+                what = KINDS.get(name) or f"{name} of {node['class_type']}"
+                missing.append(f"the {what} {str(value)[:LONGEST_VALUE]}")
+    return Support(tuple(dict.fromkeys(missing)), largest)
+
+
+def _config(info: NodeInfo, name: str) -> tuple[Any, dict[str, Any]]:
+    """The type of an input and its options."""
+    groups = info.get("input")
+    for group in groups.values() if isinstance(groups, dict) else ():
+        config = group.get(name) if isinstance(group, dict) else None
+        if isinstance(config, list) and config:
+            return config[0], config[1] if len(config) > 1 and isinstance(config[1], dict) else {}
+    return None, {}
+
+
+def _placeholder(value: Any) -> str | None:
+    whole = PLACEHOLDER.fullmatch(value) if isinstance(value, str) else None
+    return whole[1] if whole else None
+
+
+def _choices(kind: Any, options: dict[str, Any]) -> list[Any] | None:
+    """The values that an input is limited to: none on a server without any checkpoint. None where there is no limit."""
+    if any(name.endswith("_upload") and value for name, value in options.items()) or "remote" in options:
+        return None
+    choices = options.get("options") if kind == "COMBO" else kind
+    return choices if isinstance(choices, list) else None
+
+
+def _is_absent(value: Any, choices: list[Any] | None) -> bool:
+    if choices is None or isinstance(value, list | dict) or (isinstance(value, str) and PLACEHOLDER.search(value)):
+        return False
+    return value not in choices
+
+
+def _maximum(kind: Any, options: dict[str, Any]) -> int:
+    largest = options.get("max")
+    is_given = kind == "INT" and isinstance(largest, int | float) and largest >= 0
+    return int(min(LARGEST_SEED, largest)) if is_given else LARGEST_SEED

@@ -1,0 +1,61 @@
+"""Which models a renderer can do at the moment, and how large their seeds may be. It is asked in the background."""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from threading import Lock, Thread
+
+from generations.renderers.base import LARGEST_SEED, Renderer
+
+logger = logging.getLogger(__name__)
+
+KEPT_FOR = 60.0  # seconds until an answer is renewed
+RETRIED_AFTER = 10.0  # seconds, where there was no answer
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """What a renderer has for one model. Without an answer nothing is missing."""
+
+    missing: tuple[str, ...] = ()
+    """Such as "the checkpoint sd_xl_base_1.0.safetensors"."""
+    largest_seed: int = LARGEST_SEED
+
+
+class SupportCache:
+    """What a renderer answered last. Callers wait only as long as they choose to."""
+
+    def __init__(self, renderer: Renderer):
+        self._renderer = renderer
+        self._lock = Lock()
+        self._known: Mapping[str, Support] = {}
+        self._asking: Thread | None = None
+        self._renewed_at = float("-inf")  # of the monotonic clock
+        self.was_asked = not hasattr(renderer, "support")
+
+    def of(self, model: str) -> Support:
+        return self._known.get(model, Support())
+
+    def refresh(self, wait: float = 0, *, now: bool = False) -> None:
+        """Ask again where the answer is old, or in any case; wait so many seconds at most for it."""
+        if not hasattr(self._renderer, "support"):
+            return
+        with self._lock:
+            is_old = time.monotonic() - self._renewed_at > (KEPT_FOR if self._known else RETRIED_AFTER)
+            if (now or is_old) and not (self._asking and self._asking.is_alive()):
+                self._asking = Thread(target=self._ask, name="renderer-support", daemon=True)
+                self._asking.start()
+            asking = self._asking
+        if asking:
+            asking.join(wait)
+
+    def _ask(self) -> None:
+        try:
+            self._known = self._renderer.support()
+        except Exception as error:  # every renderer has kinds of its own
+            # Unknown is not missing: the models stay on offer until there is an answer.
+            self._known = {}
+            logger.debug("A renderer's models are unknown: %s", error)
+        self._renewed_at = time.monotonic()
+        self.was_asked = True

@@ -1,0 +1,280 @@
+"""Which renderer can do which model at the moment, and what follows from it for clients and workers."""
+
+import json
+import threading
+import time
+
+import pytest
+
+from generations import overview, renderers, worker
+from generations.checks import models_are_available
+from generations.management.commands.status import as_text
+from generations.models import Generation
+from generations.renderers import RenderError, workflows
+from generations.renderers.base import LARGEST_SEED, ModelUnavailable
+from generations.renderers.comfyui import capabilities
+from generations.renderers.fleet import Fleet
+from generations.renderers.member import Member
+from generations.renderers.support import Support, SupportCache
+from generations.renderers.workflows.workflow import parse
+from generations.tests.calls import assert_problem, post
+from generations.tests.comfyui.renders import make_renderer
+from generations.tests.test_fleet import Painter, make_fleet
+from generations.tests.test_workflows import make_file
+
+SDXL, FLUX = "sd_xl_base_1.0.safetensors", "flux1-dev-fp8.safetensors"
+
+
+class Limited(Painter):
+    """A painter that lacks something for its models."""
+
+    def __init__(self, name: str, *models: str, lacks: tuple[str, ...] = (), largest_seed: int = LARGEST_SEED):
+        super().__init__(name, *models)
+        self.lacks, self.largest_seed, self.surveys = lacks, largest_seed, 0
+
+    def support(self):
+        self.surveys += 1
+        if not self.is_up:
+            raise OSError("no route")
+        return {model: Support(self.lacks, self.largest_seed) for model in self.models}
+
+
+@pytest.fixture
+def comfyui(settings, double):
+    """The service in front of the double."""
+    renderers._fleet.cache_clear()
+    settings.RENDERER_URL, settings.DEFAULT_WORKFLOW = [double.url], "sdxl"
+    yield double
+    renderers._fleet.cache_clear()
+
+
+@pytest.mark.parametrize("lacks", [[SDXL], [SDXL, FLUX], ["CheckpointLoaderSimple"]])
+def test_server_without_the_default_s_checkpoint__is_told_with_the_first_answer(api, comfyui, lacks):
+    comfyui.set(lacks=lacks)
+
+    answer = post(api, {"prompt": "a lighthouse"})
+
+    missing = f"no renderer has the {'node' if lacks[0] != SDXL else 'checkpoint'} {lacks[0]}"
+    assert_problem(answer, 422, "model", "sdxl can't be rendered", missing, "there are blank")
+    assert not Generation.all_objects.exists()
+    assert post(api, {"prompt": "a lighthouse", "model": "blank"}).status_code == 201
+
+
+def test_models__are_those_that_some_renderer_can_do(api, comfyui):
+    comfyui.set(lacks=[FLUX])
+
+    models = api.get("/api/v1/models").json()
+
+    assert [model["name"] for model in models["items"]] == ["sdxl", "blank"]
+    reason = f"no renderer has the checkpoint {FLUX}"
+    assert models["unavailable"] == [{"name": "flux", "reason": reason}]
+    assert f"flux: {reason}" in as_text(overview.gather())
+    assert [message.msg for message in models_are_available(None)] == [f"flux: {reason}."]
+
+
+def test_models__are_all_where_no_server_can_be_asked(api, comfyui):
+    comfyui.set(status=503)
+
+    models = api.get("/api/v1/models").json()
+
+    assert (len(models["items"]), models["unavailable"]) == (3, [])
+
+
+def test_explicit_seed__stays_below_the_node_s_maximum(api, comfyui, settings, tmp_path):
+    image = {"width": 64, "height": 64, "batch_size": 1, "color": "{{seed}}"}
+    (tmp_path / "film.json").write_text(make_file(image))
+    (tmp_path / "grain.json").write_text(make_file(lockngen={"largest_seed": 1000}))
+    settings.WORKFLOWS_DIR = str(tmp_path)
+
+    assert_problem(post(api, {"prompt": "x", "model": "film", "seed": 2**24}), 422, "seed", "film takes 0 to 16777215")
+    assert_problem(post(api, {"prompt": "x", "model": "grain", "seed": 1001}), 422, "seed", "grain takes 0 to 1000")
+    assert post(api, {"prompt": "x", "model": "film", "seed": 2**24 - 1}).status_code == 201
+
+
+@pytest.mark.django_db(transaction=True)
+def test_drawn_seed__fits_the_node_and_is_recorded(comfyui, settings, tmp_path, make_generation, run):
+    image = {"width": 64, "height": 64, "batch_size": 1, "color": "{{seed}}"}
+    (tmp_path / "film.json").write_text(make_file(image))
+    settings.WORKFLOWS_DIR, settings.DEFAULT_WORKFLOW = str(tmp_path), "film"
+    first = make_generation(seed=None)
+
+    run(first)
+    again = make_generation(seed=first.seed, model=first.model)
+    run(again)
+
+    assert (first.model, first.seed <= 0xFFFFFF) == ("film", True)
+    colors = [prompt["prompt"]["1"]["inputs"]["color"] for prompt in comfyui.prompts()]
+    assert colors == [first.seed, first.seed]
+
+
+def test_refusal_for_want_of_a_checkpoint__is_taken_by_another_renderer(double, make_request):
+    class Elsewhere(Painter):
+        models = None
+
+    able = Elsewhere("able", "sdxl")
+    able.at_once = 1
+    fleet = Fleet([Member(double.url, make_renderer(double)), Member("sketch://able", able)])
+    fleet.refresh(5)
+    double.set(lacks=[SDXL])  # after it was asked
+
+    made = [fleet.render(make_request(model="sdxl"), lambda percent: None) for _ in range(3)]
+
+    assert made == [b"able"] * 3
+    assert len(double.prompts()) <= 1
+
+
+def test_refusal__that_nobody_here_can_take_goes_back_to_the_queue(double, make_request):
+    fleet = Fleet([Member(double.url, make_renderer(double))])
+    fleet.refresh(5)
+    double.set(lacks=[SDXL])
+
+    with pytest.raises(ModelUnavailable, match=f"model sdxl can't be rendered: no renderer has the checkpoint {SDXL}"):
+        fleet.render(make_request(model="sdxl"), lambda percent: None)
+
+
+def test_refusal__of_the_picture_itself_is_final(make_request):
+    painter = Limited("a")
+    painter.failure = RenderError("No.")
+
+    with pytest.raises(RenderError, match="No"):
+        make_fleet(painter).render(make_request(model="m"), lambda percent: None)
+
+    assert len(painter.asked) == 1
+
+
+def test_worker__leaves_models_that_its_renderers_cannot_do(comfyui):
+    comfyui.set(lacks=[SDXL])
+    chosen = ["maintenance", "render", "render-sdxl", "render-flux"]
+    taken = list(chosen)
+
+    worker.update(taken, chosen)
+    assert taken == ["maintenance", "render-flux"]
+
+    comfyui.set()
+    renderers.get_fleet().members[0].support.refresh(5, now=True)
+    worker.update(taken, chosen)
+    assert taken == chosen
+
+
+def test_support__is_unknown_where_no_answer_comes_and_known_again_later():
+    painter = Limited("a", lacks=("the node X",))
+    cache = SupportCache(painter)
+
+    for is_up, missing in ((True, ("the node X",)), (False, ()), (True, ("the node X",))):
+        painter.is_up = is_up
+        cache.refresh(5, now=True)
+        assert cache.of("m").missing == missing
+
+
+def test_support__is_asked_once_a_minute_and_holds_nobody_up():
+    painter = Limited("a")
+    may_answer = threading.Event()
+    survey, painter.support = painter.support, lambda: may_answer.wait(10) and survey()
+    cache = SupportCache(painter)
+
+    started_at = time.monotonic()
+    for _ in range(3):
+        cache.refresh()
+    assert time.monotonic() - started_at < 1
+    may_answer.set()
+    for _ in range(3):
+        cache.refresh(5)
+
+    assert painter.surveys == 1
+
+
+def test_unavailable__is_a_model_that_every_renderer_lacks():
+    one = Limited("one", "x", "y", lacks=("the node A", "the node B"))
+    two = Limited("two", "x", lacks=("the node C",))
+    painters = make_fleet(one, two, Painter("all", "z"))
+
+    painters.refresh(5)
+
+    assert painters.unavailable() == {
+        "x": "no renderer has the node C",
+        "y": "no renderer has the node A, the node B",
+    }
+
+
+def test_settled_seed__is_the_same_for_each_attempt_and_fits_every_renderer(make_request):
+    painters = make_fleet(Limited("a", largest_seed=1000), Limited("b", largest_seed=7))
+    request = make_request(model="default")
+
+    settled = {painters.settle(request).seed for _ in range(2)}
+
+    assert len(settled) == 1
+    assert settled.pop() <= 7
+    assert painters.settle(make_request(model="m", seed=12345)).seed == 12345
+    assert painters.settle(request).model == "m"
+
+
+@pytest.mark.parametrize(
+    ("config", "value", "missing"),
+    [
+        ([["a", "b"]], "a", ()),
+        ([["a", "b"], {}], "c", ("the lora of EmptyImage c",)),
+        (["COMBO", {"options": ["a"]}], "c", ("the lora of EmptyImage c",)),
+        ([[]], "c", ("the lora of EmptyImage c",)),
+        ([["a"], {"image_upload": True}], "c", ()),
+        (["COMBO", {"remote": {}}], "c", ()),
+        ([["a"]], "{{prompt}}", ()),
+        ([["a"]], ["2", 0], ()),
+        (["STRING", {}], "c", ()),
+        ("odd", "c", ()),
+        ([], "c", ()),
+    ],
+)
+def test_missing__is_a_literal_value_that_the_server_has_not(config, value, missing):
+    own = parse("own", make_file({"lora": value}))
+    nodes = {"EmptyImage": {"input": {"required": None, "optional": {"lora": config}}}, "SaveImage": {}}
+
+    assert capabilities.support(own, nodes) == Support(missing)
+
+
+def test_missing__is_a_node_even_where_the_output_does_not_need_it():
+    own = parse("own", make_file(**{"7": {"class_type": "Mine", "inputs": {}}}))
+
+    assert capabilities.support(own, {"Mine": None}).missing == ("the node Mine",)
+
+
+@pytest.mark.parametrize(
+    ("config", "largest"),
+    [(["INT", {"max": 1000}], 1000), (["INT", {"max": 2**64}], LARGEST_SEED), (["FLOAT", {"max": 1}], LARGEST_SEED)],
+)
+def test_largest_seed__is_the_node_s_maximum(config, largest):
+    own = parse("own", make_file({"seed": "{{seed}}"}))
+
+    assert capabilities.support(own, {"EmptyImage": {"input": {"required": {"seed": config}}}}).largest_seed == largest
+
+
+def test_survey__asks_for_the_nodes_of_the_workflows_alone(double):
+    found = make_renderer(double).support()
+
+    assert found == {name: Support(largest_seed=LARGEST_SEED) for name in workflows.read().workflows}
+    assert double.calls("GET", "/object_info") == []
+    assert len(double.calls("GET", "/object_info/SaveImage")) == 1
+
+
+@pytest.mark.parametrize("seed", [-1, 2**53, 6687881544318117707, 2**64 - 1])
+def test_seed_beyond_the_limits__gets_told_of_null(api, seed):
+    assert_problem(post(api, {"prompt": "x", "seed": seed}), 422, "seed", "0 to 9007199254740991", "null")
+
+
+@pytest.mark.parametrize("seed", ["42", 42.5, True, ""])
+def test_seed__is_a_whole_number(api, seed):
+    assert_problem(post(api, {"prompt": "x", "seed": seed}), 422, "seed")
+
+
+def test_completed_generation__submitted_again_gives_the_same_image(api, run, transactional_queue):
+    def complete(body: dict) -> dict:
+        id = post(api, body).json()["id"]
+        run(Generation.objects.get(pk=id))
+        return json.loads(api.get(f"/api/v1/generations/{id}").content)
+
+    first = complete({"prompt": "a lighthouse"})
+    fields = ("prompt", "negative_prompt", "model", "width", "height", "steps", "guidance", "seed")
+    again = complete({name: first[name] for name in fields})
+
+    assert first["model"] == "sketch"
+    assert 0 <= first["seed"] <= LARGEST_SEED
+    assert again["image"]["sha256"] == first["image"]["sha256"]
