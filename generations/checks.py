@@ -9,7 +9,7 @@ from generations import renderers
 from generations.renderers.workflows import Catalogue
 from generations.schemas import Guidance, Pixels, Steps
 
-UNSERVED = "generations.W001"
+UNSERVED = "generations.I001"
 LIMITS = {
     "width": TypeAdapter(Pixels),
     "height": TypeAdapter(Pixels),
@@ -45,22 +45,19 @@ def workflows_are_whole(app_configs, **kwargs) -> list[checks.CheckMessage]:
     hint = "Correct the file or remove it from WORKFLOWS_DIR; docs/operations.md shows one."
     return [
         *(checks.Error(error, hint=hint, id="generations.E002") for error in [*errors, *_bad_defaults(catalogue)]),
-        # No errors: processes start and serve the other models.
-        *(
-            checks.Warning(f"{error}.", hint=f"{hint} The model isn't served.", id=UNSERVED)
-            for error in catalogue.errors
-        ),
-        *(checks.Warning(f"{warning}.", id="generations.W002") for warning in catalogue.warnings),
+        # Of a level that lets processes start and serve the other models.
+        *(checks.Info(f"{error}.", hint=f"{hint} The model isn't served.", id=UNSERVED) for error in catalogue.errors),
+        *(checks.Info(f"{warning}.", id="generations.I002") for warning in catalogue.warnings),
     ]
 
 
 @checks.register
 def workflows_make_one_image(app_configs, **kwargs) -> list[checks.CheckMessage]:
     return [
-        checks.Warning(
+        checks.Info(
             f"workflow {name}, node {id}: its batch_size is {size}; a generation holds one image, the others are lost.",
             hint="Set batch_size to 1; several images of one prompt are several generations.",
-            id="generations.W001",
+            id="generations.I004",
         )
         for name, workflow in renderers.catalogue().workflows.items()
         for id, node in workflow.graph.items()
@@ -86,7 +83,7 @@ def default_workflow_is_there(app_configs, **kwargs) -> list[checks.CheckMessage
 def models_are_available(app_configs, **kwargs) -> list[checks.CheckMessage]:
     hint = "Install what is missing, or change the workflow or DEFAULT_WORKFLOW."
     return [
-        checks.Warning(f"{model}: {reason}.", hint=hint, id="generations.W003")
+        checks.Info(f"{model}: {reason}.", hint=hint, id="generations.I003")
         for model, reason in renderers.current_fleet().unavailable().items()
     ]
 

@@ -146,7 +146,7 @@ def test_broken_workflow__is_told_with_file_and_place(settings, tmp_path):
 
     (message,) = generation_checks.workflows_are_whole(None)
 
-    assert (message.id, message.is_serious()) == ("generations.W001", False)
+    assert (message.id, message.is_serious(WARNING)) == ("generations.I001", False)
     assert message.msg.startswith(f"{tmp_path}/own.json: ")
 
 
@@ -258,5 +258,5 @@ def test_workflow_of_several_images__is_warned_of(settings, tmp_path):
 
     (message,) = generation_checks.workflows_make_one_image(None)
 
-    assert message.id == "generations.W001"
+    assert (message.id, message.is_serious(WARNING)) == ("generations.I004", False)
     assert message.msg.startswith("workflow own, node 5: its batch_size is 4; a generation holds one image")
