@@ -43,11 +43,11 @@ def _not_blank(text: str) -> str:
 def _known_model(name: str) -> str:
     fleet = renderers.current_fleet()
     unavailable = fleet.unavailable()
-    model = fleet.models_name(name)
+    model = fleet.resolve_model(name)
     if model in fleet.models and model not in unavailable:
         return name
     names = [each for each in fleet.models if each not in unavailable]
-    known = ", ".join(names if fleet.models_name(DEFAULT_MODEL) in unavailable else [DEFAULT_MODEL, *names])
+    known = ", ".join(names if fleet.resolve_model(DEFAULT_MODEL) in unavailable else [DEFAULT_MODEL, *names])
     if model in unavailable:
         raise ValueError(f"{model} can't be rendered: {unavailable[model]}; there are {known or 'no others'}")
     raise ValueError(f"it is not known; there are {known or 'none'}")
@@ -101,7 +101,7 @@ class GenerationIn(RequestBody):
         fleet = renderers.get_fleet()
         if seed is None or "model" not in info.data:  # the model was refused
             return seed
-        largest = fleet.largest_seed(model := fleet.models_name(info.data["model"]))
+        largest = fleet.largest_seed(model := fleet.resolve_model(info.data["model"]))
         if seed > largest:
             raise ValueError(f"the model {model} takes 0 to {largest}; null draws a random one")
         return seed

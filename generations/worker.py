@@ -55,7 +55,7 @@ def update(taken: list[str], chosen: list[str]) -> None:
     fleet.refresh(SUPPORT_WITHIN)
     unavailable = fleet.unavailable()
     idle = {queues.of_model(model) for model in unavailable}
-    if fleet.models_name(DEFAULT_MODEL) in unavailable:
+    if fleet.resolve_model(DEFAULT_MODEL) in unavailable:
         idle.add(queues.RENDER)
     served = [name for name in chosen if name not in idle]
     if served == taken:

@@ -74,7 +74,7 @@ def models() -> Mapping[str, Model]:
 
 def model(name: str) -> Model:
     """The model that a name of `models()` or "default" means."""
-    return models()[get_fleet().models_name(name)]
+    return models()[get_fleet().resolve_model(name)]
 
 
 def current_fleet() -> Fleet:

@@ -66,12 +66,12 @@ class Fleet:
     def settle(self, request: RenderRequest) -> RenderRequest:
         """The request with the model that "default" means and with a seed that the model takes."""
         self.refresh(SUPPORT_WITHIN)
-        model = self.models_name(request.model)
+        model = self.resolve_model(request.model)
         if request.seed is not None or model not in self.models:
             return replace(request, model=model)
         return replace(request, model=model, seed=request.definite_seed % (self.largest_seed(model) + 1))
 
-    def models_name(self, model: str) -> str:
+    def resolve_model(self, model: str) -> str:
         return next(iter(self.models)) if model == DEFAULT_MODEL else model
 
     def refresh(self, timeout: float = 0) -> None:

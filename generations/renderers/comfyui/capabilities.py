@@ -10,6 +10,7 @@ from generations.renderers.support import Support
 from generations.renderers.workflows import Workflow
 from generations.renderers.workflows.graph import upstream
 from generations.renderers.workflows.placeholders import PLACEHOLDER
+from lockngen.plain import plain
 
 LONGEST_VALUE = 100  # characters in a message
 KINDS = {
@@ -48,7 +49,7 @@ def support(workflow: Workflow, nodes: Mapping[str, NodeInfo | None]) -> Support
     for id, node in workflow.graph.items():
         info = nodes.get(node["class_type"], {})
         if info is None:
-            missing.append(f"the node {node['class_type']}")
+            missing.append(f"the node {plain(node['class_type'], LONGEST_VALUE)}")
             continue
         for name, value in node["inputs"].items() if id in needed else ():
             kind, options = _config(info, name)
@@ -57,7 +58,7 @@ def support(workflow: Workflow, nodes: Mapping[str, NodeInfo | None]) -> Support
                 largest = min(largest, _maximum(kind, options))
             elif _is_absent(value, _choices(kind, options)):
                 what = KINDS.get(name) or f"{name} of {node['class_type']}"
-                missing.append(f"the {what} {str(value)[:LONGEST_VALUE]}")
+                missing.append(f"the {what} {plain(value, LONGEST_VALUE)}")
     return Support(tuple(dict.fromkeys(missing)), largest)
 
 

@@ -13,9 +13,14 @@ class WorkflowError(ValueError):
 
 
 def place(graph: Graph, id: str, input: str = "") -> str:
-    """A node, with its title if it has one, and optionally one of its inputs, as messages name them."""
-    title = node_title(graph[id])
-    return f"node {id}" + (f" ({title})" if title else "") + (f", input {input}" if input else "")
+    """A node with its title or class, and optionally one of its inputs, as messages name them."""
+    name = node_name(graph[id])
+    return f"node {id}" + (f" ({name})" if name else "") + (f", input {input}" if input else "")
+
+
+def node_name(node: Any) -> str:
+    kind = node.get("class_type") if isinstance(node, dict) else None
+    return node_title(node) or (kind if isinstance(kind, str) else "")
 
 
 def node_title(node: Any) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from generations.renderers.workflows.graph import Graph, WorkflowError, find_node, links, node_title, place
+from generations.renderers.workflows.graph import Graph, WorkflowError, find_node, links, node_name, place
 
 SETTING = "lockngen.output"
 IMAGE_INPUTS = {"images", "image"}
@@ -49,14 +49,14 @@ def _why_unusable(node: dict[str, Any]) -> str | None:
     """Why the picture can't come from this node, and what to do about it."""
     kind = node["class_type"]
     if kind == "SaveImageWebsocket":
-        return f"({kind}) stores no file; replace it with SaveImage"
+        return f"is a {kind}, which stores no file; replace it with SaveImage"
     if kind == "Image Save" and str(node["inputs"].get("show_previews")).lower() == "false":
-        return f'({kind}) reports no file; set its show_previews to "true" or replace it with SaveImage'
+        return f'is an {kind}, which reports no file; set its show_previews to "true" or replace it with SaveImage'
     if kind in VIDEO_SAVERS:
-        return f"({kind}) stores a video; add a SaveImage node for the picture"
+        return f"is a {kind}, which stores a video; add a SaveImage node for the picture"
     return None
 
 
 def _ambiguous(graph: Graph, ids: list[str]) -> str:
-    nodes = ", ".join(f"{id} ({node_title(graph[id]) or graph[id]['class_type']})" for id in ids)
+    nodes = ", ".join(f"{id} ({node_name(graph[id])})" for id in ids)
     return f"several nodes store an image: {nodes}; set {SETTING} to the id or title of the one to deliver"

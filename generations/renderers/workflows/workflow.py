@@ -6,7 +6,7 @@ from typing import Any
 
 from generations.renderers.base import LARGEST_SEED, Model, RenderRequest
 from generations.renderers.workflows import placeholders, savers
-from generations.renderers.workflows.graph import WorkflowError, check_nodes, node_title
+from generations.renderers.workflows.graph import WorkflowError, check_nodes, node_name
 from generations.renderers.workflows.placeholders import PLACEHOLDERS
 
 SETTINGS = "lockngen"  # the key beside the nodes that holds a description and defaults; ComfyUI never sees it
@@ -40,8 +40,7 @@ class Workflow:
     @property
     def output_name(self) -> str:
         """The output's id, and its title or class, for messages."""
-        node = self.graph[self.output]
-        return f"{self.output} ({node_title(node) or node['class_type']})"
+        return f"{self.output} ({node_name(self.graph[self.output])})"
 
     def fill(self, request: RenderRequest, filename_prefix: str) -> dict[str, Any]:
         """The graph of one generation, whose images are stored under names that begin with the prefix."""
