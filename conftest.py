@@ -50,6 +50,8 @@ post_migrate.connect(let_tests_empty_the_audit)
 
 
 KEPT = {"django_content_type", "auth_permission"}  # Django makes them anew where it empties them
+# Django does not list them, as their models are unmanaged.
+QUEUE = {"procrastinate_events", "procrastinate_jobs", "procrastinate_periodic_defers", "procrastinate_workers"}
 EMPTY_TABLES = """
     DO $$ DECLARE name text; has_rows boolean; BEGIN
         FOREACH name IN ARRAY string_to_array('{}', ' ') LOOP
@@ -65,7 +67,7 @@ def empty_tables(test_case: TransactionTestCase) -> None:
     """After a transactional test. Django truncates all tables, few of which have rows: that took 0.1 s a test."""
     tables = set(connection.introspection.django_table_names(only_existing=True, include_views=False))
     with connection.cursor() as cursor:
-        cursor.execute(EMPTY_TABLES.format(" ".join(sorted(tables - KEPT))))
+        cursor.execute(EMPTY_TABLES.format(" ".join(sorted((tables | QUEUE) - KEPT))))
 
 
 TransactionTestCase._fixture_teardown = empty_tables
@@ -171,14 +173,6 @@ def lose_commits(monkeypatch):
         monkeypatch.setattr(DatabaseWrapper, "_commit", commit_and_lose)
 
     return start
-
-
-@pytest.fixture
-def transactional_queue(transactional_db):
-    """For a test whose jobs are committed: its end empties the queue's tables, which are no models that Django owns."""
-    yield
-    with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE procrastinate_jobs, procrastinate_workers, procrastinate_events CASCADE")
 
 
 @pytest.fixture

@@ -18,15 +18,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def queue():
-    """SQL on the queue's tables, which a test's end does not empty by itself."""
+    """SQL on the queue's tables."""
 
     def run(statement: str, *parameters):
         with connection.cursor() as cursor:
             cursor.execute(statement, parameters)
             return cursor.fetchall() if cursor.description else None
 
-    yield run
-    run("TRUNCATE procrastinate_jobs, procrastinate_workers, procrastinate_events CASCADE")
+    return run
 
 
 @pytest.fixture

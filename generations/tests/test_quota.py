@@ -66,7 +66,7 @@ def test_quota__of_0_is_none(make_key):
     assert len([submit(key) for _ in range(3)]) == 3
 
 
-def test_quota__is_exact_when_submissions_come_at_once(transactional_queue, make_key):
+def test_quota__is_exact_when_submissions_come_at_once(transactional_db, make_key):
     key = make_key(max_pending=3)
     begin, refused = threading.Barrier(8, timeout=10), []
 
@@ -89,7 +89,7 @@ def test_quota__is_exact_when_submissions_come_at_once(transactional_queue, make
 
 
 @pytest.mark.parametrize("max_pending", [0, 5])
-def test_key__is_locked_where_it_has_a_quota_alone(transactional_queue, make_key, settings, max_pending):
+def test_key__is_locked_where_it_has_a_quota_alone(transactional_db, make_key, settings, max_pending):
     key = make_key(max_pending=max_pending)
     settings.DB_RETRY_ATTEMPTS = 1
     with psycopg.connect(**connection.get_connection_params()) as other, connection.cursor() as cursor:

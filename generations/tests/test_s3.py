@@ -120,7 +120,7 @@ def test_image__is_a_redirect_that_ends_sooner_than_its_address(api, make_comple
     assert parse_qs(signed.query)["X-Amz-Expires"] == ["120"]
     assert parse_qs(signed.query)["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
     assert answer["Cache-Control"] == "private, max-age=60"
-    assert answer["Vary"] == "Authorization"
+    assert answer["Vary"] == "Authorization, origin"
     assert "ETag" not in answer
 
 

@@ -8,7 +8,7 @@ from io import StringIO
 from unittest.mock import Mock
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.core.management import CommandError, call_command
 from django.db import OperationalError
 
@@ -161,7 +161,10 @@ def test_page__is_for_staff_alone(client, fields):
     assert (answer.status_code, answer["Location"]) == (302, f"/admin/login/?next={PAGE}")
 
 
-def test_page__opens_for_staff_without_further_rights(client):
-    client.force_login(User.objects.create(username="ann", is_staff=True))
+@pytest.mark.parametrize(("codename", "status"), [("view_generation", 200), ("view_apikey", 403)])
+def test_page__needs_the_permission_to_view_generations(client, codename, status):
+    user = User.objects.create(username="ann", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename=codename))
+    client.force_login(user)
 
-    assert client.get(PAGE).status_code == 200
+    assert client.get(PAGE).status_code == status

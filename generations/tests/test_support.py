@@ -265,7 +265,7 @@ def test_seed__is_a_whole_number(api, seed):
     assert_problem(post(api, {"prompt": "x", "seed": seed}), 422, "seed")
 
 
-def test_completed_generation__submitted_again_gives_the_same_image(api, run, transactional_queue):
+def test_completed_generation__submitted_again_gives_the_same_image(api, run, transactional_db):
     def complete(body: dict) -> dict:
         id = post(api, body).json()["id"]
         run(Generation.objects.get(pk=id))

@@ -39,7 +39,7 @@ def send(web, key, body: bytes) -> tuple[int, dict]:
 
 
 @pytest.mark.parametrize("parts", [[BODY], [BODY[:17], BODY[17:]], [bytes([byte]) for byte in BODY]])
-def test_chunked_body__is_read_whole(web, key, transactional_queue, parts):
+def test_chunked_body__is_read_whole(web, key, transactional_db, parts):
     status, answer = send(web, key, b"".join(map(chunk, parts)) + b"0\r\n\r\n")
 
     assert (status, answer["prompt"]) == (201, "a cat")
@@ -62,7 +62,7 @@ def test_chunked_body__has_a_limit(web, key, transactional_db):
     assert (status, answer["status"]) == (413, 413)
 
 
-def test_chunked_body__leaves_the_connection_usable(web, key, transactional_queue):
+def test_chunked_body__leaves_the_connection_usable(web, key, transactional_db):
     with Caller(web.port, key.token) as caller:
         for _ in range(2):
             caller.connection.request("POST", URL, iter([BODY[:5], BODY[5:]]), caller.headers, encode_chunked=True)

@@ -72,7 +72,7 @@ def run(*command, cwd: Path) -> str:
     return done.stdout
 
 
-def test_python_client__is_generated_and_used(web, key, transactional_queue, tmp_path):
+def test_python_client__is_generated_and_used(web, key, transactional_db, tmp_path):
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"post_hooks": []}))
     generator = PROGRAMS / "openapi-python-client"
@@ -88,7 +88,7 @@ def test_python_client__is_generated_and_used(web, key, transactional_queue, tmp
     not shutil.which("node") or not (NODE / "node_modules").is_dir(),
     reason="no npm packages: npm install --prefix lockngen/tests/node",
 )
-def test_typescript_client__is_generated_and_used(web, key, transactional_queue, tmp_path):
+def test_typescript_client__is_generated_and_used(web, key, transactional_db, tmp_path):
     (tmp_path / "node_modules").symlink_to(NODE / "node_modules")
     (tmp_path / "package.json").write_text('{"type": "module"}')
     (tmp_path / "main.ts").write_text(TYPESCRIPT)
@@ -109,11 +109,11 @@ def examine(web, key, tmp_path, seed: int, examples: int, phases: str) -> None:
         "--no-color", cwd=tmp_path)  # fmt: skip
 
 
-def test_schemathesis__finds_no_failure(web, make_key, transactional_queue, tmp_path):
+def test_schemathesis__finds_no_failure(web, make_key, transactional_db, tmp_path):
     examine(web, make_key(rate_limit=0), tmp_path, seed=1, examples=5, phases="examples,fuzzing")
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("seed", range(2, 7))
-def test_schemathesis__finds_no_failure_with_many_examples(web, make_key, transactional_queue, tmp_path, seed):
+def test_schemathesis__finds_no_failure_with_many_examples(web, make_key, transactional_db, tmp_path, seed):
     examine(web, make_key(rate_limit=0), tmp_path, seed, examples=100, phases="examples,coverage,fuzzing")

@@ -274,12 +274,9 @@ def run():
 
 @pytest.fixture
 def make_worker(run):
-    """A worker that gave a sign of life so many seconds ago, of a queue that was empty."""
-    truncate = "TRUNCATE procrastinate_jobs, procrastinate_workers, procrastinate_events CASCADE"
+    """A worker that gave a sign of life so many seconds ago, of an empty queue."""
     insert = "INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now() - %s * interval '1 second')"
-    run(truncate)  # transactional tests leave the queue as it is
-    yield lambda seconds=0: run(insert, seconds)
-    run(truncate)
+    return lambda seconds=0: run(insert, seconds)
 
 
 def test_workers__are_missed_while_the_web_is_ready(client, settings, make_worker):

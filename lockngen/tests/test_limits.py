@@ -131,7 +131,7 @@ def test_limit__is_exact_every_time(webs, verdicts, make_key, servers, seconds, 
     race(webs[:servers], make_key(rate_limit=LIMIT), verdicts, pause=seconds / CALLS)
 
 
-def test_quota__is_exact_through_all_processes(webs, make_key, transactional_queue):
+def test_quota__is_exact_through_all_processes(webs, make_key, transactional_db):
     key = make_key(rate_limit=0, max_pending=5)
     callers = [Caller(webs[number % 2].port, key.token) for number in range(CLIENTS)]
 

@@ -16,6 +16,7 @@ from django.test.utils import CaptureQueriesContext
 
 from generations.models import Generation
 from lockngen.environment import BASE_DIR
+from lockngen.exit_codes import DATABASE
 from lockngen.management.commands.migrate import LOCK, Command, holder
 from lockngen.tests.conftest import address
 
@@ -129,7 +130,7 @@ def test_database__that_is_not_there_is_told_in_one_line():
     migrator = start(DATABASE_URL="postgres://lockn:secret@127.0.0.1:1/lockngen")
     printed, said = migrator.communicate(timeout=60)
 
-    assert (migrator.returncode, printed) == (1, "")
+    assert (migrator.returncode, printed) == (DATABASE, "")
     assert re.fullmatch(r"The database can't be used: .*port 1 failed: Connection refused.*\n", said)
 
 
@@ -137,7 +138,7 @@ def test_password__that_is_wrong_is_told_in_one_line(empty_database):
     migrator = start(DATABASE_URL=re.sub(":[^:@]+@", ":hunter2@", empty_database))
     printed, said = migrator.communicate(timeout=60)
 
-    assert (migrator.returncode, printed) == (1, "")
+    assert (migrator.returncode, printed) == (DATABASE, "")
     assert re.fullmatch(r"The database can't be used: .*password authentication failed.*\n", said)
     assert "hunter2" not in said
 

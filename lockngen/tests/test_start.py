@@ -11,6 +11,7 @@ from urllib.error import URLError
 import pytest
 
 from lockngen.environment import BASE_DIR
+from lockngen.exit_codes import DATABASE
 from lockngen.tests.conftest import OPENER, free_port
 from lockngen.tests.test_migrate import start, wait_until
 
@@ -89,7 +90,7 @@ def test_web__goes_on_without_a_database_that_does_not_come(launch):
 def test_worker__that_finds_no_database_ends_with_one_line(launch):
     worker, log = launch("worker", **NO_DATABASE)
 
-    assert worker.wait(30) == 1
+    assert worker.wait(30) == DATABASE
     assert log.read_text().splitlines()[-1] == "CommandError: The database took no connection in 0.1 seconds."
     assert "Traceback" not in log.read_text()
 
