@@ -3,10 +3,14 @@
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from lockngen.tests.conftest import URL
+from lockngen.tests.origins import TRY_FROM_ANOTHER_SITE, USE_FROM_ANOTHER_SITE, serve_origin
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SCREENSHOTS = os.environ.get("SCREENSHOTS")  # a folder that gets a picture of every page
@@ -17,6 +21,18 @@ pytestmark = [
 ]
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 PROMPTS = ["a lighthouse at dusk", "snow on the mountains", "a neon city by the river", "dunes under a large sun"]
+
+
+@pytest.fixture(scope="module")
+def origins() -> Iterator[list[str]]:
+    """Two other sites: the first is in CORS_ALLOWED_ORIGINS."""
+    with ExitStack() as servers:
+        yield [servers.enter_context(serve_origin()) for _ in range(2)]
+
+
+@pytest.fixture(scope="module")
+def dev(make_dev, origins):
+    return make_dev(CORS_ALLOWED_ORIGINS=origins[0])
 
 
 @pytest.fixture(scope="module")
@@ -226,3 +242,37 @@ def test_admin__shows_what_goes_on_and_renews_it(admin, dev):
     admin.get_by_role("button", name="Pause").click()
     expect(admin.get_by_role("button", name="Resume")).to_be_focused()
     keep(admin, "admin-status")
+
+
+@pytest.fixture
+def foreign_page(browser) -> Iterator[Page]:
+    page = browser.new_page()
+    yield page
+    page.close()
+
+
+def test_page_of_a_configured_origin__uses_the_api(foreign_page, origins, dev):
+    token = dev.manage("apikey", "create", "Another site", "--rate-limit", "60").stdout.strip()
+    foreign_page.goto(origins[0])
+
+    shown = foreign_page.evaluate(USE_FROM_ANOTHER_SITE, [f"http://127.0.0.1:{dev.port}{URL}", token])
+
+    assert 0 < shown.pop("remaining") < 60
+    assert shown == {
+        "status": 201,
+        "location": True,
+        "problem": "prompt",
+        "type": "application/problem+json",
+        "width": 64,
+    }
+
+
+def test_page_of_another_origin__is_refused(foreign_page, origins, dev):
+    generation = dev.create(width=64, height=64)
+    count = len(dev.newest())
+    arguments = [f"http://127.0.0.1:{dev.port}{URL}", dev.token, generation["signed_urls"]["events"]]
+    foreign_page.goto(origins[1])
+
+    assert foreign_page.evaluate(TRY_FROM_ANOTHER_SITE, arguments) == ["refused"] * 3
+
+    assert len(dev.newest()) == count

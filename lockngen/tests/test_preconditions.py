@@ -4,15 +4,20 @@ import os
 import secrets
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
 
+import manage
 from lockngen import exit_codes
 from lockngen.environment import BASE_DIR
 from lockngen.management.commands.migrate import LOCK
 from lockngen.postgresql import preconditions
+from lockngen.postgresql.base import DatabaseWrapper
 from lockngen.tests.conftest import address
 
 PASSWORD = "hunter2"
@@ -50,13 +55,48 @@ def make_database(server, role):
         server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def manage(role: str, database: str, *arguments: str, password: str = PASSWORD) -> tuple[int, str]:
-    """The exit code of a command that uses the database as the role, and what it prints to stderr."""
+@pytest.fixture
+def run_as(monkeypatch, capsys, settings, django_db_blocker):
+    """Runs a command in this process; returns its exit code and what it prints to stderr."""
+    monkeypatch.setattr(manage.signal, "signal", lambda *_: None)
+    settings.DB_STARTUP_TIMEOUT, settings.AUTO_MIGRATE = 0.1, False
+
+    def run(role: str, database: str, *arguments: str, password: str = PASSWORD) -> tuple[int | str, str]:
+        monkeypatch.setattr(sys, "argv", ["manage.py", *arguments])
+        with django_db_blocker.unblock(), default_connection(role, database, password):
+            try:
+                code = manage.run()
+            except SystemExit as end:
+                code = end.code
+        error = capsys.readouterr().err
+        if isinstance(code, str):  # which sys.exit prints
+            code, error = 1, f"{error}{code}\n"
+        assert PASSWORD not in error
+        return code, error
+
+    return run
+
+
+@contextmanager
+def default_connection(role: str, database: str, password: str) -> Iterator[None]:
+    usual = connections["default"]
+    options = {**usual.settings_dict["OPTIONS"], "pool": None}
+    own = {"USER": role, "PASSWORD": password, "NAME": database, "OPTIONS": options}
+    connections["default"] = DatabaseWrapper({**usual.settings_dict, **own})
+    try:
+        yield
+    finally:
+        connections["default"].close()
+        connections["default"] = usual
+
+
+def run_process(role: str, database: str, *arguments: str) -> tuple[int, str]:
+    """The same in a process of its own."""
     host = address(database).partition("@")[2]
     done = subprocess.run(
         [sys.executable, "manage.py", *arguments],
         cwd=BASE_DIR,
-        env={**os.environ, "DATABASE_URL": f"postgres://{role}:{password}@{host}", "DB_STARTUP_TIMEOUT": "0.1"},
+        env={**os.environ, "DATABASE_URL": f"postgres://{role}:{PASSWORD}@{host}", "DB_STARTUP_TIMEOUT": "0.1"},
         capture_output=True,
         text=True,
         timeout=60,
@@ -65,12 +105,12 @@ def manage(role: str, database: str, *arguments: str, password: str = PASSWORD) 
     return done.returncode, done.stderr
 
 
-def test_migrate__without_create_on_the_schema(role, make_database):
+def test_migrate__without_create_on_the_schema(role, make_database, run_as):
     database = make_database()
     with psycopg.connect(address(database), autocommit=True) as owner:
         tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
 
-        code, error = manage(role, database, "migrate")
+        code, error = run_process(role, database, "migrate")
 
         remedy = f'GRANT USAGE, CREATE ON SCHEMA "public" TO "{role}";'
         assert (code, error.count("\n"), error.endswith(f"{remedy}\n")) == (1, 1, True), error
@@ -79,10 +119,10 @@ def test_migrate__without_create_on_the_schema(role, make_database):
         owner.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
 
         owner.execute(remedy)
-        assert manage(role, database, "migrate", "contenttypes", "0001") == (0, "")
+        assert run_as(role, database, "migrate", "contenttypes", "0001") == (0, "")
         before = owner.execute(tables).fetchone()
         owner.execute(f"REVOKE CREATE ON SCHEMA public FROM {role}")
-        code, error = manage(role, database, "migrate")
+        code, error = run_as(role, database, "migrate")
 
         assert (code, error.endswith(f"{remedy}\n")) == (1, True), error
         assert owner.execute(tables).fetchone() == before
@@ -96,21 +136,21 @@ def test_migrate__without_create_on_the_schema(role, make_database):
         ("ALTER ROLE {role} SET search_path = nowhere", "CREATE SCHEMA", 1),
     ],
 )
-def test_migrate__with_a_role_that_can_not(server, role, make_database, statement, reason, expected):
+def test_migrate__with_a_role_that_can_not(server, role, make_database, run_as, statement, reason, expected):
     database = make_database()
     server.execute(statement.format(role=role, database=database))
 
-    code, error = manage(role, database, "migrate")
+    code, error = run_as(role, database, "migrate")
 
     assert (code, error.count("\n"), reason in error) == (expected, 1, True), error
 
 
-def test_migrate__refused_for_an_unforeseen_right_is_one_line(role, make_database):
+def test_migrate__refused_for_an_unforeseen_right_is_one_line(role, make_database, run_as):
     database = make_database()
     with psycopg.connect(address(database), autocommit=True) as owner:
         owner.execute(f"GRANT CREATE ON SCHEMA public TO {role}; CREATE TABLE django_migrations {COLUMNS}")
 
-        code, error = manage(role, database, "migrate")
+        code, error = run_as(role, database, "migrate")
 
     assert (code, error.count("\n"), "permission denied for table django_migrations" in error) == (1, 1, True), error
 
@@ -119,17 +159,17 @@ def test_migrate__refused_for_an_unforeseen_right_is_one_line(role, make_databas
     ("database", "password", "reason"),
     [("nowhere", PASSWORD, "CREATE DATABASE"), ("postgres", "wrong", "Correct the user and password")],
 )
-def test_migrate__refused_connection_is_one_line_with_the_remedy(role, database, password, reason):
-    code, error = manage(role, database, "migrate", password=password)
+def test_migrate__refused_connection_is_one_line_with_the_remedy(role, run_as, database, password, reason):
+    code, error = run_as(role, database, "migrate", password=password)
 
     assert (code, error.count("\n"), reason in error) == (exit_codes.DATABASE, 1, True), error
 
 
 @pytest.mark.parametrize("command", ["migrate", "waitdb", "prestart"])
-def test_command__refuses_an_encoding_that_can_not_store_any_text(role, make_database, command):
+def test_command__refuses_an_encoding_that_can_not_store_any_text(role, make_database, run_as, command):
     database = make_database("ENCODING 'SQL_ASCII' TEMPLATE template0")
 
-    code, error = manage(role, database, command)
+    code, error = run_as(role, database, command)
 
     assert (code, error.count("\n"), f"{database} is SQL_ASCII, and UTF8 is required" in error) == (1, 1, True), error
 
