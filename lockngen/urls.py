@@ -2,6 +2,7 @@ from django.conf import settings
 from django.contrib import admin
 from django.http import Http404
 from django.urls import include, path, re_path
+from django.utils.module_loading import import_string
 from django.views.decorators.common import no_append_slash
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
@@ -10,7 +11,7 @@ from ninja.openapi.docs import Swagger
 
 from lockngen import __version__
 from lockngen.bodies import JSONParser
-from lockngen.health import STORAGE_THREADS, ReadinessView, Storage, Workers
+from lockngen.health import STORAGE_THREADS, ReadinessView, Storage
 from lockngen.problems import ProblemAPI
 
 api = ProblemAPI(
@@ -53,7 +54,7 @@ urlpatterns = [
     path("api/v1/", api.urls),
     path("ht/", ReadinessView.as_view(), name="ht"),
     re_path(r"^ht/storage/?$", ReadinessView.as_view(checks=[Storage], threads=STORAGE_THREADS)),
-    re_path(r"^ht/workers/?$", ReadinessView.as_view(checks=[Workers])),
+    re_path(r"^ht/workers/?$", ReadinessView.as_view(checks=[import_string("generations.health.Workers")])),
     path("admin/", include("generations.urls")),
     path("admin/", admin.site.urls),
 ]

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from generations.renderers.workflows.graph import node_title
 from lockngen.plain import plain
 
 LONGEST = 500  # characters
@@ -52,8 +53,7 @@ def text(refusals: Iterable[Refusal]) -> str:
 
 def name_of(graph: dict[str, Any], id: Any, class_type: Any) -> str:
     """A node as its author named it."""
-    title = _dict(_dict(graph.get(id)).get("_meta")).get("title")
-    return name(title or class_type)
+    return name(node_title(graph.get(id)) or class_type)
 
 
 def name(value: Any) -> str:

@@ -144,6 +144,8 @@ class Server:
     async def websocket(self, request: web.Request) -> web.StreamResponse:
         if self.faults.sockets == "refused":
             return web.Response(status=403)
+        if self.faults.sockets == "mute":
+            await asyncio.sleep(5)
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         id = request.query.get("clientId") or uuid.uuid4().hex

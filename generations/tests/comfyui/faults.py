@@ -27,7 +27,7 @@ class Faults:
     image: str = "png"  # or jpeg, webp, gif, bmp, garbage, cut, wide, large, none
     history_delay: float = 0.0  # seconds between execution_success and the history
     is_old: bool = False  # mints its own ids, and interrupts whatever runs
-    sockets: str = "kept"  # or dropped after each progress, silent, or refused
+    sockets: str = "kept"  # or dropped after each progress, silent, mute before the handshake, or refused
     status: int = 0  # that every call is answered with
     lacks: list[str] = field(default_factory=list)  # nodes and checkpoints that it doesn't have
     loses_answers: bool = False  # accepts a prompt and breaks off before it answers

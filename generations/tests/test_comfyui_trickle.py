@@ -1,0 +1,105 @@
+"""Servers that send an answer a byte at a time, or none: a worker ends in time, and a picture isn't held up."""
+
+import json
+import socket
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+
+from generations.models import Generation
+from generations.renderers.comfyui import events
+from generations.tests.comfyui.renders import make_renderer
+from generations.tests.processes import manage
+
+GRACE = 0.5  # seconds
+BYTE_EVERY = 3.0  # seconds
+
+
+class Trickling:
+    """A ComfyUI whose answers to one kind of request never end. It takes prompts, and reports each as completed."""
+
+    def __init__(self, trickles: str):
+        self.trickles = trickles
+        self.is_trickling = threading.Event()
+        self._ended = threading.Event()
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.url = f"comfyui://127.0.0.1:{self._server.getsockname()[1]}?at_once=1"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._ended.set()
+        self._server.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._server.accept()
+                threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            head = b""
+            while b"\r\n\r\n" not in head and (piece := connection.recv(65536)):
+                head += piece
+            method, path, *_ = [*head.decode("latin-1").split(" "), ""]
+            if f"{method} {path}".startswith(self.trickles):
+                self.is_trickling.set()
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n")
+                while not self._ended.wait(BYTE_EVERY):
+                    connection.sendall(b" ")
+            else:
+                body = json.dumps(self._content(method, path)).encode()
+                connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body))
+                connection.sendall(body)
+
+    def _content(self, method: str, path: str) -> dict:
+        if (method, path) == ("POST", "/prompt"):
+            return {"prompt_id": "a"}
+        if path.startswith("/object_info/"):
+            return {path.rpartition("/")[2]: {}}
+        if path == "/history/a":
+            return {"a": {"outputs": {"2": {"images": [{"filename": "a.png", "type": "output"}]}}}}
+        return {}
+
+
+@pytest.fixture
+def servers():
+    servers = [Trickling(call) for call in ("POST /prompt", "GET /history/", "GET /view", "GET /system_stats")]
+    yield servers
+    for server in servers:
+        server.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_worker__ends_in_time_while_answers_trickle(servers, key, tmp_path):
+    for _ in servers:
+        Generation.objects.submit(api_key=key, prompt="a lighthouse", width=64, height=64)
+    urls = ",".join(server.url for server in servers)
+    variables = {"RENDERER_URL": urls, "DEFAULT_WORKFLOW": "blank", "RENDER_GRACE": str(GRACE)}
+    log = tmp_path / "log"
+
+    with log.open("w") as output, manage("procrastinate", "worker", variables=variables, stderr=output) as worker:
+        try:
+            for server in servers:
+                assert server.is_trickling.wait(20), f"{server.trickles}: {log.read_text()}"
+            stopped_at = time.monotonic()
+            worker.terminate()
+            code = worker.wait(30)
+            took = time.monotonic() - stopped_at
+        finally:
+            worker.kill()
+
+    assert code == 0, log.read_text()
+    assert took < GRACE + 4
+
+
+def test_render__is_not_held_up_by_a_websocket_without_a_handshake(double, make_request):
+    double.set(sockets="mute")
+    started = time.monotonic()
+
+    image = make_renderer(double).render(make_request(), lambda percent: None)
+
+    assert image
+    assert time.monotonic() - started < 2 + events.OPEN_TIMEOUT

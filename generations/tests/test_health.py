@@ -1,0 +1,45 @@
+"""`/ht/workers` with figures: the states of the renderers."""
+
+import json
+import socket
+import time
+
+import pytest
+
+from generations import overview
+from lockngen.tests.conftest import free_port
+
+pytestmark = pytest.mark.django_db(transaction=True)  # checks run in threads of their own
+
+
+def figures(client) -> dict:
+    return json.loads(client.get("/ht/workers?format=json").content).get("figures", {}).get("workers", {})
+
+
+def test_workers__give_the_reason_why_a_renderer_is_down(client, settings):
+    settings.DEBUG = True
+    settings.RENDERER_URL = [f"comfyui://127.0.0.1:{free_port()}", "sketch:"]
+
+    found = figures(client)["renderers"]
+
+    assert [renderer["state"] for renderer in found] == ["down", "ok"]
+    assert found[0]["reason"] == "its port is refused: nothing listens there"
+    assert found == overview.gather()["renderers"]
+
+
+def test_workers__do_not_wait_for_a_renderer_that_hangs(client, settings):
+    settings.DEBUG = True
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        settings.RENDERER_URL = [f"comfyui://127.0.0.1:{server.getsockname()[1]}"]
+        started = time.monotonic()
+
+        (found,) = figures(client)["renderers"]
+
+        assert found["state"] == "no answer"
+        assert time.monotonic() - started < 3
+
+
+def test_workers__show_no_renderers_to_everybody(client, settings):
+    settings.RENDERER_URL = [f"comfyui://127.0.0.1:{free_port()}"]
+
+    assert figures(client) == {}
