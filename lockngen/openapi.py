@@ -6,6 +6,8 @@ from typing import Any
 PROBLEM_TYPE = "application/problem+json"
 PROBLEM = {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
 COMMON = (400, 401, 404, 405, 413, 422, 500, 503)  # any address can answer with these
+# gunicorn's own answer, in HTML; without a content, as generated clients need no type for it.
+LONG_ADDRESS = {"description": "The request line is longer than 4,094 bytes."}
 INTEGER = {"type": "integer", "minimum": 0}
 TEXT = {"type": "string"}
 LIMIT_HEADERS = {
@@ -47,7 +49,8 @@ def _complete(operation: dict[str, Any]) -> None:
     given = {int(status): answer for status, answer in operation["responses"].items()}
     for status in COMMON:
         given.setdefault(status, {"description": HTTPStatus(status).phrase})
-    operation["responses"] = {str(status): _described(status, given[status]) for status in sorted(given)}
+    described = {status: _described(status, given[status]) for status in given} | {414: LONG_ADDRESS}
+    operation["responses"] = {str(status): described[status] for status in sorted(described)}
 
 
 def _described(status: int, answer: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from lockngen.tests.web import Web
 DOCUMENT = BASE_DIR / "docs/openapi.json"
 NODE = Path(__file__).parent / "node"
 PROGRAMS = Path(sys.executable).parent
-CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 
 PYTHON = """
 import sys
@@ -102,18 +101,34 @@ def test_typescript_client__is_generated_and_used(web, key, transactional_db, tm
     assert json.loads(printed) == ["cancelled", 1, 404]
 
 
+# Before OpenAPI 3.2 schemathesis takes a stream's schema for that of each event; test_stream.py compares the events.
+SCHEMATHESIS = """
+[checks]
+enabled = false
+not_a_server_error.enabled = true
+status_code_conformance.enabled = true
+content_type_conformance.enabled = true
+response_schema_conformance.enabled = true
+
+[[operations]]
+include-operation-id = "streamGenerationEvents"
+checks.response_schema_conformance.enabled = false
+"""
+
+
 def examine(web, key, tmp_path, seed: int, examples: int, phases: str) -> None:
+    (tmp_path / "schemathesis.toml").write_text(SCHEMATHESIS)
     run(PROGRAMS / "schemathesis", "run", DOCUMENT, "--url", f"http://127.0.0.1:{web.port}",
-        "--header", f"Authorization: Bearer {key.token}", "--checks", CHECKS, "--phases", phases,
-        "--seed", seed, "--max-examples", examples, "--exclude-operation-id", "streamGenerationEvents",
-        "--no-color", cwd=tmp_path)  # fmt: skip
+        "--header", f"Authorization: Bearer {key.token}", "--phases", phases,
+        "--seed", seed, "--max-examples", examples, "--no-color", cwd=tmp_path)  # fmt: skip
 
 
 def test_schemathesis__finds_no_failure(web, make_key, transactional_db, tmp_path):
-    examine(web, make_key(rate_limit=0), tmp_path, seed=1, examples=5, phases="examples,fuzzing")
+    examine(web, make_key(rate_limit=0), tmp_path, seed=7, examples=2, phases="examples,fuzzing")
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("seed", range(2, 7))
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(1, 7))
 def test_schemathesis__finds_no_failure_with_many_examples(web, make_key, transactional_db, tmp_path, seed):
     examine(web, make_key(rate_limit=0), tmp_path, seed, examples=100, phases="examples,coverage,fuzzing")
