@@ -1,6 +1,7 @@
 """gunicorn's settings: `gunicorn -c lockngen/gunicorn.py lockngen.wsgi`. Times are seconds."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -37,9 +38,27 @@ def on_starting(server) -> None:
         for address in server.cfg.address:
             if error := ports.error_of(address):
                 sys.exit(error)
+    end_forked_workers_by_sigterm()
     if env.PRESTART_DONE in os.environ:
         return
     # In a process of its own, so that nothing is loaded and no connection is open before the fork.
     command = [sys.executable, env.BASE_DIR / "manage.py", "prestart"]
     if code := subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
         sys.exit(code)
+
+
+def end_forked_workers_by_sigterm() -> None:
+    """A worker inherits the master's handler, which ignores a SIGTERM until the worker has set its own.
+
+    So the signal is blocked while a process forks, and ends the new one until then.
+    """
+
+    def reset() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+    os.register_at_fork(
+        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}),
+        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM}),
+        after_in_child=reset,
+    )

@@ -172,7 +172,6 @@ def containers(image, database_url, tmp_path_factory) -> Containers:
 def running_web(containers):
     port = free_port()
     with containers.running("web", "Booting worker", port) as process:
-        # gunicorn misses a SIGTERM while its workers boot, and then kills them after graceful_timeout.
         wait_for(lambda: containers.run("web", health_command(), PORT=str(port)).returncode == 0)
         yield process, f"http://127.0.0.1:{port}"
 

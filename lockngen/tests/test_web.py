@@ -1,11 +1,14 @@
 """Probes get a thread while every other one is held up."""
 
 import socket
+import subprocess
+import sys
 import threading
 from types import SimpleNamespace
 
 import pytest
 
+from lockngen.environment import BASE_DIR
 from lockngen.web import Lanes
 
 
@@ -83,3 +86,23 @@ def test_readiness__does_not_wait_for_requests(lanes, make_connection):
 def test_request__that_is_no_liveness_probe_does_not_take_its_thread(lanes, held_up, make_connection, start):
     with pytest.raises(TimeoutError):
         lanes.submit(lambda _: True, make_connection(start)).result(0.2)
+
+
+FORK_AND_SIGNAL = """
+import os, runpy, signal
+signal.signal(signal.SIGTERM, lambda *_: None)  # as gunicorn's master has it while it forks
+runpy.run_path("lockngen/gunicorn.py")["end_forked_workers_by_sigterm"]()
+for _ in range(50):
+    if not (child := os.fork()):
+        while True:
+            signal.pause()
+    os.kill(child, signal.SIGTERM)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
+assert not signal.pthread_sigmask(signal.SIG_BLOCK, {}), "the master takes signals"
+"""
+
+
+def test_worker__that_has_just_been_forked_ends_by_sigterm():
+    done = subprocess.run([sys.executable, "-c", FORK_AND_SIGNAL], cwd=BASE_DIR, timeout=20, capture_output=True)
+
+    assert done.returncode == 0, done.stderr
