@@ -30,6 +30,8 @@ try:
     env_file.load(BASE_DIR / ".env")
 except env_file.EnvFileError as error:
     raise SystemExit(str(error)) from None
+if os.environ.get("SSL_CERT_FILE") == "":  # OpenSSL takes it for the name of a file, and then trusts nobody
+    del os.environ["SSL_CERT_FILE"]
 
 
 def text(name: str, default: str = "") -> str:

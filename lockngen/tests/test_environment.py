@@ -245,3 +245,12 @@ def test_start__ends_with_one_line_that_says_what_to_set(command, variables, sai
     assert done.returncode == 1
     assert done.stderr.startswith(said)
     assert done.stderr.count("\n") == 1
+
+
+def test_ssl_cert_file__that_is_empty_counts_as_unset():
+    code = "import os, lockngen.environment; print('SSL_CERT_FILE' in os.environ)"
+    variables = {**os.environ, "SSL_CERT_FILE": ""}
+
+    done = subprocess.run([sys.executable, "-c", code], cwd=env.BASE_DIR, env=variables, capture_output=True, text=True)
+
+    assert done.stdout.strip() == "False", done.stderr
