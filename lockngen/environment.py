@@ -57,8 +57,13 @@ def seconds(name: str, default: float, minimum: float = 0) -> float:
 
 
 def file_mode(name: str, default: int) -> int:
-    """Permissions of a file or folder in octal digits. The owner keeps reading and writing."""
-    return _parse(name, default, _file_mode, "octal digits from 600 to 777, such as 640")
+    """Permissions of a file in octal digits. The owner must be able to read and write it."""
+    return _parse(name, default, _mode_with(0o600), "three octal digits that start with 6 or 7, such as 640")
+
+
+def folder_mode(name: str, default: int) -> int:
+    """Permissions of a folder in octal digits. The owner must be able to list, change and enter it."""
+    return _parse(name, default, _mode_with(0o700), "three octal digits that start with 7, such as 750")
 
 
 def items(name: str, default: str = "") -> list[str]:
@@ -204,11 +209,14 @@ def _flag(value: str) -> bool:
     return value.lower() in TRUE
 
 
-def _file_mode(value: str) -> int:
-    mode = int(value, 8)
-    if mode & 0o600 != 0o600 or mode > 0o777:
-        raise ValueError(value)
-    return mode
+def _mode_with(required_bits: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        mode = int(value, 8) if re.fullmatch(r"0?[0-7]{3}", value, re.ASCII) else 0
+        if mode & required_bits != required_bits:
+            raise ValueError(value)
+        return mode
+
+    return parse
 
 
 def _between(number: Callable[[str], Any], minimum: float, maximum: float) -> Callable[[str], Any]:

@@ -228,7 +228,7 @@ S3_URL_LIFETIME = env.integer("S3_URL_LIFETIME", 300, minimum=10, maximum=604_80
 WHITENOISE_STATIC_PREFIX = "/static/"
 WHITENOISE_USE_FINDERS = DEBUG  # a development checkout needs no collectstatic
 IMAGE_FILE_MODE = env.file_mode("IMAGE_FILE_MODE", 0o600)
-IMAGE_FOLDER_MODE = env.file_mode("IMAGE_FOLDER_MODE", 0o700)
+IMAGE_FOLDER_MODE = env.folder_mode("IMAGE_FOLDER_MODE", 0o700)
 STORAGES = {
     "default": {"BACKEND": "lockngen.s3.S3ImageStorage"}
     if S3_BUCKET

@@ -119,6 +119,35 @@ def test_add__names_what_is_wrong_and_makes_nothing(add, field, wrong):
     assert not ApiKey.objects.exists()
 
 
+@pytest.mark.parametrize("age", [timedelta(days=400), timedelta(seconds=1)])
+def test_add__refuses_an_expiry_in_the_past(add, age):
+    moment = timezone.now() - age
+
+    answer = add(expires_at_0=f"{moment:%Y-%m-%d}", expires_at_1=f"{moment:%H:%M:%S}")
+
+    assert "This is in the past: choose a later time, or revoke the key." in text_of(answer)
+    assert not ApiKey.objects.exists()
+
+
+def test_change__refuses_an_expiry_in_the_past(admin_client, key):
+    data = {**filled_in(admin_client.get(page_of(key))), "expires_at_0": "2020-01-01", "expires_at_1": "00:00:00"}
+
+    answer = admin_client.post(page_of(key), data)
+
+    assert "This is in the past" in text_of(answer)
+    assert ApiKey.objects.get(pk=key.pk).expires_at is None
+
+
+def test_change__of_an_expired_key_leaves_its_expiry(admin_client, make_key):
+    end = timezone.now().replace(microsecond=0) - timedelta(days=1)
+    key = make_key(expires_at=end)
+
+    admin_client.post(page_of(key), {**filled_in(admin_client.get(page_of(key))), "name": "Renamed"})
+
+    key.refresh_from_db()
+    assert (key.name, key.expires_at) == ("Renamed", end)
+
+
 def test_add__takes_no_hash_and_no_state(add):
     add(key_hash="0" * 64, prefix="lg_live_Mine01", revoked_at="2020-01-01", is_deleted="on")
 

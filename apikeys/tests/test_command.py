@@ -68,6 +68,8 @@ def test_create__sets_the_end(capsys):
         (["Ann", "--max-pending", "-1"], "max_pending"),
         (["Ann", "--expires-in", "soon"], "expires-in"),
         (["Ann", "--expires-in", "0d"], "expires-in"),
+        (["Ann", "--expires-in=-1h"], "expires-in"),
+        (["Ann", "--expires-in", "2020-01-01"], "expires-in"),
     ],
 )
 def test_create__names_what_is_wrong_and_makes_nothing(arguments, named):

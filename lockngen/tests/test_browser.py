@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from lockngen.tests.accessibility import flaws, flaws_of
 from lockngen.tests.conftest import URL
 from lockngen.tests.origins import TRY_FROM_ANOTHER_SITE, USE_FROM_ANOTHER_SITE, serve_origin
 
@@ -276,3 +277,47 @@ def test_page_of_another_origin__is_refused(foreign_page, origins, dev):
     assert foreign_page.evaluate(TRY_FROM_ANOTHER_SITE, arguments) == ["refused"] * 3
 
     assert len(dev.newest()) == count
+
+
+def test_pages__are_accessible_and_fit_the_screen(page):
+    assert flaws_of(page, "/", "/ht/", "/api/v1/docs", "/admin/login/") == []
+
+
+def test_flaws__are_found(page):
+    page.goto("/")
+    page.evaluate("document.querySelector('nav').innerHTML = '<input>'")
+
+    assert [flaw.split()[1:3] for flaw in flaws(page)] == [["light", "label:"], ["dark", "label:"]]
+
+
+def test_admin__of_generations_is_accessible_and_fits_the_screen(admin, dev):
+    id = dev.wait_for(dev.create(prompt=PROMPTS[0])["id"], "completed")["id"]
+    generations = "/admin/generations/generation/"
+
+    assert flaws_of(admin, "/admin/", "/admin/status/", generations) == []
+    assert flaws_of(admin, *(f"{generations}{id}/{view}/" for view in ("change", "delete", "history"))) == []
+
+
+def test_admin__of_keys_is_accessible_and_fits_the_screen(key_page):
+    found = flaws(key_page)
+    key_page.get_by_role("link", name="go on to the key").click()
+    found += flaws(key_page)
+    key, keys = key_page.url, "/admin/apikeys/apikey/"
+    for action in ("Rotate", "Revoke"):
+        key_page.goto(key)
+        key_page.get_by_role("button", name=action).click()
+        found += flaws(key_page)
+    found += flaws_of(key_page, keys, f"{keys}add/", key.replace("change", "delete"), "/admin/apikeys/keyevent/")
+    key_page.goto(keys)
+    key_page.locator("#result_list tbody tr").first.get_by_role("checkbox").check()
+    key_page.get_by_label("Action:").select_option("delete_selected")
+    key_page.get_by_role("button", name="Go").click()
+    found += flaws(key_page)
+
+    assert found == []
+
+
+def test_admin__of_users_is_accessible_and_fits_the_screen(admin):
+    users = "/admin/auth/user/"
+
+    assert flaws_of(admin, users, f"{users}add/", f"{users}1/change/", "/admin/password_change/") == []

@@ -11,6 +11,8 @@ from django.core.exceptions import ImproperlyConfigured
 from lockngen import embedded
 from lockngen import environment as env
 
+NO_MODES = ["-200", "800", "rw-r-----", "1777", "6", "0x1ff", "7_00", "0o750"]  # neither a file's nor a folder's
+
 
 @pytest.fixture
 def setting(monkeypatch):
@@ -46,6 +48,8 @@ def test_empty__counts_as_unset(setting, read):
         (lambda: env.url("SETTING"), "images.example.org", "https://"),
         (lambda: env.url("SETTING"), "https://a b", "https://"),
         (lambda: env.url("SETTING"), "https://a/b?c", "https://"),
+        *((lambda: env.file_mode("SETTING", 0o600), mode, "such as 640") for mode in [*NO_MODES, "400", "0", "577"]),
+        *((lambda: env.folder_mode("SETTING", 0o700), mode, "such as 750") for mode in [*NO_MODES, "600", "677"]),
     ],
 )
 def test_bad_value__names_the_variable_and_what_it_takes(setting, read, value, takes):
@@ -53,6 +57,21 @@ def test_bad_value__names_the_variable_and_what_it_takes(setting, read, value, t
 
     with pytest.raises(ImproperlyConfigured, match=f"SETTING.*{takes}"):
         read()
+
+
+@pytest.mark.parametrize(
+    ("read", "value", "mode"),
+    [
+        (env.file_mode, "640", 0o640),
+        (env.file_mode, "0664", 0o664),
+        (env.folder_mode, "750", 0o750),
+        (env.folder_mode, "0777", 0o777),
+    ],
+)
+def test_mode__is_read_as_octal_digits(setting, read, value, mode):
+    setting(value)
+
+    assert read("SETTING", 0) == mode
 
 
 def test_url__loses_its_trailing_slash(setting):
