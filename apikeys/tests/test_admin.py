@@ -142,7 +142,9 @@ def test_change__of_an_expired_key_leaves_its_expiry(admin_client, make_key):
     end = timezone.now().replace(microsecond=0) - timedelta(days=1)
     key = make_key(expires_at=end)
 
-    admin_client.post(page_of(key), {**filled_in(admin_client.get(page_of(key))), "name": "Renamed"})
+    shown = {"expires_at_0": f"{end:%Y-%m-%d}", "expires_at_1": f"{end:%H:%M:%S}"}
+
+    admin_client.post(page_of(key), {**filled_in(admin_client.get(page_of(key))), **shown, "name": "Renamed"})
 
     key.refresh_from_db()
     assert (key.name, key.expires_at) == ("Renamed", end)
