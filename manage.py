@@ -46,7 +46,11 @@ def run() -> int | str:
         return exit_codes.BROKEN_PIPE
     except Exception as error:
         from lockngen import retry  # needs settings, which may be what failed
+        from lockngen.postgresql import preconditions
 
+        if preconditions.lacks_migrations(error):
+            print("The database lacks tables or columns of this release: run manage.py migrate.", file=sys.stderr)
+            return exit_codes.DATABASE
         if not isinstance(error, retry.ERRORS) or retry.outage(error) is None:
             raise
         print(f"The database can't be used: {retry.with_remedy(error)}", file=sys.stderr)

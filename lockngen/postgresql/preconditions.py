@@ -30,6 +30,12 @@ def remedy(error: BaseException) -> str:
     return next((remedy for pattern, remedy in REMEDIES.items() if re.search(pattern, text)), "")
 
 
+def lacks_migrations(error: BaseException) -> bool:
+    """Whether a statement names a table or a column that the database does not have."""
+    # undefined_table, undefined_column: https://www.postgresql.org/docs/16/errcodes-appendix.html
+    return getattr(error.__cause__, "sqlstate", None) in {"42P01", "42703"}
+
+
 def refuse_startup_options(error: psycopg.Error) -> None:
     """Raise ImproperlyConfigured if a pooler refuses the options of our connections: waiting would not help."""
     if STARTUP_OPTIONS in str(error):

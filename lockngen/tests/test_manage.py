@@ -26,6 +26,13 @@ def test_database_away__is_one_exit_code_and_one_line(arguments):
     assert len([line for line in done.stderr.splitlines() if " WARNING " not in line]) == 1, done.stderr
 
 
+def test_database_without_tables__is_one_line_with_the_remedy(empty_database):
+    done = manage("apikey", "list", DATABASE_URL=empty_database)
+
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == "The database lacks tables or columns of this release: run manage.py migrate.\n"
+
+
 def test_reader_that_goes_away__is_no_traceback():
     reader, writer = os.pipe()
     os.close(reader)
