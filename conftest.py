@@ -29,9 +29,9 @@ from procrastinate.job_context import AbortReason  # noqa: E402
 
 from apikeys import tokens  # noqa: E402
 from apikeys.models import ApiKey  # noqa: E402
-from generations import events  # noqa: E402
 from generations.models import Generation  # noqa: E402
-from generations.turns import FIRST  # noqa: E402
+from generations.progress import notifications  # noqa: E402
+from generations.scheduling.fair_share import FIRST  # noqa: E402
 
 
 def pytest_unconfigure() -> None:
@@ -83,7 +83,7 @@ def image_folder(settings, tmp_path):
 @pytest.fixture(autouse=True)
 def deaf(monkeypatch):
     """No test listens for events, over a connection that it would leave behind, unless it asks for `listening`."""
-    monkeypatch.setattr(events.listener, "start", lambda: None)
+    monkeypatch.setattr(notifications.listener, "start", lambda: None)
 
 
 @pytest.fixture(params=[True, False], ids=["debug", "no debug"])

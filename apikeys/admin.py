@@ -15,10 +15,10 @@ from django.utils.text import slugify
 from django.utils.timesince import timesince
 from uuid_utils.compat import uuid7
 
-from apikeys import chart, listing, work
+from apikeys import chart, listing, usage_provider
 from apikeys.audit import Actor, KeyEvent, Via
-from apikeys.life import DEAD, WORKING, Refused
 from apikeys.models import ApiKey
+from apikeys.querysets import DEAD, WORKING, Refused
 from lockngen.admin import CappedPaginator, SoftDeleteAdmin
 
 CHART_DAYS = 30
@@ -127,7 +127,9 @@ class ApiKeyAdmin(SoftDeleteAdmin):
 
     @admin.display(description="made with it")
     def works(self, key: ApiKey) -> str:
-        return format_html('<a href="{}">{}</a>', work.of_keys().admin_address(key), work.of_keys().noun)
+        return format_html(
+            '<a href="{}">{}</a>', usage_provider.of_keys().admin_address(key), usage_provider.of_keys().noun
+        )
 
     @admin.display(description="rotated from")
     def rotated_from_key(self, key: ApiKey) -> str:
@@ -139,7 +141,7 @@ class ApiKeyAdmin(SoftDeleteAdmin):
 
     @admin.display(description="by day")
     def activity(self, key: ApiKey) -> str:
-        done = work.of_keys()
+        done = usage_provider.of_keys()
         return chart.by_day(done.by_day(key, CHART_DAYS), CHART_DAYS, done.noun)
 
     @admin.display(description="newest first")

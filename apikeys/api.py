@@ -4,10 +4,10 @@ from django.http import HttpRequest
 from ninja import Router, Schema
 from pydantic import Field
 
-from apikeys.auth import BearerToken
-from apikeys.throttle import Throttle
-from lockngen import retry
-from lockngen.problems import Problem, ProblemDocument
+from apikeys.authentication import BearerToken
+from apikeys.rate_limit.throttle import Throttle
+from lockngen.database import retry
+from lockngen.web.problems import Problem, ProblemDocument
 
 CALLS_A_MINUTE = 600  # of one key, in each web process
 

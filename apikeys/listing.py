@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from apikeys import usage, work
+from apikeys import usage_provider
 from apikeys.audit import KeyEvent
 from apikeys.models import ApiKey
+from apikeys.rate_limit import usage
 
 EVENTS_SHOWN = 20
 NOTHING = "–"
@@ -32,7 +33,7 @@ def more_facts(key: ApiKey) -> dict[str, Any]:
     """The same with what only `show` tells."""
     return {
         **facts(key),
-        work.of_keys().noun: work.of_keys().by_status(key),
+        usage_provider.of_keys().noun: usage_provider.of_keys().by_status(key),
         "events": [
             {"at": iso(event.at), "action": event.action, "by": event.by, "changes": event.changes}
             for event in newest_events(key)
@@ -67,7 +68,7 @@ def row(key: ApiKey) -> tuple[str, ...]:
 
 def details(key: ApiKey) -> str:
     told = more_facts(key)
-    made = [f"{count} {status}" for status, count in told[work.of_keys().noun].items() if count]
+    made = [f"{count} {status}" for status, count in told[usage_provider.of_keys().noun].items() if count]
     used = NOTHING if key.requests_last_minute is None else key.requests_last_minute
     lines = {
         "name": printable(key.name),
@@ -79,7 +80,7 @@ def details(key: ApiKey) -> str:
         "quota": f"{key.max_pending} unfinished generations" if key.max_pending else "none",
         "priority": key.priority,
         "switched on": "yes" if key.is_active else "no",
-        work.of_keys().noun: ", ".join(made) or "none",
+        usage_provider.of_keys().noun: ", ".join(made) or "none",
         **{name: minute(getattr(key, f"{name.replace(' ', '_')}_at")) for name in DATES},
         "rotated from": told["rotated_from"] or NOTHING,
         "replaced by": told["replaced_by"] or NOTHING,

@@ -9,11 +9,12 @@ from django.db.models.expressions import RawSQL
 from django.db.models.functions import Least, Now
 from uuid_utils.compat import uuid7
 
-from apikeys import tokens, usage
-from apikeys.admission import AdmissionQuerySet
+from apikeys import tokens
 from apikeys.audit import CODE, Action, Actor, KeyEvent
-from apikeys.buckets import Bucket  # noqa: F401  a model of this app
-from apikeys.life import ACTIVE, DEAD, KeyLifeQuerySet, Refused
+from apikeys.querysets import ACTIVE, DEAD, KeyLifeQuerySet, Refused
+from apikeys.rate_limit import usage
+from apikeys.rate_limit.bucket import Bucket  # noqa: F401  a model of this app
+from apikeys.rate_limit.statement import AdmissionQuerySet
 from lockngen.fields import FixedCharField
 from lockngen.softdelete import LiveManager, SoftDeleteModel, deletion_is_dated
 

@@ -146,7 +146,7 @@ def fill(pending: int, keys: list, then: str = "ANALYZE") -> None:
     """Have so many generations pending, whose keys take turns."""
     from django.db import connection
 
-    from generations.turns import FIRST, STEP
+    from generations.scheduling.fair_share import FIRST, STEP
 
     ids = [key.pk for key in keys]
     values = {"count": pending, "keys": ids, "per_turn": len(ids), "first": FIRST, "step": STEP}

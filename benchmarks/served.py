@@ -1,6 +1,6 @@
 """gunicorn's settings as they ship, but for the checks at its start, which would ask for collected static files."""
 
-from lockngen.gunicorn import *  # noqa: F403
+from lockngen.web.gunicorn import *  # noqa: F403
 
 
 def on_starting(server) -> None:

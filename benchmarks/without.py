@@ -8,9 +8,9 @@ from django.core.wsgi import get_wsgi_application
 
 application = get_wsgi_application()
 
-from apikeys import admission
+from apikeys.rate_limit import statement
 
-admission.STATEMENT = """
+statement.STATEMENT = """
 SELECT {columns}, 'admitted', NULL, NULL FROM apikeys_apikey WHERE key_hash = %(digest)s::bpchar
 AND NOT is_deleted AND revoked_at IS NULL AND is_active AND (expires_at IS NULL OR expires_at > statement_timestamp())
 """

@@ -13,9 +13,10 @@ from django.utils.html import format_html
 from django.utils.text import Truncator
 from procrastinate.contrib.django.models import ProcrastinateJob
 
-from apikeys.life import Refused
 from apikeys.models import ApiKey
-from generations import downloads, overview, renderers
+from apikeys.querysets import Refused
+from generations import monitoring, renderers
+from generations.images import downloads
 from generations.models import Generation
 from generations.querysets import QueueFull
 from generations.renderers.base import DEFAULT_MODEL
@@ -198,5 +199,5 @@ def status(request: HttpRequest) -> HttpResponse:
     """What `manage.py status` tells, as a page that renews itself."""
     if not request.user.has_perm("generations.view_generation"):
         raise PermissionDenied
-    page = {"title": "Status", "facts": overview.gather(), "refresh": STATUS_REFRESHED_EVERY}
+    page = {"title": "Status", "facts": monitoring.gather(), "refresh": STATUS_REFRESHED_EVERY}
     return render(request, "admin/status.html", {**admin.site.each_context(request), **page})

@@ -5,8 +5,8 @@ class GenerationsConfig(AppConfig):
     name = "generations"
 
     def ready(self) -> None:
-        from apikeys import work
+        from apikeys import usage_provider
         from generations import checks  # noqa: F401  registers the system checks
-        from generations.work import Generations
+        from generations.usage import Generations
 
-        work.register(Generations())
+        usage_provider.register(Generations())

@@ -6,8 +6,8 @@ from django.core import checks
 from pydantic import TypeAdapter, ValidationError
 
 from generations import renderers
+from generations.api.schemas import Guidance, Pixels, Steps
 from generations.renderers.workflows import Catalogue
-from generations.schemas import Guidance, Pixels, Steps
 
 UNSERVED = "generations.I001"
 LIMITS = {

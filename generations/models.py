@@ -4,15 +4,16 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 from uuid_utils.compat import uuid7
 
-from apikeys.life import WORKING, Refused
 from apikeys.models import ApiKey
-from generations import events, queues
-from generations.discards import DiscardedFile  # noqa: F401  a model of this app
-from generations.progress import Report
+from apikeys.querysets import WORKING, Refused
+from generations.images.pending_deletion import DiscardedFile  # noqa: F401  a model of this app
+from generations.progress import notifications
+from generations.progress.reports import Report
 from generations.querysets import PROMPT_WORDS, GenerationQuerySet
 from generations.renderers.base import DEFAULT_MODEL
+from generations.scheduling import queues
+from generations.scheduling.fair_share import Turn  # noqa: F401  a model of this app
 from generations.status import FINISHED, UNFINISHED, Status
-from generations.turns import Turn  # noqa: F401  a model of this app
 from lockngen.fields import FixedCharField
 from lockngen.softdelete import LIVE, LiveManager, SoftDeleteModel, deletion_is_dated
 
@@ -145,7 +146,7 @@ class Generation(SoftDeleteModel):
             cursor.execute(statement, [Status.PROCESSING.value, self.pk, [status.value for status in UNFINISHED]])
             row = cursor.fetchone()
         if row:
-            events.announce(self.pk)
+            notifications.announce(self.pk)
         self._read_back()
         return row[0] if row else None
 
@@ -177,7 +178,7 @@ class Generation(SoftDeleteModel):
 
     def tell(self, report: Report) -> bool:
         """The same, and if it is, whoever listens is told how far it is. Stores nothing."""
-        return bool(self._held(report.attempt).values_list(events.telling(self.pk, report)))
+        return bool(self._held(report.attempt).values_list(notifications.telling(self.pk, report)))
 
     def is_at(self, attempt: int, status: Status) -> bool:
         """Whether this attempt, the last one, has brought it to this state."""
@@ -205,6 +206,6 @@ class Generation(SoftDeleteModel):
     def _change(self, rows: GenerationQuerySet, **fields) -> bool:
         won = bool(rows.update(**fields))
         if won:
-            events.announce(self.pk)
+            notifications.announce(self.pk)
         self._read_back()
         return won

@@ -12,12 +12,13 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from procrastinate.exceptions import AlreadyEnqueued
 from uuid_utils.compat import uuid7
 
-from generations import events, queues
-from generations.queues import RENDER_TASK
+from generations.progress import notifications
 from generations.renderers.base import DEFAULT_MODEL
+from generations.scheduling import queues
+from generations.scheduling.fair_share import Turn
+from generations.scheduling.queues import RENDER_TASK
 from generations.status import FINISHED, UNFINISHED, Status
-from generations.turns import Turn
-from lockngen import retry
+from lockngen.database import retry
 from lockngen.softdelete import SoftDeleteQuerySet
 
 PROMPT_WORDS = SearchVector("prompt", config="simple")  # as the index generation_prompt_words has it
@@ -151,5 +152,5 @@ class GenerationQuerySet(SoftDeleteQuerySet):
     def _announced(self, count: int) -> int:
         # Once for all of them: whoever watches any generation looks at its row.
         if count:
-            events.announce()
+            notifications.announce()
         return count

@@ -12,16 +12,17 @@ from procrastinate.exceptions import ConnectorException, JobAborted
 from procrastinate.job_context import AbortReason
 from procrastinate.jobs import Job
 
-from generations import images, orphans, renderers, retention
-from generations.delivery import Superseded, deliver
-from generations.lookout import Lookout
+from generations import renderers
+from generations.images import files, orphans, retention
 from generations.models import Generation
-from generations.queues import MAINTENANCE, RENDER, RENDER_TASK
 from generations.renderers import RendererAway, RendererFailure, RenderError, RenderRequest
 from generations.renderers.base import Progress, Waiting
+from generations.rendering.completion import Superseded, deliver
+from generations.rendering.monitor import Lookout
+from generations.scheduling.fair_share import URGENT, Turn
+from generations.scheduling.queues import MAINTENANCE, RENDER, RENDER_TASK
 from generations.status import Status
-from generations.turns import URGENT, Turn
-from lockngen import retry
+from lockngen.database import retry
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ def render(context: JobContext, generation_id: str) -> None:
     """One attempt at a generation. Raises where the queue has to run it again."""
     generation, attempt = _begin(generation_id, context.job.priority)
     if generation:  # an attempt before may have been killed while it stored its image
-        images.sweep(generation, before=attempt or generation.attempts + 1)
+        files.sweep(generation, before=attempt or generation.attempts + 1)
     if attempt is None:
         logger.info("Generation %s: nothing to render.", generation_id)
         _call_off(generation)
@@ -83,7 +84,7 @@ def _attempt(generation: Generation, attempt: int, context: JobContext) -> None:
         _hand_back(generation, attempt, context)
     except Exception as error:
         # An outage of the database, of the storage or of all renderers says nothing about the prompt.
-        costs_a_try = retry.outage(error) is None and not isinstance(error, RendererAway | images.NotStored)
+        costs_a_try = retry.outage(error) is None and not isinstance(error, RendererAway | files.NotStored)
         logger.warning("Generation %s: attempt %d broke off.", generation.id, attempt, exc_info=costs_a_try)
         if costs_a_try and generation.tries >= settings.RENDER_MAX_ATTEMPTS:
             _give_up(generation, attempt, error)

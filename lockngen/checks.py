@@ -9,7 +9,7 @@ from django.core import checks
 from django.core.checks.security.base import check_secret_key, check_secret_key_fallbacks
 from django.db import DatabaseError, connection
 
-from lockngen.postgresql import timeouts
+from lockngen.database import timeouts
 
 LISTEN_CONNECTIONS = 1  # of a web process, beside its pool
 QUEUE_CONNECTIONS = 5  # of a worker, beside those of its renders

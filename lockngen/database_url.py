@@ -42,7 +42,7 @@ def parse(name: str, address: str) -> dict[str, Any]:
         raise ImproperlyConfigured(f"{name} can't be read: it takes {FORM}.") from None
     base = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host", "PORT": "port"}
     config = {ours: parts.pop(theirs, "") for ours, theirs in base.items()}
-    return {"ENGINE": "lockngen.postgresql", **config, "OPTIONS": parts}
+    return {"ENGINE": "lockngen.database", **config, "OPTIONS": parts}
 
 
 def _reason(address: str) -> str:

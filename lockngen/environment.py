@@ -174,7 +174,7 @@ def development_database() -> Iterator[str | None]:
     if secret("DATABASE_URL") or not flag("DEBUG"):
         yield None
         return
-    from lockngen import embedded  # production has no need of it
+    from lockngen.database import embedded  # production has no need of it
 
     try:
         with embedded.running(data_folder()) as address:

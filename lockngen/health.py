@@ -29,7 +29,7 @@ from health_check.exceptions import ServiceUnavailable
 from health_check.views import HealthCheckView
 from procrastinate.contrib.django.models import ProcrastinateEvent, ProcrastinateJob, ProcrastinateWorker
 
-from lockngen.postgresql.base import Connection
+from lockngen.database.base import Connection
 
 # Checks that a frozen server holds up keep these threads, and only these, busy: later checks wait for one in vain
 # and time out, where an executor a request would wait for its own threads to end.

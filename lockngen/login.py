@@ -6,7 +6,7 @@ from django.contrib.auth.signals import user_login_failed
 from django.dispatch import receiver
 from django.http import HttpRequest
 
-from lockngen.proxies import client_address
+from lockngen.web.proxies import client_address
 
 logger = logging.getLogger(__name__)
 LONGEST_NAME = 150  # characters, as in Django's user model

@@ -15,7 +15,7 @@ SECRET_KEY_FALLBACKS = env.items("SECRET_KEY_FALLBACKS")
 PUBLIC_URL = env.url("PUBLIC_URL")
 ALLOWED_HOSTS = env.items("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]") + env.hosts_of(PUBLIC_URL)
 CSRF_TRUSTED_ORIGINS = env.items("CSRF_TRUSTED_ORIGINS") + env.origins_of(PUBLIC_URL)
-CSRF_FAILURE_VIEW = "lockngen.hosts.csrf_failure"
+CSRF_FAILURE_VIEW = "lockngen.web.hosts.csrf_failure"
 # The proxy removes the path of PUBLIC_URL from requests; links and redirects begin with it.
 PUBLIC_PATH = urlsplit(PUBLIC_URL).path
 FORCE_SCRIPT_NAME = PUBLIC_PATH or None
@@ -50,10 +50,10 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",  # first: every response gets its headers
     "csp.middleware.CSPMiddleware",
     "lockngen.health.LivenessMiddleware",  # it answers before the host check and without a database
-    "lockngen.hosts.ProbeHostMiddleware",  # before what checks the host
+    "lockngen.web.hosts.ProbeHostMiddleware",  # before what checks the host
     "corsheaders.middleware.CorsMiddleware",  # around all answers of the API, errors included
-    "apikeys.auth.LimitHeadersMiddleware",  # around what may make another answer of a counted call's
-    "lockngen.problems.ApiProblemsMiddleware",  # around all that can fail, so that the API has one error shape
+    "apikeys.authentication.LimitHeadersMiddleware",  # around what may make another answer of a counted call's
+    "lockngen.web.problems.ApiProblemsMiddleware",  # around all that can fail, so that the API has one error shape
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -164,7 +164,7 @@ DATABASES = {
         "CONN_HEALTH_CHECKS": False,  # our engine looks at a connection without a round trip
         "DISABLE_SERVER_SIDE_CURSORS": DB_PGBOUNCER,  # the next transaction may run in another session
         "OPTIONS": {
-            # PgBouncer refuses startup options: behind it the timeouts are the role's, see postgresql/timeouts.py.
+            # PgBouncer refuses startup options: behind it the timeouts are the role's, see database/timeouts.py.
             **_options(_database.get("OPTIONS", {}), {} if DB_PGBOUNCER else DB_TIMEOUTS),
             "pool": {
                 "min_size": DB_POOL_MIN_SIZE,
@@ -176,7 +176,7 @@ DATABASES = {
         },
     }
 }
-# The server itself, for what needs a session: see postgresql/direct.py.
+# The server itself, for what needs a session: see database/direct.py.
 DATABASE_DIRECT = env.database("DATABASE_DIRECT_URL") if env.secret("DATABASE_DIRECT_URL") else {}
 if DATABASE_DIRECT:
     DATABASE_DIRECT["OPTIONS"] = _options(DATABASE_DIRECT.get("OPTIONS", {}), DB_TIMEOUTS)
@@ -194,12 +194,12 @@ RENDER_GRACE = env.seconds("RENDER_GRACE", 8)
 # The queue runs tasks in asyncio's default executor, which has as many threads as this and no more.
 MOST_RENDERS_AT_ONCE = min(32, (os.cpu_count() or 1) + 4)
 WORKER_CONCURRENCY = env.integer("WORKER_CONCURRENCY", min(2 * len(RENDERER_URL), MOST_RENDERS_AT_ONCE), minimum=1)
-WORKER_OPTIONS = "generations.worker.options"
+WORKER_OPTIONS = "generations.scheduling.worker.options"
 PROCRASTINATE_WORKER_DEFAULTS = {
     "concurrency": WORKER_CONCURRENCY,
     "shutdown_graceful_timeout": RENDER_GRACE,
 }
-PROCRASTINATE_ON_APP_READY = "lockngen.postgresql.queue.use_connector"
+PROCRASTINATE_ON_APP_READY = "lockngen.queue.use_connector"
 
 # How long generations are kept, in days; 0 is for ever.
 RETENTION_FINISHED = env.integer("RETENTION_FINISHED", 0, maximum=36_500)
@@ -230,10 +230,10 @@ WHITENOISE_USE_FINDERS = DEBUG  # a development checkout needs no collectstatic
 IMAGE_FILE_MODE = env.file_mode("IMAGE_FILE_MODE", 0o600)
 IMAGE_FOLDER_MODE = env.folder_mode("IMAGE_FOLDER_MODE", 0o700)
 STORAGES = {
-    "default": {"BACKEND": "lockngen.s3.S3ImageStorage"}
+    "default": {"BACKEND": "lockngen.storage.s3.S3ImageStorage"}
     if S3_BUCKET
     else {
-        "BACKEND": "lockngen.storage.DurableFileSystemStorage",
+        "BACKEND": "lockngen.storage.filesystem.DurableFileSystemStorage",
         "OPTIONS": {
             "file_permissions_mode": IMAGE_FILE_MODE,
             "directory_permissions_mode": IMAGE_FOLDER_MODE,
@@ -270,7 +270,7 @@ AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contri
 AXES_FAILURE_LIMIT = env.integer("LOGIN_MAX_FAILURES", 10, minimum=1)
 AXES_COOLOFF_TIME = timedelta(seconds=env.seconds("LOGIN_LOCKOUT", 900, minimum=1))
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_CLIENT_IP_CALLABLE = "lockngen.proxies.client_address"
+AXES_CLIENT_IP_CALLABLE = "lockngen.web.proxies.client_address"
 AXES_USERNAME_CALLABLE = "lockngen.login.counted_name"
 AXES_LOCKOUT_TEMPLATE = "admin/locked_out.html"
 AXES_RESET_ON_SUCCESS = True

@@ -10,9 +10,9 @@ from django.views.generic import RedirectView, TemplateView
 from ninja.openapi.docs import Swagger
 
 from lockngen import __version__
-from lockngen.bodies import JSONParser
 from lockngen.health import STORAGE_THREADS, ReadinessView, Storage
-from lockngen.problems import ProblemAPI
+from lockngen.web.bodies import JSONParser
+from lockngen.web.problems import ProblemAPI
 
 api = ProblemAPI(
     title="LockN Gen",
@@ -32,8 +32,8 @@ api = ProblemAPI(
         ]
     },
 )
-api.add_router("/generations", "generations.api.router")
-api.add_router("/models", "generations.models_api.router")
+api.add_router("/generations", "generations.api.operations.router")
+api.add_router("/models", "generations.api.available_models.router")
 api.add_router("/key", "apikeys.api.router")
 
 admin.site.site_header = admin.site.site_title = "LockN Gen"
@@ -45,7 +45,7 @@ def nothing_here(request):
     raise Http404
 
 
-handler400 = "lockngen.hosts.bad_request"
+handler400 = "lockngen.web.hosts.bad_request"
 
 urlpatterns = [
     path("", TemplateView.as_view(template_name="lockngen/index.html", extra_context={"version": __version__})),

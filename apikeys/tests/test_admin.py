@@ -11,9 +11,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from apikeys import chart, tokens, usage
+from apikeys import chart, tokens
 from apikeys.audit import Action, KeyEvent
 from apikeys.models import ApiKey
+from apikeys.rate_limit import usage
 from apikeys.tests.test_models import UNUSABLE
 from generations.status import Status
 

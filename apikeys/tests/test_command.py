@@ -11,10 +11,11 @@ from django.db import OperationalError
 from django.utils import timezone
 from psycopg_pool import PoolTimeout
 
-from apikeys import tokens, usage
+from apikeys import tokens
 from apikeys.audit import Action
 from apikeys.management.commands.apikey import TRANSITIONS, Command
 from apikeys.models import DEVELOPMENT_TOKEN, ApiKey
+from apikeys.rate_limit import usage
 
 pytestmark = pytest.mark.django_db
 ME = pwd.getpwuid(os.getuid()).pw_name

@@ -7,9 +7,9 @@ from django.db.models import F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from apikeys.buckets import Bucket
 from apikeys.models import ApiKey
-from apikeys.tests.gcra import Gcra
+from apikeys.rate_limit.bucket import Bucket
+from apikeys.tests.support.gcra import Gcra
 
 EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 

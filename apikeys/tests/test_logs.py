@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from apikeys import tokens
 from apikeys.logs import JobFilter
-from apikeys.tests.test_auth import bad_tokens, bearer
+from apikeys.tests.test_authentication import bad_tokens, bearer
 from apikeys.tests.test_models import UNUSABLE
-from generations.tests.calls import URL
+from generations.tests.support.calls import URL
 
 
 def test_log__tells_the_reason_of_each_refusal_in_one_line(make_key, caplog):

@@ -9,8 +9,8 @@ import pytest
 from django.db import connection
 
 from apikeys.audit import Action
-from apikeys.life import Refused
 from apikeys.models import ApiKey
+from apikeys.querysets import Refused
 
 pytestmark = pytest.mark.django_db(transaction=True)
 AT_ONCE = 3  # a pool has four connections by default, and the test has one of them

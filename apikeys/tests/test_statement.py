@@ -8,11 +8,11 @@ import pytest
 from django.db import OperationalError, connection, transaction
 
 from apikeys import tokens
-from apikeys.admission import statement
-from apikeys.buckets import Bucket
 from apikeys.models import ApiKey
-from lockngen import retry
-from lockngen.postgresql.base import DatabaseWrapper
+from apikeys.rate_limit.bucket import Bucket
+from apikeys.rate_limit.statement import statement
+from lockngen.database import retry
+from lockngen.database.base import DatabaseWrapper
 
 
 def admit(key: ApiKey):

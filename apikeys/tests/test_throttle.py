@@ -1,9 +1,9 @@
 import pytest
 
 from apikeys import api as key_api
-from apikeys import throttle
-from apikeys.throttle import Throttle
-from generations.tests.calls import assert_problem
+from apikeys.rate_limit import throttle
+from apikeys.rate_limit.throttle import Throttle
+from generations.tests.support.calls import assert_problem
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from generations.renderers.base import (
     RenderError,
     RenderRequest,
 )
-from generations.renderers.fleet import Fleet
-from generations.renderers.member import Member
+from generations.renderers.pool import Fleet
+from generations.renderers.pooled_renderer import Member
 from generations.renderers.sketch import SketchRenderer
 
 __all__ = [

@@ -8,15 +8,17 @@ from django.db import connection
 from django.db.models.functions import Now
 from PIL import Image
 
-from generations import images, tasks
+from generations import tasks
+from generations.images import files as images
+from generations.images import formats
 from generations.models import Generation
-from generations.renderers import RenderRequest, picture
-from generations.tests.comfyui.process import Double
-from generations.tests.comfyui.renders import make_renderer
-from generations.tests.encoded import PNG
+from generations.renderers import RenderRequest
+from generations.tests.support.comfyui.process import Double
+from generations.tests.support.comfyui.renders import make_renderer
+from generations.tests.support.encoded import PNG
 from lockngen.tests.conftest import free_port
 
-IMAGE = picture.Picture(b"an image", 64, 64, b"a little")
+IMAGE = formats.Picture(b"an image", 64, 64, b"a little")
 
 
 @pytest.fixture(scope="session")
@@ -99,7 +101,7 @@ def make_completed(make_generation):
     def make(image: bytes = PNG, **fields) -> Generation:
         generation = make_generation(**fields)
         attempt = generation.start()
-        assert generation.complete(attempt, **images.store(generation, attempt, picture.read(image)))
+        assert generation.complete(attempt, **images.store(generation, attempt, formats.read(image)))
         return generation
 
     return make

@@ -10,9 +10,9 @@ from psycopg_pool import PoolTimeout
 
 from generations.models import Generation
 from generations.status import Status
-from generations.tests.calls import URL, assert_problem, calls, post
-from lockngen import retry
-from lockngen.problems import IN_DOUBT
+from generations.tests.support.calls import URL, assert_problem, calls, post
+from lockngen.database import retry
+from lockngen.web.problems import IN_DOUBT
 
 UNKNOWN = uuid.UUID(int=7)
 
@@ -147,7 +147,7 @@ def test_head__answers_as_get_does_without_the_body(api, make_generation, debug)
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("broken"), OperationalError("broken")])
 def test_log__is_not_to_be_forged_by_an_address(api, monkeypatch, caplog, error):
-    monkeypatch.setattr("generations.api._own", Mock(side_effect=error))
+    monkeypatch.setattr("generations.api.operations._own", Mock(side_effect=error))
 
     api.get(f"{URL}/{UNKNOWN}%0A2026-01-01 INFO root: forged")
 

@@ -9,9 +9,9 @@ from django.db import connection
 
 from benchmarks.backlog import fill
 from generations.models import Generation
-from generations.turns import Turn
+from generations.scheduling.fair_share import Turn
 from lockngen.environment import BASE_DIR
-from lockngen.postgresql.queue import TAKE_JOB
+from lockngen.queue import TAKE_JOB
 
 WAITING = 3000
 READ = """

@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 
 from generations.models import Generation
-from generations.tests.calls import URL, assert_problem, post
+from generations.tests.support.calls import URL, assert_problem, post
 
 MULTIPART = b'--b\r\nContent-Disposition: form-data; name="prompt"\r\n\r\ncat\r\n--b--'
 HALF = "half of a surrogate pair"

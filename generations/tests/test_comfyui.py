@@ -11,9 +11,9 @@ from generations.renderers.base import Waiting
 from generations.renderers.comfyui import prompt
 from generations.renderers.comfyui.client import Client
 from generations.renderers.comfyui.stages import Stages
-from generations.renderers.fleet import Fleet
-from generations.renderers.member import Member
-from generations.tests.comfyui.renders import Stop, make_renderer
+from generations.renderers.pool import Fleet
+from generations.renderers.pooled_renderer import Member
+from generations.tests.support.comfyui.renders import Stop, make_renderer
 
 
 def fleet_of(double) -> Fleet:

@@ -13,8 +13,8 @@ import pytest
 from generations.renderers import RendererFailure
 from generations.renderers.comfyui import ComfyUIRenderer, address
 from generations.renderers.workflows import read
-from generations.tests.comfyui.process import Double
-from generations.tests.comfyui.renders import Stop, make_renderer
+from generations.tests.support.comfyui.process import Double
+from generations.tests.support.comfyui.renders import Stop, make_renderer
 from lockngen.tests.conftest import free_port
 
 

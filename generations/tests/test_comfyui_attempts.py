@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 
 from generations.renderers import RendererFailure, RenderError
-from generations.tests.comfyui.renders import Stop, leave_running
+from generations.tests.support.comfyui.renders import Stop, leave_running
 
 
 @pytest.mark.parametrize("is_old", [False, True])

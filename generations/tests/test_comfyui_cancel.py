@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from generations.tests.comfyui.renders import Stop, leave_running, make_renderer
+from generations.tests.support.comfyui.renders import Stop, leave_running, make_renderer
 
 
 def test_cancel__interrupts_what_runs(double, render, make_request):

@@ -10,10 +10,10 @@ import pytest
 
 from generations.renderers import RendererFailure
 from generations.renderers.comfyui import ComfyUIRenderer, renderer
-from generations.renderers.fleet import Fleet
-from generations.renderers.member import Member
+from generations.renderers.pool import Fleet
+from generations.renderers.pooled_renderer import Member
 from generations.renderers.workflows import read
-from generations.tests.comfyui.renders import Stop
+from generations.tests.support.comfyui.renders import Stop
 from lockngen.tests.conftest import free_port
 
 

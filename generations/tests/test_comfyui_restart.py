@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from lockngen.tests.conftest import URL, Dev
-from lockngen.tests.embedded.servers import open_folder
+from lockngen.tests.support.embedded_servers import open_folder
 
 
 @pytest.fixture(scope="module")

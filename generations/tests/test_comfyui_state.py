@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 
 from generations.renderers import RendererFailure, get_fleet
-from generations.tests.comfyui.renders import make_renderer
+from generations.tests.support.comfyui.renders import make_renderer
 
 
 def test_state__tells_version_and_prompts(double):

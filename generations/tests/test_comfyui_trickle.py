@@ -10,8 +10,8 @@ import pytest
 
 from generations.models import Generation
 from generations.renderers.comfyui import events
-from generations.tests.comfyui.renders import make_renderer
-from generations.tests.processes import manage
+from generations.tests.support.comfyui.renders import make_renderer
+from generations.tests.support.processes import manage
 
 GRACE = 0.5  # seconds
 BYTE_EVERY = 3.0  # seconds

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from generations.models import Generation
 from generations.renderers.base import LARGEST_SEED
-from generations.tests.calls import URL, assert_problem, post
+from generations.tests.support.calls import URL, assert_problem, post
 
 FIELDS = {
     "id", "status", "progress", "prompt", "negative_prompt", "model", "width", "height", "steps", "guidance", "seed",

@@ -7,8 +7,8 @@ from django.core.files.storage import default_storage
 from PIL import Image
 
 from generations.models import Generation
-from generations.tests.calls import assert_problem
-from generations.tests.encoded import PNG, encoded
+from generations.tests.support.calls import assert_problem
+from generations.tests.support.encoded import PNG, encoded
 
 URL = "/api/v1/generations/{}/image"
 THUMB = URL + "?size=thumb"

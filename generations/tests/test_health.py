@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from generations import overview
+from generations import monitoring
 from lockngen.tests.conftest import free_port
 
 pytestmark = pytest.mark.django_db(transaction=True)  # checks run in threads of their own
@@ -24,7 +24,7 @@ def test_workers__give_the_reason_why_a_renderer_is_down(client, settings):
 
     assert [renderer["state"] for renderer in found] == ["down", "ok"]
     assert found[0]["reason"] == "its port is refused: nothing listens there"
-    assert found == overview.gather()["renderers"]
+    assert found == monitoring.gather()["renderers"]
 
 
 def test_workers__do_not_wait_for_a_renderer_that_hangs(client, settings):

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from generations.models import Generation
-from generations.tests.calls import URL
+from generations.tests.support.calls import URL
 
 
 @pytest.fixture

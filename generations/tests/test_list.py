@@ -5,9 +5,9 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generations import cursors
+from generations.api import cursors
 from generations.status import Status
-from generations.tests.calls import URL, assert_problem
+from generations.tests.support.calls import URL, assert_problem
 
 
 @pytest.fixture

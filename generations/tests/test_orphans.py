@@ -12,9 +12,10 @@ from django.core.management import CommandError, call_command
 from procrastinate.job_context import AbortReason
 from uuid_utils.compat import uuid7
 
-from generations import images, orphans, tasks
-from generations.renderers import picture
-from lockngen.storage import DurableFileSystemStorage
+from generations import tasks
+from generations.images import files as images
+from generations.images import formats, orphans
+from lockngen.storage.filesystem import DurableFileSystemStorage
 
 pytestmark = pytest.mark.django_db
 NOBODYS = "generations/2026/01/019b76da-0000-7000-8000-000000000001.png"
@@ -39,7 +40,7 @@ def make_completed(make_generation, put):
     def make(**fields):
         generation = make_generation(**fields)
         attempt = generation.start()
-        stored = images.store(generation, attempt, picture.Picture(b"bytes", 64, 64, b"bytes"))
+        stored = images.store(generation, attempt, formats.Picture(b"bytes", 64, 64, b"bytes"))
         assert generation.complete(attempt, **stored)
         for path in images.paths(generation):
             put(path)

@@ -6,8 +6,8 @@ from unittest.mock import Mock
 import pytest
 from django.core.management import CommandError, call_command
 
-from generations import retention
-from generations.discards import DiscardedFile
+from generations.images import retention
+from generations.images.pending_deletion import DiscardedFile
 from generations.management.commands import purge as purge_command
 from generations.models import Generation
 

@@ -10,9 +10,9 @@ from django.db import OperationalError, connection
 from apikeys.models import ApiKey
 from generations.models import Generation
 from generations.querysets import QueueFull
+from generations.scheduling.fair_share import Turn
 from generations.status import Status
-from generations.tests.calls import URL, assert_problem, post
-from generations.turns import Turn
+from generations.tests.support.calls import URL, assert_problem, post
 
 
 def submit(key: ApiKey) -> Generation:

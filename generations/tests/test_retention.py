@@ -21,11 +21,13 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from procrastinate.job_context import AbortReason
 
-from generations import images, retention, tasks
-from generations.discards import DiscardedFile
+from generations import tasks
+from generations.images import files as images
+from generations.images import retention
+from generations.images.pending_deletion import DiscardedFile
 from generations.models import Generation
 from generations.status import FINISHED, Status
-from generations.tests.processes import manage
+from generations.tests.support.processes import manage
 from lockngen.environment import BASE_DIR
 
 pytestmark = pytest.mark.django_db
@@ -144,8 +146,8 @@ class Killed(BaseException):
 STEPS = [
     "django.db.models.query:QuerySet.bulk_create",
     "lockngen.softdelete:SoftDeleteQuerySet.hard_delete",
-    "lockngen.storage:DurableFileSystemStorage.delete",
-    "generations.retention:_forget",
+    "lockngen.storage.filesystem:DurableFileSystemStorage.delete",
+    "generations.images.retention:_forget",
 ]
 
 

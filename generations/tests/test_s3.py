@@ -16,13 +16,13 @@ from django.core.management import call_command
 from moto.server import ThreadedMotoServer
 from PIL import Image
 
-from generations import images, orphans, retention, tasks
+from generations import tasks
+from generations.images import files, formats, orphans, retention
 from generations.models import Generation
-from generations.renderers import picture
 from generations.status import Status
-from generations.tests.encoded import PNG
+from generations.tests.support.encoded import PNG
 from lockngen import health
-from lockngen.s3 import S3ImageStorage
+from lockngen.storage.s3 import S3ImageStorage
 
 pytestmark = pytest.mark.django_db
 
@@ -61,7 +61,7 @@ def bucket(server, client, session, settings, monkeypatch):
     client.create_bucket(Bucket=BUCKET)
     settings.S3_BUCKET, settings.S3_PREFIX = BUCKET, PREFIX
     settings.S3_ENDPOINT_URL, settings.S3_ADDRESSING_STYLE = server, "path"
-    settings.STORAGES = {**django_settings.STORAGES, "default": {"BACKEND": "lockngen.s3.S3ImageStorage"}}
+    settings.STORAGES = {**django_settings.STORAGES, "default": {"BACKEND": "lockngen.storage.s3.S3ImageStorage"}}
     yield
     for key in listed(client):
         client.delete_object(Bucket=BUCKET, Key=key)
@@ -96,7 +96,7 @@ def test_generation__is_rendered_stored_and_fetched(api, make_generation, make_c
 
     generation.refresh_from_db()
     assert (generation.status, generation.attempts) == (Status.COMPLETED, 1)
-    assert keys() == set(images.paths(generation))
+    assert keys() == set(files.paths(generation))
     shown = api.get(f"/api/v1/generations/{generation.id}").json()
     for url, kind, size in ((shown["image_url"], "PNG", (512, 256)), (shown["thumbnail_url"], "WEBP", (384, 192))):
         fetched = fetch(api.get(url)["Location"])
@@ -193,7 +193,7 @@ def test_file__keeps_its_type_in_the_bucket(client, make_completed, monkeypatch)
     generation = make_completed()
 
     types = [
-        client.head_object(Bucket=BUCKET, Key=f"{PREFIX}/{path}")["ContentType"] for path in images.paths(generation)
+        client.head_object(Bucket=BUCKET, Key=f"{PREFIX}/{path}")["ContentType"] for path in files.paths(generation)
     ]
 
     assert types == ["image/png", "image/webp"]
@@ -201,11 +201,11 @@ def test_file__keeps_its_type_in_the_bucket(client, make_completed, monkeypatch)
 
 def test_sweep__removes_what_an_attempt_left(make_completed, keys):
     generation = make_completed()
-    images.store(generation, 2, picture.read(PNG))
+    files.store(generation, 2, formats.read(PNG))
 
-    images.sweep(generation, before=3)
+    files.sweep(generation, before=3)
 
-    assert keys() == set(images.paths(generation))
+    assert keys() == set(files.paths(generation))
 
 
 def test_purge__removes_the_files(make_finished, keys, settings):
@@ -216,7 +216,7 @@ def test_purge__removes_the_files(make_finished, keys, settings):
     (tally,) = retention.purge()
 
     assert (tally.generations, tally.files, tally.bytes, tally.failures) == (1, 2, 16, 0)
-    assert keys() == set(images.paths(kept))
+    assert keys() == set(files.paths(kept))
 
 
 def test_purge__of_an_image_that_is_gone_already(make_finished, settings):
@@ -240,7 +240,7 @@ def test_orphans__are_found_and_removed(make_completed, keys, monkeypatch):
     call_command("purge", "--orphans", "--batch", "2", stdout=out, stderr=StringIO())
 
     assert set(out.getvalue().splitlines()) == lost
-    assert keys() == set(images.paths(generation))
+    assert keys() == set(files.paths(generation))
 
 
 def test_scan__goes_through_the_listing_page_by_page(keys, client, monkeypatch):
@@ -284,7 +284,7 @@ def test_storage__that_refuses_costs_no_try(make_generation, make_context, setti
     settings.STORAGES = {**settings.STORAGES}
     generation = make_generation(width=64, height=64)
 
-    with pytest.raises(images.NotStored, match="NoSuchBucket"):
+    with pytest.raises(files.NotStored, match="NoSuchBucket"):
         tasks.render(make_context(), str(generation.id))
 
     generation.refresh_from_db()

@@ -8,8 +8,8 @@ from django.test import Client
 from apikeys.logs import TokenFreeFormatter
 from apikeys.models import ApiKey
 from apikeys.tests.test_models import UNUSABLE
-from generations import signed_urls
-from generations.tests.calls import URL, assert_problem, post
+from generations.api import signed_urls
+from generations.tests.support.calls import URL, assert_problem, post
 
 PURPOSES = ["image", "thumbnail", "events"]
 

@@ -12,9 +12,9 @@ from django.contrib.auth.models import Permission, User
 from django.core.management import CommandError, call_command
 from django.db import OperationalError
 
-from generations import overview
+from generations import monitoring
 from generations.templatetags.durations import duration
-from generations.tests.processes import manage
+from generations.tests.support.processes import manage
 
 pytestmark = pytest.mark.django_db
 PAGE = "/admin/status/"
@@ -77,7 +77,7 @@ def test_command__tells_it_as_json():
 
 
 def test_command__says_in_one_line_that_the_database_is_away(monkeypatch):
-    monkeypatch.setattr(overview, "gather", Mock(side_effect=OperationalError("no\nconnection")))
+    monkeypatch.setattr(monitoring, "gather", Mock(side_effect=OperationalError("no\nconnection")))
 
     with pytest.raises(CommandError, match=r"The database can't be asked: no connection$"):
         run()
@@ -90,8 +90,8 @@ def test_command__names_a_pause_that_can_not_be(seconds):
 
 
 def test_watch__goes_on_after_an_outage_and_ends_with_ctrl_c(monkeypatch, capsys):
-    answers = [overview.gather(), OperationalError("no connection"), overview.gather(), KeyboardInterrupt]
-    monkeypatch.setattr(overview, "gather", Mock(side_effect=answers))
+    answers = [monitoring.gather(), OperationalError("no connection"), monitoring.gather(), KeyboardInterrupt]
+    monkeypatch.setattr(monitoring, "gather", Mock(side_effect=answers))
 
     text = run("--watch", "0.1", "--json")
 

@@ -6,20 +6,21 @@ import time
 
 import pytest
 
-from generations import overview, renderers, worker
+from generations import monitoring, renderers
 from generations.checks import models_are_available
 from generations.management.commands.status import as_text
 from generations.models import Generation
 from generations.renderers import RenderError, workflows
 from generations.renderers.base import LARGEST_SEED, ModelUnavailable
 from generations.renderers.comfyui import capabilities
-from generations.renderers.fleet import Fleet
-from generations.renderers.member import Member
+from generations.renderers.pool import Fleet
+from generations.renderers.pooled_renderer import Member
 from generations.renderers.support import Support, SupportCache
 from generations.renderers.workflows.workflow import parse
-from generations.tests.calls import assert_problem, post
-from generations.tests.comfyui.renders import make_renderer
-from generations.tests.test_fleet import Painter, make_fleet
+from generations.scheduling import worker
+from generations.tests.support.calls import assert_problem, post
+from generations.tests.support.comfyui.renders import make_renderer
+from generations.tests.test_pool import Painter, make_fleet
 from generations.tests.test_workflows import make_file
 
 SDXL, FLUX = "sd_xl_base_1.0.safetensors", "flux1-dev-fp8.safetensors"
@@ -68,7 +69,7 @@ def test_models__are_those_that_some_renderer_can_do(api, comfyui):
     assert [model["name"] for model in models["items"]] == ["sdxl", "blank"]
     reason = f"no renderer has the checkpoint {FLUX}"
     assert models["unavailable"] == [{"name": "flux", "reason": reason}]
-    assert f"flux: {reason}" in as_text(overview.gather())
+    assert f"flux: {reason}" in as_text(monitoring.gather())
     assert [message.msg for message in models_are_available(None)] == [f"flux: {reason}."]
 
 

@@ -17,7 +17,7 @@ from generations.models import Generation
 from generations.renderers import RenderError
 from generations.renderers.base import WAITING
 from generations.status import Status
-from generations.tests.encoded import PNG
+from generations.tests.support.encoded import PNG
 
 # The task gives its connection back while it renders, which a test's own transaction would not survive.
 pytestmark = pytest.mark.django_db(transaction=True)

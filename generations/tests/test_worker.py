@@ -3,9 +3,9 @@
 import pytest
 from django.core.management import CommandError
 
-from generations import queues, worker
 from generations.models import Generation
 from generations.renderers.base import LONGEST_MODEL_NAME
+from generations.scheduling import queues, worker
 from generations.tests.test_workflows import make_file
 
 

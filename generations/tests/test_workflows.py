@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from generations.renderers import RenderRequest
 from generations.renderers.workflows import WorkflowError, catalogue, read, workflow
 from generations.renderers.workflows.workflow import PLACEHOLDERS, parse
-from generations.tests.comfyui import nodes
+from generations.tests.support.comfyui import nodes
 
 SAVE = {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "ComfyUI"}}
 

@@ -20,9 +20,9 @@ import psycopg
 import pytest
 from django.conf import settings
 
-from lockngen import embedded
+from lockngen.database import embedded
 from lockngen.environment import BASE_DIR
-from lockngen.tests.embedded.servers import open_folder
+from lockngen.tests.support.embedded_servers import open_folder
 
 URL = "/api/v1/generations"
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))

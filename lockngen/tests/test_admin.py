@@ -10,11 +10,10 @@ from django.urls import reverse
 from django.utils import timezone
 
 from apikeys.models import ApiKey
-from generations import images
+from generations.images import files, formats
 from generations.models import Generation
-from generations.renderers import picture
 from generations.status import Status
-from generations.tests.encoded import PNG
+from generations.tests.support.encoded import PNG
 from lockngen import admin
 
 pytestmark = pytest.mark.django_db
@@ -153,7 +152,7 @@ def test_generation__shows_its_image_although_it_is_deleted(admin_client, make_g
 def test_generation__shows_what_its_image_is_and_lists_thumbnails(admin_client, make_generation):
     generation = make_generation()
     attempt = generation.start()
-    generation.complete(attempt, **images.store(generation, attempt, picture.read(PNG)))
+    generation.complete(attempt, **files.store(generation, attempt, formats.read(PNG)))
     url = f"{GENERATIONS}{generation.id}/image/"
 
     listed, shown = admin_client.get(GENERATIONS), admin_client.get(f"{GENERATIONS}{generation.id}/change/")
@@ -163,7 +162,7 @@ def test_generation__shows_what_its_image_is_and_lists_thumbnails(admin_client, 
     for fact in ("64×64", "image/png", generation.image_sha256, generation.thumbnail_path):
         assert fact in shown.content.decode()
     assert admin_client.get(url).getvalue() == PNG
-    assert admin_client.get(url, {"size": "thumb"}).getvalue() == picture.read(PNG).thumbnail
+    assert admin_client.get(url, {"size": "thumb"}).getvalue() == formats.read(PNG).thumbnail
 
 
 def test_generation__shows_how_long_the_last_attempt_took(admin_client, make_generation):

@@ -7,7 +7,7 @@ import pytest
 
 from generations.models import Generation
 from lockngen.tests.conftest import URL, free_port
-from lockngen.tests.web import Caller, Web
+from lockngen.tests.support.web import Caller, Web
 
 BODY = b'{"prompt":"a cat"}'
 

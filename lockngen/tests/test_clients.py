@@ -11,7 +11,7 @@ import pytest
 from generations.models import Generation
 from lockngen.environment import BASE_DIR
 from lockngen.tests.conftest import free_port
-from lockngen.tests.web import Web
+from lockngen.tests.support.web import Web
 
 DOCUMENT = BASE_DIR / "docs/openapi.json"
 NODE = Path(__file__).parent / "node"

@@ -10,10 +10,11 @@ import pytest
 import yaml
 from django.conf import settings
 
-from lockngen import __version__, gunicorn
+from lockngen import __version__
 from lockngen.environment import BASE_DIR
 from lockngen.tests.dockerfiles import COMPOSE, OURS, config, grace, image_environment, parsed, services
 from lockngen.tests.test_docs import variables
+from lockngen.web import gunicorn
 
 
 class StrictLoader(yaml.SafeLoader):

@@ -3,7 +3,7 @@ from django.core.checks import run_checks
 from django.test import Client
 
 from generations.models import Generation
-from generations.tests.calls import URL, assert_problem, post
+from generations.tests.support.calls import URL, assert_problem, post
 
 ORIGIN = "https://app.example.org"
 PREFLIGHT = {

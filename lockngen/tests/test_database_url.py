@@ -50,7 +50,7 @@ def parse(address: str) -> dict:
 def test_parse__address_as_meant(address, expected):
     parsed = parse(address)
 
-    assert parsed == {"ENGINE": "lockngen.postgresql", **PLAIN, **expected}
+    assert parsed == {"ENGINE": "lockngen.database", **PLAIN, **expected}
 
 
 @pytest.mark.parametrize(

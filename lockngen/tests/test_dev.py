@@ -19,7 +19,7 @@ from PIL import Image
 from lockngen.environment import BASE_DIR
 from lockngen.management.commands import dev as command
 from lockngen.tests.conftest import URL, free_port
-from lockngen.tests.embedded.servers import end, is_alive
+from lockngen.tests.support.embedded_servers import end, is_alive
 
 pytestmark = pytest.mark.timeout(180)
 

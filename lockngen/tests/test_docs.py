@@ -12,7 +12,7 @@ from lockngen.urls import api
 
 FUNCTIONS = "text|flag|integer|seconds|items|url|required|secret|secret_key|file_mode|folder_mode|database"
 READS = re.compile(rf"\b({FUNCTIONS})\(\s*[\"']([A-Z0-9_]+)")
-SOURCES = ["environment.py", "settings.py", "gunicorn.py", "management/commands/dev.py"]
+SOURCES = ["environment.py", "settings.py", "web/gunicorn.py", "management/commands/dev.py"]
 
 
 def variables() -> set[str]:

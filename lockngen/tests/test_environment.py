@@ -8,8 +8,8 @@ from unittest.mock import Mock
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from lockngen import embedded
 from lockngen import environment as env
+from lockngen.database import embedded
 
 NO_MODES = ["-200", "800", "rw-r-----", "1777", "6", "0x1ff", "7_00", "0o750"]  # neither a file's nor a folder's
 
@@ -228,7 +228,7 @@ STRONG = "not-a-secret-" + "0123456789" * 4
 COMMANDS = {
     "manage.py": ["manage.py", "check"],
     "worker": ["manage.py", "procrastinate", "worker"],
-    "gunicorn": ["-m", "gunicorn", "-c", "lockngen/gunicorn.py", "lockngen.wsgi"],
+    "gunicorn": ["-m", "gunicorn", "-c", "lockngen/web/gunicorn.py", "lockngen.wsgi"],
 }
 
 

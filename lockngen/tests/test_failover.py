@@ -10,12 +10,12 @@ import pytest
 from django.db import InternalError, NotSupportedError, connection
 from psycopg.conninfo import conninfo_to_dict
 
-from lockngen.embedded import Server
-from lockngen.postgresql.base import DatabaseWrapper
-from lockngen.postgresql.queue import make_pool
+from lockngen.database.base import DatabaseWrapper
+from lockngen.database.embedded import Server
+from lockngen.queue import make_pool
 from lockngen.tests.conftest import address, free_port
-from lockngen.tests.embedded.servers import open_folder
-from lockngen.tests.web import Caller, Web
+from lockngen.tests.support.embedded_servers import open_folder
+from lockngen.tests.support.web import Caller, Web
 
 pytestmark = pytest.mark.timeout(120)
 WRITE, READ_UNLOGGED = "INSERT INTO kept VALUES (1)", "SELECT * FROM counted"

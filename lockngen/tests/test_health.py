@@ -243,7 +243,7 @@ def test_storage__that_takes_no_file_fails_while_the_web_is_ready(client, settin
 def test_storage__that_gives_something_else_back_fails(client, settings, monkeypatch):
     settings.DEBUG = True
     monkeypatch.setattr(
-        "lockngen.storage.DurableFileSystemStorage.open", lambda self, name: BytesIO(b"somebody else's")
+        "lockngen.storage.filesystem.DurableFileSystemStorage.open", lambda self, name: BytesIO(b"somebody else's")
     )
 
     status, body = ready(client, "/ht/storage")
@@ -254,7 +254,7 @@ def test_storage__that_gives_something_else_back_fails(client, settings, monkeyp
 @pytest.mark.usefixtures("fresh_probe")
 def test_storage__is_probed_once_in_half_a_minute(client, monkeypatch):
     saved = Mock(wraps=default_storage.save)
-    monkeypatch.setattr("lockngen.storage.DurableFileSystemStorage.save", saved)
+    monkeypatch.setattr("lockngen.storage.filesystem.DurableFileSystemStorage.save", saved)
     monkeypatch.setattr(health.time, "monotonic", lambda: now)
 
     for now in (3000, 3029, 3030, 3059):  # noqa: B007  the clock reads it

@@ -11,11 +11,11 @@ import psutil
 import pytest
 from django.db import connection
 
-from apikeys.tests.gcra import Gcra
+from apikeys.tests.support.gcra import Gcra
 from generations.models import Generation
 from lockngen.tests.conftest import URL, free_port
-from lockngen.tests.embedded.servers import postmaster
-from lockngen.tests.web import Caller, Web, call_at_once
+from lockngen.tests.support.embedded_servers import postmaster
+from lockngen.tests.support.web import Caller, Web, call_at_once
 
 CLIENTS, CALLS = 20, 15  # 300 calls in all
 LIMIT = 60  # so that one a second comes back

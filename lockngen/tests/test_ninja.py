@@ -7,7 +7,7 @@ from ninja.operation import Operation
 from ninja.testing import TestClient
 from pydantic import field_validator
 
-from lockngen.problems import ProblemAPI
+from lockngen.web.problems import ProblemAPI
 
 REMEDY = "ninja reads an operation's parameters differently now: adapt problems._with_known_parameters."
 

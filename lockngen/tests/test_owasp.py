@@ -11,7 +11,7 @@ from apikeys.models import ApiKey
 from apikeys.tests.test_models import UNUSABLE
 from generations.models import Generation
 from generations.status import Status
-from generations.tests.calls import URL, assert_problem, calls, post
+from generations.tests.support.calls import URL, assert_problem, calls, post
 from lockngen.urls import api as native_api
 
 pytestmark = pytest.mark.django_db

@@ -13,11 +13,11 @@ import pytest
 from django.core.management import CommandError
 from django.db import OperationalError, connection
 
+from lockngen.database import timeouts
+from lockngen.database.base import DatabaseWrapper
 from lockngen.management.commands.migrate import refuse_pooler
-from lockngen.postgresql import timeouts
-from lockngen.postgresql.base import DatabaseWrapper
-from lockngen.tests.bouncer import PROGRAM, Bouncer
 from lockngen.tests.conftest import URL
+from lockngen.tests.support.bouncer import PROGRAM, Bouncer
 from lockngen.tests.test_migrate import assert_one_applies, start
 
 pytestmark = [

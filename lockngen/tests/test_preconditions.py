@@ -14,10 +14,10 @@ from django.db import connections
 
 import manage
 from lockngen import exit_codes
+from lockngen.database import preconditions
+from lockngen.database.base import DatabaseWrapper
 from lockngen.environment import BASE_DIR
 from lockngen.management.commands.migrate import LOCK
-from lockngen.postgresql import preconditions
-from lockngen.postgresql.base import DatabaseWrapper
 from lockngen.tests.conftest import address
 
 PASSWORD = "hunter2"

@@ -1,7 +1,7 @@
 import pytest
 from django.test import RequestFactory
 
-from lockngen.proxies import client_address
+from lockngen.web.proxies import client_address
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from apikeys import tokens
 from apikeys.models import ApiKey
 from lockngen import environment as env
 from lockngen.tests.conftest import free_port
-from lockngen.tests.web import Web
+from lockngen.tests.support.web import Web
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(120)]
 PUBLIC_URL = "https://images.example.org/lockn"

@@ -11,8 +11,8 @@ from procrastinate.contrib.django import app
 from procrastinate.exceptions import ConnectorException
 from procrastinate.psycopg_connector import PsycopgConnector
 
-from lockngen.postgresql import queue
-from lockngen.postgresql.queue import SAY_ALIVE, TAKE_JOB, patiently
+from lockngen import queue
+from lockngen.queue import SAY_ALIVE, TAKE_JOB, patiently
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -12,8 +12,8 @@ from procrastinate.exceptions import ConnectorException
 from psycopg import errors
 
 from apikeys.models import ApiKey
-from lockngen import retry
-from lockngen.retry import Outage
+from lockngen.database import retry
+from lockngen.database.retry import Outage
 
 
 def caused_by(error: Exception, wrapper: type[Exception] = DatabaseError) -> Exception:

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from lockngen import s3_checks
 from lockngen.environment import BASE_DIR
-from lockngen.s3 import S3ImageStorage
+from lockngen.storage import s3_checks
+from lockngen.storage.s3 import S3ImageStorage
 
 WORKING = {"S3_BUCKET": "pictures", "S3_REGION": "eu-central-1"}
 
@@ -68,10 +68,10 @@ print(*(getattr(storage, name, None) for name in ("__class__", "bucket_name", "l
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [
-        ({"MEDIA_ROOT": "/a/b"}, "<class 'lockngen.storage.DurableFileSystemStorage'> None /a/b None None"),
+        ({"MEDIA_ROOT": "/a/b"}, "<class 'lockngen.storage.filesystem.DurableFileSystemStorage'> None /a/b None None"),
         (
             {**WORKING, "S3_PREFIX": "/a/b/", "S3_ACCESS_KEY_ID": "id", "S3_SECRET_ACCESS_KEY": "secret"},
-            "<class 'lockngen.s3.S3ImageStorage'> pictures a/b eu-central-1 id",
+            "<class 'lockngen.storage.s3.S3ImageStorage'> pictures a/b eu-central-1 id",
         ),
     ],
 )

@@ -16,7 +16,7 @@ from lockngen.tests.conftest import OPENER, free_port
 from lockngen.tests.test_migrate import start, wait_until
 
 COMMANDS = {
-    "web": [sys.executable, "-m", "gunicorn", "-c", "lockngen/gunicorn.py", "lockngen.wsgi"],
+    "web": [sys.executable, "-m", "gunicorn", "-c", "lockngen/web/gunicorn.py", "lockngen.wsgi"],
     "worker": [sys.executable, "manage.py", "procrastinate", "worker"],
 }
 NO_DATABASE = {"DATABASE_URL": "postgres://nobody@127.0.0.1:1/nothing", "DB_STARTUP_TIMEOUT": "0.1"}

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from lockngen.environment import BASE_DIR
-from lockngen.web import Lanes
+from lockngen.web.worker import Lanes
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_request__that_is_no_liveness_probe_does_not_take_its_thread(lanes, held
 FORK_AND_SIGNAL = """
 import os, runpy, signal
 signal.signal(signal.SIGTERM, lambda *_: None)  # as gunicorn's master has it while it forks
-runpy.run_path("lockngen/gunicorn.py")["end_forked_workers_by_sigterm"]()
+runpy.run_path("lockngen/web/gunicorn.py")["end_forked_workers_by_sigterm"]()
 for _ in range(50):
     if not (child := os.fork()):
         while True:

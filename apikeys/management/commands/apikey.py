@@ -13,9 +13,10 @@ from django.utils import timezone
 
 from apikeys import listing, tokens
 from apikeys.audit import Actor, Via
-from apikeys.life import ACTIVE, WORKING, Refused
 from apikeys.models import DEVELOPMENT_TOKEN, ApiKey
-from lockngen import exit_codes, retry
+from apikeys.querysets import ACTIVE, WORKING, Refused
+from lockngen import exit_codes
+from lockngen.database import retry
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 # What each of these does to a key, what is said when it had been done before, and the state that it aims at.

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterable
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.template.defaultfilters import filesizeformat, pluralize
 
-from generations import orphans, retention
+from generations.images import orphans, retention
+from generations.images.retention import Tally
 from generations.models import Generation
-from generations.retention import Tally
-from lockngen import exit_codes, retry
+from lockngen import exit_codes
+from lockngen.database import retry
 
 TOLD_EVERY = 2  # seconds
 

@@ -8,9 +8,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 from django.template.defaultfilters import filesizeformat
 
-from generations import overview
+from generations import monitoring
 from generations.templatetags.durations import duration
-from lockngen import exit_codes, retry
+from lockngen import exit_codes
+from lockngen.database import retry
 
 CLEAR = "\x1b[H\x1b[2J"
 
@@ -33,7 +34,7 @@ class Command(BaseCommand):
 
     def tell(self, watch: float | None, **options) -> None:
         try:
-            facts = overview.gather()
+            facts = monitoring.gather()
         except retry.ERRORS as error:
             said = f"The database can't be asked: {retry.one_line(error)}"
             if not watch:
@@ -45,17 +46,17 @@ class Command(BaseCommand):
         finally:
             connection.close()
 
-    def written(self, facts: overview.Facts, watch: float | None, as_json: bool) -> str:
+    def written(self, facts: monitoring.Facts, watch: float | None, as_json: bool) -> str:
         if as_json:
             return json.dumps(facts, indent=None if watch else 2)
         return (CLEAR if watch and self.stdout.isatty() else "") + as_text(facts) + "\n" * bool(watch)
 
 
-def as_text(facts: overview.Facts) -> str:
+def as_text(facts: monitoring.Facts) -> str:
     return "\n".join(line.rstrip() for section in sections(facts) for line in section)
 
 
-def sections(facts: overview.Facts) -> Iterator[list[str]]:
+def sections(facts: monitoring.Facts) -> Iterator[list[str]]:
     queue, database, pool = facts["queue"], facts["database"], facts["pool"]
     yield [f"LockN Gen at {facts['at']}", ""]
     yield table(["renderer", "state", ""], renderer_rows(facts["renderers"]))

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from generations.renderers import picture
+from generations.images import formats
 from generations.renderers.base import WAITING, Progress, RendererFailure, RenderError, RenderRequest
 from generations.renderers.comfyui import outcome
 from generations.renderers.comfyui.calls import Unreachable
@@ -119,8 +119,8 @@ class Prompt:
             logger.warning("Generation %s: its run made %d more images, which are not stored.", self.tag, more)
         try:
             image = self._insist(lambda: self.client.view(where))
-            picture.check(image)
-        except picture.NotAccepted as error:
+            formats.check(image)
+        except formats.NotAccepted as error:
             raise RenderError(str(error)) from None
         except (Gone, ValueError) as error:
             # The entry would be adopted, and fail, for ever.

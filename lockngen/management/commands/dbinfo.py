@@ -8,8 +8,8 @@ import psycopg
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import connection
 
-from lockngen.postgresql import timeouts
-from lockngen.postgresql.direct import is_pooled
+from lockngen.database import timeouts
+from lockngen.database.direct import is_pooled
 
 SAMPLES = 20
 SETTINGS = (

@@ -21,7 +21,7 @@ from procrastinate.contrib.django.models import ProcrastinateWorker
 
 from lockngen import environment as env
 from lockngen import ports
-from lockngen.postgresql.direct import directly
+from lockngen.database.direct import directly
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 READY_TIMEOUT = 60  # seconds for the web and the worker to answer
@@ -76,7 +76,7 @@ class Command(BaseCommand):
         self.supervise()
 
     def programs(self) -> dict[str, list[str]]:
-        gunicorn = [sys.executable, "-m", "gunicorn", "-c", "lockngen/gunicorn.py", "lockngen.wsgi"]
+        gunicorn = [sys.executable, "-m", "gunicorn", "-c", "lockngen/web/gunicorn.py", "lockngen.wsgi"]
         return {"web": gunicorn, "worker": [sys.executable, "manage.py", "procrastinate", "worker"]}
 
     def development_token(self) -> str | None:

@@ -16,9 +16,9 @@ from django.db import DatabaseError, ProgrammingError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.errors import InsufficientPrivilege
 
-from lockngen.postgresql import preconditions, timeouts
-from lockngen.postgresql.direct import directly, is_pooled
-from lockngen.retry import one_line
+from lockngen.database import preconditions, timeouts
+from lockngen.database.direct import directly, is_pooled
+from lockngen.database.retry import one_line
 
 LOCK = 0x6C6F636B6E67656E  # "lockngen", as the 64-bit number that an advisory lock is named by
 POLL_PAUSE = 0.2  # seconds

@@ -3,7 +3,7 @@ from django.core.checks import WARNING
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
-from lockngen import retry
+from lockngen.database import retry
 
 
 class Command(BaseCommand):

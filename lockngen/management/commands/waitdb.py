@@ -1,7 +1,8 @@
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from lockngen import exit_codes, retry
+from lockngen import exit_codes
+from lockngen.database import retry
 
 
 class Command(BaseCommand):

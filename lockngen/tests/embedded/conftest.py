@@ -7,8 +7,8 @@ from contextlib import suppress
 
 import pytest
 
-from lockngen.embedded import EmbeddedError, Server, programs, running
-from lockngen.tests.embedded.servers import open_folder
+from lockngen.database.embedded import EmbeddedError, Server, programs, running
+from lockngen.tests.support.embedded_servers import open_folder
 
 
 @pytest.fixture

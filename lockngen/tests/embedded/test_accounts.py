@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from lockngen.embedded import EmbeddedError, programs
-from lockngen.tests.embedded.servers import (
+from lockngen.database.embedded import EmbeddedError, programs
+from lockngen.tests.support.embedded_servers import (
     PROGRAMS,
     count_visit,
     in_child,

@@ -14,9 +14,9 @@ import psutil
 import psycopg
 import pytest
 
-from lockngen.embedded import EmbeddedError, Server, programs
-from lockngen.embedded import server as server_module
-from lockngen.tests.embedded.servers import (
+from lockngen.database.embedded import EmbeddedError, Server, programs
+from lockngen.database.embedded import server as server_module
+from lockngen.tests.support.embedded_servers import (
     PROGRAMS,
     all_processes,
     count_visit,

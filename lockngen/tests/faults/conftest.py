@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from lockngen.tests.embedded.servers import open_folder
-from lockngen.tests.faults.stack import MORTAL_WORKER, Client, Program, Stack, wait_until
+from lockngen.tests.support.embedded_servers import open_folder
+from lockngen.tests.support.stack import MORTAL_WORKER, Client, Program, Stack, wait_until
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,15 +8,15 @@ from typing import NamedTuple
 
 import pytest
 
-from lockngen.tests.faults.chaos import Chaos
-from lockngen.tests.faults.oracle import (
+from lockngen.tests.support.chaos import Chaos
+from lockngen.tests.support.oracle import (
     assert_ended_once,
     assert_no_job_is_left,
     assert_pictures,
     describe,
     wait_until_finished,
 )
-from lockngen.tests.faults.stack import Program, let_leases_end, rescue, wait_until
+from lockngen.tests.support.stack import Program, let_leases_end, rescue, wait_until
 
 HALF_A_SECOND = "sketch:?seconds=0.5"
 

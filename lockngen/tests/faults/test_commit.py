@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from lockngen.tests.faults.oracle import is_fair
-from lockngen.tests.faults.stack import Answer, wait_until
+from lockngen.tests.support.oracle import is_fair
+from lockngen.tests.support.stack import Answer, wait_until
 
 COUNTS = """
     SELECT count(DISTINCT generation.id), count(job.id)

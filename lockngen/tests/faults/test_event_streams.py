@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from lockngen.tests.conftest import URL
-from lockngen.tests.faults.stack import Client
+from lockngen.tests.support.stack import Client
 
 DOWN = 18  # seconds: longer than a stream is silent
 

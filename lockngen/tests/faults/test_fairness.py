@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from lockngen.tests.faults.oracle import assert_ended_once
-from lockngen.tests.faults.stack import WORKER, Client, Program, Stack, wait_until
+from lockngen.tests.support.oracle import assert_ended_once
+from lockngen.tests.support.stack import WORKER, Client, Program, Stack, wait_until
 
 BACKLOG, POSTERS = 2000, 4
 WORKERS, CONCURRENCY = 2, 2

@@ -6,8 +6,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from lockngen.tests.conftest import URL
-from lockngen.tests.faults.oracle import is_fair
-from lockngen.tests.faults.stack import Answer, Client, Stack, wait_until
+from lockngen.tests.support.oracle import is_fair
+from lockngen.tests.support.stack import Answer, Client, Stack, wait_until
 
 
 def test_frozen__is_told_in_time_and_got_over(stack, client):

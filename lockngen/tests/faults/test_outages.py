@@ -8,9 +8,9 @@ from datetime import datetime
 import pytest
 
 from lockngen.tests.conftest import URL
-from lockngen.tests.faults.load import Load
-from lockngen.tests.faults.oracle import assert_all_is_well
-from lockngen.tests.faults.stack import Client, Stack, wait_until
+from lockngen.tests.support.load import Load
+from lockngen.tests.support.oracle import assert_all_is_well
+from lockngen.tests.support.stack import Client, Stack, wait_until
 
 LISTENING = 1  # seconds; a worker that only polls takes up to five
 

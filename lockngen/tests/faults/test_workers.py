@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from lockngen.tests.conftest import URL
-from lockngen.tests.faults.oracle import assert_ended_once, assert_rendered
-from lockngen.tests.faults.stack import Client, Program, Stack, let_leases_end, rescue, wait_until
+from lockngen.tests.support.oracle import assert_ended_once, assert_rendered
+from lockngen.tests.support.stack import Client, Program, Stack, let_leases_end, rescue, wait_until
 
 SLOW = "sketch:?seconds=1.5"
 FAST = "sketch:"

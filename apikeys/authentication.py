@@ -1,0 +1,108 @@
+"""Who is calling, and whether there is a unit of the key's limit left for it."""
+
+import logging
+
+from django.http import HttpRequest, HttpResponse
+from ninja.security.base import AuthBase
+
+from apikeys import tokens
+from apikeys.models import ApiKey
+from apikeys.rate_limit.statement import LIMITED, Verdict
+from lockngen.web.problems import Problem
+from lockngen.web.proxies import client_address
+
+logger = logging.getLogger(__name__)
+
+EXPOSED = "in-query"
+# Where people put a key who put it into the address.
+QUERY_NAMES = {"key", "apikey", "token", "accesstoken", "authtoken", "bearer", "authorization"}
+
+
+class BearerToken(AuthBase):
+    """`Authorization: Bearer <token>` (RFC 6750). The key is `request.auth`. A call that is free takes no unit.
+
+    Ninja's own HttpBearer logs the header when its scheme is unexpected, and a token must not reach a log.
+    """
+
+    openapi_type = "http"
+    openapi_scheme = "bearer"
+    openapi_description = "An API key, made with `manage.py apikey create NAME`."
+
+    def __init__(self, is_free: bool = False):
+        super().__init__()
+        self.units = 0 if is_free else 1
+
+    def __call__(self, request: HttpRequest) -> ApiKey | None:
+        request.verdict = verdict = self._verdict(request)
+        if verdict.is_admitted:
+            return verdict.key
+        _log(request, verdict)
+        if verdict.reason == LIMITED:
+            raise _limited(verdict)
+        if verdict.reason == EXPOSED:
+            raise _exposed()
+        return None  # one 401 for all the others
+
+    def _verdict(self, request: HttpRequest) -> Verdict:
+        if _has_key_in_query(request):
+            return Verdict(EXPOSED)
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            return Verdict("missing")
+        return ApiKey.objects.admit(token.strip(), self.units)
+
+
+class LimitHeadersMiddleware:
+    """Tells a client where it stands with its limit, in every answer to a counted call, whatever became of it."""
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        answer = self.get_response(request)
+        verdict = getattr(request, "verdict", None)
+        if verdict and verdict.allowance:
+            for name, value in verdict.allowance.headers().items():
+                answer[name] = value
+        if verdict and not verdict.is_admitted:
+            answer._has_been_logged = True  # by us, with the reason; Django would add a line that says less
+        return answer
+
+
+def _has_key_in_query(request: HttpRequest) -> bool:
+    return any(
+        name.lower().replace("_", "").replace("-", "") in QUERY_NAMES or any(map(tokens.is_in, [name, *values]))
+        for name, values in request.GET.lists()
+    )
+
+
+def _exposed() -> Problem:
+    return Problem(
+        400,
+        "A key doesn't belong in the address, where logs and histories keep it. Send it as 'Authorization: Bearer "
+        "<token>', and replace the one that was sent.",
+        type="urn:lockngen:problem:key-in-query",
+    )
+
+
+def _limited(verdict: Verdict) -> Problem:
+    allowance = verdict.allowance
+    return Problem(
+        429,
+        f"The key's limit of {allowance.limit} requests a minute is used up. Try again in {allowance.retry_after} s.",
+        type="urn:lockngen:problem:rate-limited",
+        headers={"Retry-After": str(allowance.retry_after)},
+    )
+
+
+def _log(request: HttpRequest, verdict: Verdict) -> None:
+    """One line, as key=value pairs. What was sent is never in it beyond the start that may be shown."""
+    logger.warning(
+        "Refused: reason=%s key=%s prefix=%s remote=%s method=%s path=%r",
+        verdict.reason,
+        verdict.key.pk if verdict.key else "-",
+        verdict.prefix or "-",
+        client_address(request),
+        request.method,
+        request.path,
+    )

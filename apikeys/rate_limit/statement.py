@@ -1,0 +1,117 @@
+"""Whether a call may go ahead: its key, that key's state and a unit of its limit, in one statement."""
+
+import hmac
+from dataclasses import dataclass
+from functools import cache
+
+from django.conf import settings
+from django.db import connections
+
+from apikeys import tokens
+from apikeys.rate_limit.algorithm import COST, Allowance
+from lockngen.database import retry
+from lockngen.softdelete import SoftDeleteQuerySet
+
+ADMITTED = "admitted"
+LIMITED = "limited"  # the key is good, and its limit is used up
+
+# The clock is read where a bucket's row is locked already. Any time from before the wait for the lock, such as
+# statement_timestamp(), can lie behind that of the call which had the row before, and time would run backwards.
+#
+# A row is written whatever the verdict, so that a refused call returns one as well and differs from an unknown key.
+# Should the server's clock be set back, that counts as no time, and nobody owes more than one whole limit.
+#
+# SKIP LOCKED: whoever holds the key's row, no call waits for it to note that it was there.
+STATEMENT = """
+WITH found AS (
+    SELECT {columns}, CASE
+        WHEN is_deleted THEN 'deleted'
+        WHEN revoked_at IS NOT NULL THEN 'revoked'
+        WHEN expires_at <= statement_timestamp() THEN 'expired'
+        WHEN NOT is_active THEN 'inactive'
+        ELSE 'admitted'
+    END AS state
+    FROM apikeys_apikey WHERE key_hash = %(digest)s::bpchar
+), taken AS (
+    INSERT INTO apikeys_bucket AS bucket (key_id, spent, is_admitted, measured_at)
+    SELECT id, %(units)s::bigint * {cost}, true, clock_timestamp()
+    FROM found WHERE state = 'admitted' AND rate_limit > 0
+    ON CONFLICT (key_id) DO UPDATE SET (spent, is_admitted, measured_at) = (
+        SELECT CASE WHEN fits THEN owed + excluded.spent ELSE owed END, fits, now
+        FROM (SELECT rate_limit::bigint AS rate, clock_timestamp() AS now FROM found OFFSET 0) AS clock,
+        LATERAL (SELECT extract(epoch FROM now - bucket.measured_at) * 1000000 AS passed) AS time,
+        LATERAL (SELECT rate * greatest(0, least(passed, {cost}))::bigint AS got_back) AS gain,
+        LATERAL (SELECT greatest(0, least(bucket.spent, rate * {cost}) - got_back) AS owed) AS debt,
+        LATERAL (SELECT owed + excluded.spent <= rate * {cost} AS fits) AS verdict
+    )
+    RETURNING key_id, spent, is_admitted
+), noted AS (
+    UPDATE apikeys_apikey SET last_used_at = statement_timestamp() WHERE id = (
+        SELECT id FROM found JOIN apikeys_apikey AS key USING (id)
+        WHERE state = 'admitted'
+        AND (key.last_used_at IS NULL OR key.last_used_at < statement_timestamp() - interval '1 minute')
+        FOR NO KEY UPDATE OF key SKIP LOCKED
+    )
+)
+SELECT {columns}, state, spent, is_admitted FROM found LEFT JOIN taken ON key_id = id
+"""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a call is told: by which key it is admitted, or why it isn't. The reason is for the log alone."""
+
+    reason: str
+    prefix: str = ""
+    key: "ApiKey | None" = None  # noqa: F821  the models import this
+    allowance: Allowance | None = None  # of a good key that has a limit
+
+    @property
+    def is_admitted(self) -> bool:
+        return self.reason == ADMITTED
+
+
+class AdmissionQuerySet(SoftDeleteQuerySet):
+    def admit(self, token: str, units: int = 1) -> Verdict:
+        """Take a unit of the limit that the token's key has, or none of it for a call that is free.
+
+        What isn't a token at all, or one for development in production, costs no query.
+        """
+        if not tokens.is_valid(token):
+            return Verdict("malformed")
+        prefix = tokens.visible(token)
+        if tokens.is_test(token) and not settings.DEBUG:
+            return Verdict("development", prefix)
+        digest = tokens.digest(token)
+        row = self._ask(digest, units)
+        if row is None:
+            return Verdict("unknown", prefix)
+        *values, state, spent, fits = row
+        key = self.model.from_db(self.db, _attributes(self.model), values)
+        if not hmac.compare_digest(key.key_hash, digest):
+            return Verdict("unknown", prefix)
+        allowance = None if spent is None else Allowance(key.rate_limit, spent)
+        return Verdict(LIMITED if fits is False else state, prefix, key, allowance)
+
+    def authenticate(self, token: str) -> "ApiKey | None":  # noqa: F821
+        """The usable key of a token, or None. Nothing is taken of its limit."""
+        verdict = self.admit(token, units=0)
+        return verdict.key if verdict.is_admitted else None
+
+    def _ask(self, digest: str, units: int) -> tuple | None:
+        # Once it is sent it isn't repeated, whatever becomes of it: it may have taken its unit.
+        retry.connect()
+        with connections[self.db].prepared_cursor() as cursor:  # to plan it costs three times what to run it does
+            cursor.execute(statement(self.model), {"digest": digest, "units": units})
+            return cursor.fetchone()
+
+
+@cache
+def statement(model) -> str:
+    columns = ", ".join(field.column for field in model._meta.concrete_fields)
+    return STATEMENT.format(columns=columns, cost=COST)
+
+
+@cache
+def _attributes(model) -> list[str]:
+    return [field.attname for field in model._meta.concrete_fields]

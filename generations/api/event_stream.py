@@ -1,0 +1,60 @@
+"""The events of one generation, for a client that wants to see how far it is."""
+
+import json
+import time
+
+from django.db import connection
+from django.db.models import Exists
+from django.http import HttpRequest
+from ninja.responses import NinjaJSONEncoder
+
+from apikeys.models import ApiKey
+from generations.api.schemas import GenerationOut, ProgressOut
+from generations.models import Generation
+from generations.progress import notifications
+from lockngen.database import retry
+from lockngen.web import event_streams
+
+LOOKED = 5.0  # seconds at most between two looks at the row, as an event may be missed
+
+
+def of(generation: Generation, request: HttpRequest) -> event_streams.Source:
+    """`progress` now and whenever it changes, and `end` with the generation. Holds no connection while it waits."""
+    with notifications.board.watching(generation.pk) as watcher:
+        told, looked_at = None, float("-inf")
+        while True:
+            if watcher.must_look() or time.monotonic() - looked_at > LOOKED:
+                generation, looked_at = _look(generation, request.auth), time.monotonic()
+            if generation is None:
+                return
+            state = ProgressOut.of(generation)
+            if state != told:
+                told = state
+                yield event_streams.event("progress", state.model_dump_json())
+            if not generation.is_unfinished:
+                yield event_streams.event("end", _as_json(generation, request))
+                return
+            if not watcher.wait(event_streams.TICK):
+                yield None
+
+
+def _look(generation: Generation, key: ApiKey) -> Generation | None:
+    """The row as it is now, or as it was before where the database is away; None once it or its key is gone for good.
+
+    One that is deleted meanwhile is cancelled by that, and ends.
+    """
+    try:
+        return Generation.all_objects.filter(
+            Exists(ApiKey.objects.usable().filter(pk=key.pk)), pk=generation.pk
+        ).first()
+    except retry.ERRORS as error:
+        if retry.outage(error) is None:
+            raise
+        return generation
+    finally:
+        connection.close()
+
+
+def _as_json(generation: Generation, request: HttpRequest) -> str:
+    shown = GenerationOut.model_validate(generation, context={"request": request})
+    return json.dumps(shown.model_dump(), cls=NinjaJSONEncoder)

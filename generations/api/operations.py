@@ -1,0 +1,197 @@
+"""The native REST API of generations."""
+
+from uuid import UUID
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from ninja import Query, Router
+from ninja import Status as Reply
+
+from apikeys.authentication import BearerToken
+from generations.api import cursors, event_stream
+from generations.api.schemas import (
+    GenerationIn,
+    GenerationOut,
+    GenerationPage,
+    ImageQuery,
+    ListQuery,
+    ProgressOut,
+    SignedQuery,
+)
+from generations.api.signed_urls import SignedUrl
+from generations.images import downloads
+from generations.models import Generation
+from generations.querysets import QueueFull
+from generations.status import Status
+from lockngen.database import retry
+from lockngen.web import event_streams, links
+from lockngen.web.problems import Problem, ProblemDocument
+
+QUEUE_RETRY_AFTER = 5  # seconds; about how long one picture takes
+STREAM_RETRY_AFTER = 5  # seconds; until then, asking for the generation itself will do
+
+router = Router(auth=BearerToken(), tags=["generations"])
+
+
+def refused(*codes: int) -> dict[int, type[ProblemDocument]]:
+    """The problems a call can answer with, for the documentation; some every call can."""
+    return dict.fromkeys(sorted({400, 401, 429, 500, 503, *codes}), ProblemDocument)
+
+
+@router.post(
+    "",
+    operation_id="createGeneration",
+    summary="Create a generation",
+    response={201: GenerationOut, **refused(413, 415, 422)},
+)
+def create(request: HttpRequest, response: HttpResponse, body: GenerationIn):
+    """Store a generation and queue it. It is safe once this has answered."""
+    try:
+        generation = Generation.objects.submit(api_key=request.auth, **body.dict())
+    except QueueFull as error:
+        raise _queue_full(error) from None
+    response["Location"] = links.absolute(request, f"/api/v1/generations/{generation.id}")
+    return Reply(201, generation)
+
+
+@router.get(
+    "", operation_id="listGenerations", summary="List generations", response={200: GenerationPage, **refused(422)}
+)
+@retry.idempotent
+def list_(request: HttpRequest, query: Query[ListQuery]):
+    """Your generations, newest first."""
+    generations = Generation.objects.owned_by(request.auth).newest_first()
+    if query.status:
+        generations = generations.filter(status=Status[query.status.upper()])
+    if query.cursor:
+        generations = generations.older_than(query.cursor)
+    page = list(generations[: query.limit + 1])
+    items, more = page[: query.limit], len(page) > query.limit
+    return {"items": items, "next_cursor": cursors.encode(items[-1].id) if more else None}
+
+
+@router.get(
+    "/{id}", operation_id="getGeneration", summary="Show a generation", response={200: GenerationOut, **refused(404)}
+)
+@retry.idempotent
+def show(request: HttpRequest, id: str):
+    return _own(request, id)
+
+
+@router.get(
+    "/{id}/image",
+    operation_id="getGenerationImage",
+    summary="Fetch the image",
+    auth=[
+        SignedUrl(lambda request: "thumbnail" if request.GET.get("size") == "thumb" else "image"),
+        BearerToken(is_free=True),
+    ],
+    openapi_extra={
+        "responses": {
+            200: {
+                "description": "The image",
+                "content": {
+                    name: {"schema": {"type": "string", "format": "binary"}}
+                    for name in ("image/png", "image/jpeg", "image/webp")
+                },
+                "x-headers": ["ETag"],
+            },
+            302: {"description": "Found: the storage itself hands it out"},
+            304: {"description": "Not Modified"},
+        }
+    },
+    response=refused(404, 422),
+)
+@retry.idempotent
+def image(request: HttpRequest, id: str, query: Query[ImageQuery]):
+    """The image's bytes, or a redirect to an address of the storage that opens them for a while. This call isn't
+    counted. 404 until there is one; 304 where `If-None-Match` names the ETag.
+    """
+    return downloads.response(request, _own(request, id), query.size)
+
+
+@router.get(
+    "/{id}/events",
+    operation_id="streamGenerationEvents",
+    summary="Follow a generation",
+    auth=[SignedUrl(lambda request: "events"), BearerToken(is_free=True)],
+    openapi_extra={
+        "responses": {
+            200: {
+                "description": "Events `progress` with a ProgressOut as data, and at last `end` with a GenerationOut",
+                "content": {
+                    "text/event-stream": {
+                        "schema": {"type": "string"},
+                        "x-event-schemas": {
+                            "progress": ProgressOut.model_json_schema(),
+                            "end": {"$ref": "#/components/schemas/GenerationOut"},
+                        },
+                    }
+                },
+            }
+        }
+    },
+    response=refused(404),
+)
+def events(request: HttpRequest, id: str, query: Query[SignedQuery]):
+    """Server-sent events until it ends: `progress` now and at each change, `end` with the generation. Isn't counted."""
+    generation = retry.idempotent(_own)(request, id)
+    try:
+        return event_streams.respond(event_stream.of(generation, request))
+    except event_streams.Full:
+        raise _streams_full() from None
+
+
+@router.post(
+    "/{id}/cancel",
+    operation_id="cancelGeneration",
+    summary="Cancel a generation",
+    response={200: GenerationOut, **refused(404, 409)},
+)
+@retry.idempotent
+def cancel(request: HttpRequest, id: str):
+    """Cancel a generation that isn't finished. To cancel it twice does no harm."""
+    generation = _own(request, id)
+    if not generation.cancel() and generation.status != Status.CANCELLED:
+        raise Problem(409, f"The generation is {generation.get_status_display().lower()} and can't be cancelled.")
+    return generation
+
+
+@router.delete(
+    "/{id}", operation_id="deleteGeneration", summary="Delete a generation", response={204: None, **refused(404)}
+)
+def delete(request: HttpRequest, id: str):
+    """Hide a generation. One that isn't finished is cancelled."""
+    # Not the whole view: the second time the row would be hidden from it.
+    generation = retry.idempotent(_own)(request, id)
+    retry.idempotent(generation.delete)()
+    return Reply(204, None)
+
+
+def _queue_full(error: QueueFull) -> Problem:
+    return Problem(
+        429,
+        f"The key may have {error.max_pending} unfinished generations at once. Wait until one ends, or cancel one.",
+        type="urn:lockngen:problem:queue-full",
+        headers={"Retry-After": str(QUEUE_RETRY_AFTER)},
+    )
+
+
+def _streams_full() -> Problem:
+    return Problem(
+        503,
+        "There are as many event streams as there may be. Try again, or ask for the generation itself.",
+        type="urn:lockngen:problem:streams-full",
+        headers={"Retry-After": str(STREAM_RETRY_AFTER)},
+    )
+
+
+def _own(request: HttpRequest, id: str) -> Generation:
+    """The key's own live generation. Anything else is a 404, a malformed id and a stranger's alike."""
+    try:
+        parsed = UUID(id)
+    except ValueError:
+        parsed = None
+    if parsed is None or str(parsed) != id.lower():
+        raise Http404("The id of a generation is a UUID, such as 01a2060a-d97e-74b1-8053-66d169bbcd7f.")
+    return get_object_or_404(Generation.objects.owned_by(request.auth), pk=parsed)

@@ -1,0 +1,247 @@
+"""What the native API takes and gives."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from ninja import Schema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from generations import renderers
+from generations.api import cursors, signed_urls
+from generations.api import text as text_rules
+from generations.images.downloads import Size
+from generations.models import DEFAULT_MODEL, MODEL_LENGTH, PROMPT_LENGTH, Generation
+from generations.progress import notifications as events
+from generations.renderers.base import LARGEST_SEED
+from generations.status import Status
+from lockngen.web import links
+from lockngen.web.bodies import RequestBody
+
+StatusName = Literal[tuple(status.name.lower() for status in Status)]
+
+
+def _without_nul(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("it contains a NUL character, which can't be stored; remove it")
+    return text
+
+
+def _not_blank(text: str) -> str:
+    if text_rules.is_blank(text):
+        raise ValueError("it is blank; describe the picture in visible characters")
+    return text
+
+
+def _known_model(name: str) -> str:
+    fleet = renderers.current_fleet()
+    unavailable = fleet.unavailable()
+    model = fleet.resolve_model(name)
+    if model in fleet.models and model not in unavailable:
+        return name
+    names = [each for each in fleet.models if each not in unavailable]
+    known = ", ".join(names if fleet.resolve_model(DEFAULT_MODEL) in unavailable else [DEFAULT_MODEL, *names])
+    if model in unavailable:
+        raise ValueError(f"{model} can't be rendered: {unavailable[model]}; there are {known or 'no others'}")
+    raise ValueError(f"it is not known; there are {known or 'none'}")
+
+
+def _possible_seed(seed: Any) -> Any:
+    if type(seed) is int and not 0 <= seed <= LARGEST_SEED:
+        raise ValueError(f"it takes 0 to {LARGEST_SEED}; null, or no seed at all, draws a random one")
+    return seed
+
+
+def _digits(value: Any) -> Any:
+    # A query has only text, and int() would take "1.0" and " 1" for numbers as well.
+    if isinstance(value, str) and not (value.isascii() and value.isdigit()):
+        raise ValueError("it is not a whole number")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_without_nul)]
+Pixels = Annotated[StrictInt, Field(ge=64, le=2048, multiple_of=8)]
+Steps = Annotated[StrictInt, Field(ge=1, le=150)]
+Guidance = Annotated[float, Field(ge=0, le=30, strict=True, allow_inf_nan=False)]
+
+
+class GenerationIn(RequestBody):
+    """A picture to make."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"prompt": "a lighthouse at dusk"}]})
+
+    prompt: Annotated[Text, Field(max_length=PROMPT_LENGTH), AfterValidator(_not_blank)] = Field(
+        description="What the picture shows.", examples=["a lighthouse at dusk"], min_length=1
+    )
+    negative_prompt: Annotated[Text, Field(max_length=PROMPT_LENGTH)] = Field("", description="What it avoids.")
+    model: Annotated[Text, Field(min_length=1, max_length=MODEL_LENGTH), AfterValidator(_known_model)] = Field(
+        DEFAULT_MODEL,
+        validate_default=True,
+        description="One of `GET /api/v1/models`. Some have defaults of their own for what follows.",
+    )
+    width: Pixels = Field(512, description="Pixels, in steps of 8.")
+    height: Pixels = Field(512, description="Pixels, in steps of 8.")
+    steps: Steps = 30
+    guidance: Guidance = 7.0
+    seed: Annotated[Annotated[StrictInt, Field(ge=0, le=LARGEST_SEED)] | None, BeforeValidator(_possible_seed)] = Field(
+        None,
+        description="The same seed gives the same picture; null draws a random one, which a completed generation has.",
+    )
+
+    @field_validator("seed")
+    @classmethod
+    def _seed_fits_the_model(cls, seed: int | None, info: ValidationInfo) -> int | None:
+        fleet = renderers.get_fleet()
+        if seed is None or "model" not in info.data:  # the model was refused
+            return seed
+        largest = fleet.largest_seed(model := fleet.resolve_model(info.data["model"]))
+        if seed > largest:
+            raise ValueError(f"the model {model} takes 0 to {largest}; null draws a random one")
+        return seed
+
+    @model_validator(mode="after")
+    def _take_the_model_s_defaults(self) -> "GenerationIn":
+        for name, value in renderers.model(self.model).defaults.items():
+            if name not in self.model_fields_set:
+                setattr(self, name, value)
+        return self
+
+
+Percent = Annotated[
+    int,
+    Field(ge=0, le=100, description="Percent that are done: 100 once completed, 0 unless processing."),
+]
+
+
+class ImageOut(Schema):
+    """The image as it is stored."""
+
+    width: int = Field(description="Pixels.")
+    height: int = Field(description="Pixels.")
+    bytes: int = Field(description="Its length.")
+    type: Literal["image/png", "image/jpeg", "image/webp"] = Field(description="Its content type.")
+    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="Of its bytes, in hex; the image's ETag as well.")
+
+
+class SignedUrls(Schema):
+    """Addresses that need no `Authorization` header, such as for `<img>` and `EventSource`."""
+
+    image: str | None = Field(description="Of the image, null until the generation is completed.")
+    thumbnail: str | None = Field(description="Of the thumbnail, null until the generation is completed.")
+    events: str = Field(description="Of the event stream.")
+    expires_at: datetime = Field(description="When they end, unless the key or the generation ends before.")
+
+
+class GenerationOut(Schema):
+    id: UUID
+    status: StatusName
+    progress: Percent
+    prompt: str
+    negative_prompt: str
+    model: str = Field(description="What was asked for; once completed, the model that was used instead of `default`.")
+    width: int
+    height: int
+    steps: int
+    guidance: float
+    seed: int | None = Field(description="What was asked for; once completed, the seed that was used.")
+    image_url: str | None = Field(description="Where the image is, null until the generation is completed.")
+    thumbnail_url: str | None = Field(description="Where a thumbnail of it is, a WebP within 384 x 384 pixels.")
+    signed_urls: SignedUrls = Field(description="The same without a header, and the event stream, for a while.")
+    image: ImageOut | None = Field(description="What the image is, null until the generation is completed.")
+    error: str | None = Field(description="Why it failed, null unless it did.")
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None = Field(description="When it ended, however it ended.")
+
+    @staticmethod
+    def resolve_status(generation: Generation) -> str:
+        return Status(generation.status).name.lower()
+
+    @staticmethod
+    def resolve_progress(generation: Generation) -> int:
+        return events.percent(generation)
+
+    @staticmethod
+    def resolve_image_url(generation: Generation, context: dict[str, Any]) -> str | None:
+        if generation.image_path is None:
+            return None
+        return links.absolute(context["request"], f"/api/v1/generations/{generation.id}/image")
+
+    @staticmethod
+    def resolve_thumbnail_url(generation: Generation, context: dict[str, Any]) -> str | None:
+        url = GenerationOut.resolve_image_url(generation, context)
+        return url and f"{url}?size=thumb"
+
+    @staticmethod
+    def resolve_signed_urls(generation: Generation, context: dict[str, Any]) -> dict[str, Any]:
+        expires = signed_urls.expiry()
+        urls = {
+            purpose: signed_urls.make(context["request"], generation.id, purpose, expires)
+            for purpose in signed_urls.PATHS
+            if purpose == "events" or generation.image_path is not None
+        }
+        return {"image": None, "thumbnail": None, **urls, "expires_at": datetime.fromtimestamp(expires, UTC)}
+
+    @staticmethod
+    def resolve_image(generation: Generation) -> dict[str, Any] | None:
+        if generation.image_sha256 is None:  # not yet, or completed before it was measured
+            return None
+        return {name: getattr(generation, f"image_{name}") for name in ImageOut.model_fields}
+
+    @staticmethod
+    def resolve_error(generation: Generation) -> str | None:
+        return generation.error_message
+
+
+class ProgressOut(Schema):
+    """What an event of the type `progress` says."""
+
+    status: StatusName
+    progress: Percent
+    step: int | None = Field(description="How many of the renderer's steps are done, null where it counts none.")
+    steps: int | None
+
+    @classmethod
+    def of(cls, generation: Generation) -> "ProgressOut":
+        report = events.last_report(generation)
+        return cls(
+            status=Status(generation.status).name.lower(),
+            progress=events.percent(generation),
+            step=report and report.step,
+            steps=report and report.steps,
+        )
+
+
+class GenerationPage(Schema):
+    items: list[GenerationOut]
+    next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null on the last.")
+
+
+class SignedQuery(Schema):
+    signature: str | None = Field(None, description="Instead of a key: part of an address in `signed_urls`.")
+
+
+class ImageQuery(SignedQuery):
+    size: Size = Field("full", description="`thumb` is a WebP within 384 x 384 pixels.")
+
+
+def _as_text(schema: dict[str, Any]) -> None:
+    """Describe a cursor as what is sent, not as the id that is read from it."""
+    schema["anyOf"] = [{"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$"}, {"type": "null"}]
+
+
+class ListQuery(Schema):
+    status: StatusName | None = Field(None, description="Only generations in this state.")
+    limit: Annotated[int, BeforeValidator(_digits), Field(ge=1, le=100)] = 20
+    cursor: Annotated[UUID, BeforeValidator(cursors.decode)] | None = Field(
+        None, description="The `next_cursor` of the page before.", json_schema_extra=_as_text
+    )

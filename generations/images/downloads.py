@@ -1,0 +1,76 @@
+"""How an image is handed out: its bytes, or the address at which the storage hands them out itself."""
+
+import logging
+from dataclasses import dataclass
+from typing import Literal
+
+from django.conf import settings
+from django.core.files.storage import default_storage
+from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.cache import get_conditional_response
+
+from generations.images import files, formats
+from generations.models import Generation
+
+logger = logging.getLogger(__name__)
+
+Size = Literal["full", "thumb"]
+
+# An image never changes once it is there, and it belongs to one key alone.
+CACHE_CONTROL = "private, max-age=31536000, immutable"
+
+
+@dataclass(frozen=True)
+class Download:
+    path: str
+    content_type: str
+    etag: str
+
+
+def response(request: HttpRequest, generation: Generation, size: Size = "full") -> HttpResponse:
+    """The image with its type, length and ETag, 304, or a redirect. Raises Http404 where there is no image."""
+    download = _download(generation, size)
+    # An answer that matches the ETag needs no look at the file.
+    answer = get_conditional_response(request, etag=download.etag)
+    if answer is None and hasattr(default_storage, "signed_url"):
+        return _redirect(request, download)
+    answer = answer or _file(generation, download)
+    answer["ETag"] = download.etag
+    answer["Cache-Control"] = CACHE_CONTROL
+    answer["Vary"] = "Authorization"
+    return answer
+
+
+def _download(generation: Generation, size: Size) -> Download:
+    if generation.image_path is None:
+        raise Http404(
+            "The generation has no image yet." if generation.is_unfinished else "The generation has no image."
+        )
+    if size == "thumb" and generation.thumbnail_path:
+        return Download(generation.thumbnail_path, files.THUMBNAIL_TYPE, f'"{generation.image_sha256}-thumb"')
+    # What was completed before there were thumbnails has none, nor a digest or a type.
+    content_type = generation.image_type or formats.CONTENT_TYPES[generation.image_path.rpartition(".")[2]]
+    return Download(generation.image_path, content_type, f'"{generation.image_sha256 or generation.id}"')
+
+
+def _file(generation: Generation, download: Download) -> FileResponse:
+    try:
+        file = default_storage.open(download.path)
+    except FileNotFoundError:
+        logger.exception("The image of generation %s is missing from the storage.", generation.id)
+        raise Http404("The image is missing from the storage.") from None
+    return FileResponse(file, content_type=download.content_type, headers={"Content-Disposition": "inline"})
+
+
+def _redirect(request: HttpRequest, download: Download) -> HttpResponse:
+    """To an address that opens this one file, by this method, for S3_URL_LIFETIME."""
+    address = default_storage.signed_url(
+        download.path,
+        method=request.META["REQUEST_METHOD"],  # which the API takes for a GET where it is HEAD
+        content_type=download.content_type,
+        cache_control=CACHE_CONTROL,
+    )
+    # Without an ETag: whoever asked whether it still holds would be told so, and follow an address that has expired.
+    # Kept for half its life, it is good for another half when it is followed last.
+    cache_control = f"private, max-age={settings.S3_URL_LIFETIME // 2}"
+    return HttpResponseRedirect(address, headers={"Cache-Control": cache_control, "Vary": "Authorization"})

@@ -1,0 +1,98 @@
+"""Finds the files in the storage that belong to no generation."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import reduce
+from itertools import chain, islice
+from operator import or_
+from uuid import UUID
+
+from django.core.files.storage import default_storage
+from django.db.models import Q
+from django.utils import timezone
+
+from generations.images import files as images
+from generations.models import Generation
+from lockngen.database import retry
+from lockngen.health import PROBES
+from lockngen.storage.filesystem import PARTIAL, walk
+
+BATCH = 1000  # files that one query asks about
+YOUNGEST = timedelta(days=1)  # what is younger may be about to get its generation
+
+
+@dataclass(frozen=True)
+class Orphan:
+    path: str
+    bytes: int
+    modified_at: datetime
+
+    @property
+    def is_leftover(self) -> bool:
+        """Whether a killed process left it: such a file was never anybody's image."""
+        return _is_leftover(self.path)
+
+    def remove(self) -> None:
+        default_storage.delete(self.path)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """So many files of the storage, and those of them that are orphans."""
+
+    files: int
+    orphans: list[Orphan]
+
+
+def find(size: int = BATCH) -> Iterator[Batch]:
+    """Go through the whole storage, `size` files at a time. Whoever iterates may remove what is found."""
+    files = chain.from_iterable(walk(default_storage, folder) for folder in (images.FOLDER, PROBES))
+    while paths := list(islice(files, size)):
+        seen = [_look_at(path) for path in _unclaimed(paths)]
+        oldest = timezone.now() - YOUNGEST
+        yield Batch(len(paths), [orphan for orphan in seen if orphan and orphan.modified_at < oldest])
+
+
+def _unclaimed(paths: list[str]) -> list[str]:
+    """Those that no generation refers to."""
+    claimed = _claimed({path: _id(path) for path in paths if not _is_leftover(path)})
+    return [path for path in paths if path not in claimed]
+
+
+@retry.idempotent
+def _claimed(ids: dict[str, UUID | None]) -> set[str]:
+    # A file is named for its generation, so the primary key finds that; anything else has been put here by hand.
+    others = [path for path, id in ids.items() if not id]
+    named = reduce(or_, (Q(**{f"{column}__in": others}) for column in images.COLUMNS))
+    rows = Generation.all_objects.filter(Q(pk__in=[id for id in ids.values() if id]) | named)
+    claimed, unfinished = set(), set()
+    for generation in rows.only("status", *images.COLUMNS):
+        claimed.update(images.paths(generation))
+        if generation.is_unfinished:
+            unfinished.add(generation.pk)
+    # An attempt at one that isn't finished may be writing that very file.
+    return claimed.union(path for path, id in ids.items() if id in unfinished)
+
+
+def _look_at(path: str) -> Orphan | None:
+    try:
+        return Orphan(path, default_storage.size(path), default_storage.get_modified_time(path))
+    except FileNotFoundError:  # it was still being written, or is removed already
+        return None
+
+
+def _is_leftover(path: str) -> bool:
+    return path.startswith(f"{PROBES}/") or _name(path).startswith(PARTIAL)
+
+
+def _id(path: str) -> UUID | None:
+    """The generation that a file is named for; behind the id comes which attempt's it is, or which of its files."""
+    try:
+        return UUID(_name(path)[:36])
+    except ValueError:
+        return None
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]

@@ -1,0 +1,200 @@
+"""What goes on in the whole of LockN Gen, as plain facts: `manage.py status` and the admin show the same."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import Aggregate, Count, DurationField, F, Max, Q
+from django.db.models.functions import Now
+from django.utils import timezone
+from procrastinate.contrib.django.models import ProcrastinateEvent, ProcrastinateJob, ProcrastinateWorker
+
+from apikeys.models import ApiKey
+from generations import renderers
+from generations.images.pending_deletion import DiscardedFile
+from generations.models import Generation
+from generations.scheduling.queues import RENDER_TASK
+from generations.status import FINISHED, Status
+from lockngen.database import retry
+from lockngen.health import HEARTBEAT_LOST_AFTER
+
+MOST_ROWS = 50  # keys or models that are named one by one
+MINUTES = (1, 5, 15)
+TABLES = ("generations_generation", "procrastinate_jobs", "procrastinate_events")
+
+Facts = dict[str, Any]
+
+
+class Median(Aggregate):
+    function = "percentile_cont"
+    template = "%(function)s(0.5) WITHIN GROUP (ORDER BY %(expressions)s)"
+
+
+def gather() -> Facts:
+    """Everything, as JSON has it."""
+    # The renderers first, which may take their second: until then this needs no connection.
+    return {
+        "at": timezone.now().isoformat(timespec="seconds"),
+        "renderers": renderers.get_fleet().states(),
+        "unavailable_models": unavailable_models(),
+        **_from_database(),
+    }
+
+
+@retry.idempotent
+def _from_database() -> Facts:
+    return {
+        "workers": workers(),
+        "queue": queue(),
+        "throughput": throughput(),
+        "database": database(),
+        "pool": pool(),
+        "retention": retention(),
+    }
+
+
+def unavailable_models() -> list[Facts]:
+    """The models that no renderer of this process can do at the moment."""
+    unavailable = renderers.current_fleet().unavailable()
+    return [{"model": model, "reason": reason} for model, reason in unavailable.items()]
+
+
+def workers() -> list[Facts]:
+    """Each worker with the jobs it has in hand; those whose worker is gone, until they are rescued, come last."""
+    in_hand = defaultdict(list)
+    for job in _jobs_in_hand():
+        in_hand[job.worker_id].append(_in_hand(job))
+    found = [
+        {
+            "id": worker.id,
+            "is_alive": worker.silent < HEARTBEAT_LOST_AFTER,
+            "silent_seconds": _seconds(worker.silent),
+            "jobs": in_hand.pop(worker.id, []),
+        }
+        for worker in ProcrastinateWorker.objects.annotate(silent=Now() - F("last_heartbeat")).order_by("id")
+    ]
+    nobodys = [job for jobs in in_hand.values() for job in jobs]
+    return found + ([{"id": None, "is_alive": False, "silent_seconds": None, "jobs": nobodys}] if nobodys else [])
+
+
+def _jobs_in_hand() -> Iterable[ProcrastinateJob]:
+    jobs = list(ProcrastinateJob.objects.filter(status="doing").order_by("id"))
+    started = ProcrastinateEvent.objects.filter(job__in=[job.id for job in jobs], type="started")
+    ages = dict(started.values("job_id").annotate(age=Now() - Max("at")).values_list("job_id", "age"))
+    for job in jobs:
+        job.age = ages.get(job.id)
+    return jobs
+
+
+def _in_hand(job: ProcrastinateJob) -> Facts:
+    return {
+        "task": job.task_name,
+        "generation": job.args.get("generation_id") if job.task_name == RENDER_TASK else None,
+        "seconds": _seconds(job.age),
+    }
+
+
+def queue() -> Facts:
+    """What waits and what is being rendered, by key and by model."""
+    groups = list(
+        # Live or not: what isn't finished is live, and so the index by status alone serves.
+        Generation.all_objects.unfinished()
+        .values("api_key_id", "model", "status")
+        .annotate(count=Count("*"), oldest=Max(Now() - F("created_at")))
+    )
+    waiting = [group for group in groups if group["status"] == Status.PENDING]
+    keys, models = _named(_totals(groups, "api_key_id")), _totals(groups, "model")
+    return {
+        "waiting": sum(group["count"] for group in waiting),
+        "running": sum(group["count"] for group in groups) - sum(group["count"] for group in waiting),
+        "oldest_waiting_seconds": _seconds(max((group["oldest"] for group in waiting), default=None)),
+        "keys": keys[:MOST_ROWS],
+        "keys_left_off": max(0, len(keys) - MOST_ROWS),
+        "models": models[:MOST_ROWS],
+        "models_left_off": max(0, len(models) - MOST_ROWS),
+    }
+
+
+def _totals(groups: list[Facts], by: str) -> list[Facts]:
+    """Waiting and running of each key or model, those with the most waiting first."""
+    totals = {}
+    for group in groups:
+        total = totals.setdefault(group[by], {by: group[by], "waiting": 0, "running": 0})
+        total["waiting" if group["status"] == Status.PENDING else "running"] += group["count"]
+    return sorted(totals.values(), key=lambda total: (-total["waiting"], -total["running"], str(total[by])))
+
+
+def _named(totals: list[Facts]) -> list[Facts]:
+    """With each key's name, and its share of the next renders: its turns among those of all that wait, in percent."""
+    keys = ApiKey.all_objects.in_bulk([total["api_key_id"] for total in totals])
+    turns = [keys[total["api_key_id"]].priority if total["waiting"] else 0 for total in totals]
+    return [
+        {
+            "key": str(keys[total["api_key_id"]]),
+            "waiting": total["waiting"],
+            "running": total["running"],
+            "share_percent": round(100 * turn / max(1, sum(turns)), 1),
+        }
+        for total, turn in zip(totals, turns, strict=True)
+    ]
+
+
+def throughput() -> Facts:
+    """How many ended in the last minutes and how, and how long the completed ones took to render."""
+    lately = Generation.all_objects.filter(completed_at__gt=Now() - timedelta(minutes=max(MINUTES)))
+    counts = {
+        (minutes, status): Count("pk", filter=Q(status=status, completed_at__gt=Now() - timedelta(minutes=minutes)))
+        for minutes in MINUTES
+        for status in FINISHED
+    }
+    took = Median(F("completed_at") - F("started_at"), filter=Q(status=Status.COMPLETED), output_field=DurationField())
+    found = lately.aggregate(
+        median=took, **{f"{status.label}_{minutes}": counts[minutes, status] for minutes, status in counts}
+    )
+    return {
+        "median_render_seconds": _seconds(found["median"]),
+        "lately": [
+            {"minutes": minutes, **{status.label.lower(): found[f"{status.label}_{minutes}"] for status in FINISHED}}
+            for minutes in MINUTES
+        ],
+    }
+
+
+def database() -> Facts:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT relname, pg_total_relation_size(oid), nullif(reltuples, -1)::bigint FROM pg_class
+               WHERE relname = ANY(%s) AND pg_table_is_visible(oid) ORDER BY 2 DESC""",
+            [list(TABLES)],
+        )
+        tables = [{"table": name, "bytes": size, "rows": rows} for name, size, rows in cursor.fetchall()]
+        cursor.execute(
+            """SELECT pg_database_size(current_database()), count(*), current_setting('max_connections')::int
+               FROM pg_stat_activity WHERE datid IS NOT NULL"""
+        )
+        size, connections, most = cursor.fetchone()
+    return {"bytes": size, "connections": connections, "max_connections": most, "tables": tables}
+
+
+def pool() -> Facts:
+    """Of this process."""
+    stats = connection.pool.get_stats()
+    return {
+        name.removeprefix("pool_"): stats[name]
+        for name in ("pool_size", "pool_available", "pool_max", "requests_waiting")
+    }
+
+
+def retention() -> Facts:
+    return {
+        "finished_days": settings.RETENTION_FINISHED,
+        "deleted_days": settings.RETENTION_DELETED,
+        "files_to_remove": DiscardedFile.objects.count(),
+    }
+
+
+def _seconds(duration: timedelta | None) -> float | None:
+    return None if duration is None else round(duration.total_seconds(), 1)

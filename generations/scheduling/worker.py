@@ -1,0 +1,68 @@
+"""What a worker of the queue takes on: as much as its renderers can do, and nothing they can't."""
+
+import logging
+import time
+from threading import Thread
+from typing import Any
+
+from django.conf import settings
+from django.core.management import CommandError
+
+from generations import renderers
+from generations.renderers.base import DEFAULT_MODEL
+from generations.renderers.pool import SUPPORT_WITHIN
+from generations.scheduling import queues
+from lockngen import exit_codes
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY = 5.0  # seconds; the renderers are asked once a minute
+
+
+def options(given: dict[str, Any]) -> dict[str, Any]:
+    """The queues and the concurrency of a worker that was started with these options.
+
+    Raises CommandError where it would take renders that none of its renderers can do.
+    """
+    fleet = renderers.get_fleet()
+    own = [queues.RENDER, *map(queues.of_model, fleet.models)]
+    taken = given.get("queues", [queues.MAINTENANCE, *own])  # None is all
+    known = [queues.MAINTENANCE, *own]
+    if foreign := [name for name in taken or () if name not in known]:
+        raise CommandError(
+            f"--queues: no renderer here serves {', '.join(map(repr, foreign))}; the queues are {', '.join(known)}.",
+            returncode=exit_codes.USAGE,
+        )
+    if taken and any(hasattr(member.renderer, "support") for member in fleet.members):
+        follow(taken)
+    concurrency = given.get("concurrency", settings.WORKER_CONCURRENCY)
+    return {"queues": taken, "concurrency": int(min(concurrency, fleet.at_once))}
+
+
+def follow(taken: list[str]) -> None:
+    """Keep the list of a worker's queues current in the background, as its renderers lose and get models."""
+    Thread(target=_follow, args=(taken, list(taken)), name="worker-queues", daemon=True).start()
+
+
+def _follow(taken: list[str], chosen: list[str]) -> None:
+    while True:
+        update(taken, chosen)
+        time.sleep(LOOK_EVERY)
+
+
+def update(taken: list[str], chosen: list[str]) -> None:
+    """Of the chosen queues, take those whose model some renderer can do at the moment."""
+    fleet = renderers.get_fleet()
+    fleet.refresh(SUPPORT_WITHIN)
+    unavailable = fleet.unavailable()
+    idle = {queues.of_model(model) for model in unavailable}
+    if fleet.resolve_model(DEFAULT_MODEL) in unavailable:
+        idle.add(queues.RENDER)
+    served = [name for name in chosen if name not in idle]
+    if served == taken:
+        return
+    if reasons := "; ".join(f"{model}: {reason}" for model, reason in unavailable.items()):
+        logger.warning("The worker takes no pictures of models that can't be rendered: %s", reasons)
+    else:
+        logger.info("The worker takes pictures of all its models.")
+    taken[:] = served  # the worker reads this very list each time it fetches a job

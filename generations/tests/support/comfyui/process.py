@@ -1,0 +1,106 @@
+"""The double as a process, as tests start, change, kill and watch it."""
+
+import json
+import signal
+import ssl
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from uuid import UUID
+
+import httpx
+
+from lockngen.environment import BASE_DIR
+
+
+class Double:
+    """Whatever is killed here loses its memory, but neither its folder nor its faults."""
+
+    def __init__(self, port: int, folder: Path, certificate: Path | None = None):
+        self.port, self.folder, self.faults, self.certificate = port, folder, {}, certificate
+        address = f"https://localhost:{port}" if certificate else f"http://127.0.0.1:{port}"
+        verify = ssl.create_default_context(cafile=certificate) if certificate else False
+        self.http = httpx.Client(base_url=address, verify=verify, trust_env=False, timeout=10)
+        self.start()
+
+    @property
+    def url(self) -> str:
+        server = "comfyuis://localhost" if self.certificate else "comfyui://127.0.0.1"
+        return f"{server}:{self.port}?patience=5"
+
+    def start(self) -> None:
+        module = "generations.tests.support.comfyui.double"
+        arguments = [
+            str(self.port),
+            self.folder,
+            json.dumps(self.faults),
+            *([self.certificate] if self.certificate else []),
+        ]
+        self.process = subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=BASE_DIR)
+        deadline = time.monotonic() + 20
+        while True:
+            with suppress(httpx.TransportError):
+                self.http.get("/double")
+                return
+            assert self.process.poll() is None, "The double did not start."
+            assert time.monotonic() < deadline, "The double does not answer."
+            time.sleep(0.05)
+
+    def is_running(self) -> bool:
+        return self.process.poll() is None
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(10)
+
+    def stop(self) -> None:
+        self.kill()
+        self.http.close()
+
+    def set(self, **faults) -> None:
+        """From now on these faults and no others; the calls are counted anew."""
+        self.faults = faults
+        self.http.post("/double", json=faults).raise_for_status()
+
+    def calls(self, method: str, path: str) -> list[dict]:
+        return [call for call in self.http.get("/double").json() if (call["method"], call["path"]) == (method, path)]
+
+    def prompts(self) -> list[dict]:
+        """What was submitted."""
+        return [call["body"] for call in self.calls("POST", "/prompt")]
+
+    def queue(self) -> tuple[list[str], list[str]]:
+        """The ids of the prompts that run and that wait."""
+        queue = self.http.get("/queue").json()
+        return [item[1] for item in queue["queue_running"]], [item[1] for item in queue["queue_pending"]]
+
+    def history(self) -> dict:
+        return self.http.get("/history").json()
+
+    def submit(self, id: str) -> None:
+        """Queue somebody else's prompt, which has no part in common with any other: that would be cached."""
+        image = {"width": 64, "height": 64, "batch_size": 1, "color": UUID(id).int % 2**24}
+        graph = {
+            "1": {"class_type": "EmptyImage", "inputs": image},
+            "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": id}},
+        }
+        self.http.post("/prompt", json={"prompt": graph, "prompt_id": id}).raise_for_status()
+
+    def wait_for(self, condition) -> None:
+        deadline = time.monotonic() + 20
+        while not condition(self):
+            assert time.monotonic() < deadline, "It did not happen."
+            time.sleep(0.02)
+
+    def empty(self) -> None:
+        """Without faults, prompts or history."""
+        self.faults = {}
+        if self.is_running():
+            self.set()
+        if not self.is_running() or self.queue() != ([], []):
+            self.kill()
+            self.start()
+        self.http.post("/history", json={"clear": True}).raise_for_status()
+        self.set()

@@ -1,0 +1,313 @@
+import json
+import time
+from dataclasses import asdict
+from types import SimpleNamespace
+
+import pytest
+from django.db import OperationalError, connection
+
+from apikeys.models import ApiKey
+from apikeys.tests.test_models import UNUSABLE
+from generations.api import event_stream
+from generations.models import Generation
+from generations.progress import notifications
+from generations.progress.notifications import Board
+from generations.progress.reports import Report
+from lockngen.web import event_streams
+
+# A stream gives its connection back while it waits, which a test's own transaction would not survive.
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def board(monkeypatch) -> Board:
+    """What this process has heard: nothing yet, and nobody is told by the database."""
+    monkeypatch.setattr(notifications, "board", board := Board())
+    monkeypatch.setattr(event_streams, "TICK", 0.01)
+    return board
+
+
+@pytest.fixture
+def tell(board):
+    """Let this process hear of an attempt, or that a generation has changed."""
+
+    def tell(generation, report: Report | None = None) -> None:
+        board.hear(json.dumps({"id": str(generation.id), **(asdict(report) if report else {})}))
+
+    return tell
+
+
+class Client:
+    """Reads a stream event by event."""
+
+    def __init__(self, answer):
+        self.answer = answer
+        self.chunks = iter(answer.streaming_content)
+        assert next(self.chunks) == b"retry: 2000\n\n"
+
+    def next(self) -> tuple[str, dict]:
+        name, data = next(self.chunks).decode().removesuffix("\n\n").split("\n")
+        return name.removeprefix("event: "), json.loads(data.removeprefix("data: "))
+
+
+@pytest.fixture
+def follow(api):
+    opened = []
+
+    def follow(generation, client=api) -> Client:
+        answer = client.get(address(generation))
+        assert answer.status_code == 200, answer.content
+        opened.append(answer)
+        return Client(answer)
+
+    yield follow
+    for answer in opened:
+        answer.close()
+
+
+def address(generation) -> str:
+    return f"/api/v1/generations/{generation.id}/events"
+
+
+def progress(status: str, percent: int, step: int | None = None, steps: int | None = None) -> tuple[str, dict]:
+    return "progress", {"status": status, "progress": percent, "step": step, "steps": steps}
+
+
+def test_stream__tells_what_is_now_each_change_and_the_end(api, make_generation, follow, tell):
+    generation = make_generation()
+    client = follow(generation)
+
+    assert client.next() == progress("pending", 0)
+    attempt = generation.start()
+    tell(generation)
+    assert client.next() == progress("processing", 0)
+    tell(generation, Report(attempt, 40, 12, 30))
+    assert client.next() == progress("processing", 40, 12, 30)
+    tell(generation, Report(attempt, 40, 12, 30))
+    tell(generation, Report(attempt, 50, 15, 30))
+    assert client.next() == progress("processing", 50, 15, 30)
+    generation.complete(attempt, "a.png")
+    tell(generation)
+    assert client.next() == progress("completed", 100)
+    assert client.next() == ("end", api.get(f"/api/v1/generations/{generation.id}").json())
+    assert list(client.chunks) == []
+
+
+def test_stream__of_what_is_finished_ends_at_once(make_generation, follow):
+    generation = make_generation()
+    generation.fail(generation.start(), "It is too large.")
+
+    client = follow(generation)
+
+    assert client.next() == progress("failed", 0)
+    name, shown = client.next()
+    assert (name, shown["error"]) == ("end", "It is too large.")
+    assert list(client.chunks) == []
+
+
+def test_stream__begins_with_the_last_that_was_heard(make_generation, follow, tell):
+    generation = make_generation()
+    tell(generation, Report(generation.start(), 40))
+
+    assert follow(generation).next() == progress("processing", 40)
+
+
+def test_stream__starts_anew_with_an_attempt_and_ignores_the_one_before(make_generation, follow, tell):
+    generation = make_generation()
+    first = generation.start()
+    tell(generation, Report(first, 40))
+    client = follow(generation)
+    client.next()
+
+    second = generation.start()
+    tell(generation)
+    tell(generation, Report(first, 60))
+    assert client.next() == progress("processing", 0)
+    tell(generation, Report(second, 1))
+    assert client.next() == progress("processing", 1)
+
+
+@pytest.mark.parametrize("end", ["cancel", "delete"])
+def test_stream__ends_with_what_was_cancelled_or_deleted(make_generation, follow, tell, end):
+    generation = make_generation()
+    client = follow(generation)
+    client.next()
+
+    getattr(generation, end)()
+    tell(generation)
+
+    assert client.next() == progress("cancelled", 0)
+    assert client.next()[1]["status"] == "cancelled"
+
+
+def test_stream__ends_without_a_word_with_a_row_that_is_gone(make_generation, follow, tell):
+    generation = make_generation()
+    client = follow(generation)
+    client.next()
+
+    id = generation.id
+    generation.hard_delete()
+    tell(SimpleNamespace(id=id))
+
+    assert list(client.chunks) == []
+
+
+def test_stream__makes_up_for_an_event_that_it_missed(make_generation, follow, monkeypatch):
+    monkeypatch.setattr(event_stream, "LOOKED", 0.05)
+    generation = make_generation()
+    client = follow(generation)
+    client.next()
+
+    generation.start()
+
+    assert client.next() == progress("processing", 0)
+
+
+def test_stream__looks_seldom_while_nothing_happens(make_generation, follow, monkeypatch):
+    looks, look = [], event_stream._look
+    monkeypatch.setattr(event_stream, "_look", lambda *asked: looks.append(True) or look(*asked))
+    monkeypatch.setattr(event_streams, "HEARTBEAT", 0.05)
+    client = follow(make_generation())
+    client.next()
+
+    assert {next(client.chunks) for _ in range(3)} == {b": still here\n\n"}
+    assert len(looks) == 1
+
+
+def test_stream__holds_no_connection_while_it_waits(make_generation, follow, monkeypatch):
+    monkeypatch.setattr(event_streams, "HEARTBEAT", 0)
+    client = follow(make_generation())
+    client.next()
+
+    for _ in range(3):
+        next(client.chunks)
+        assert connection.connection is None
+
+
+@pytest.mark.parametrize("state", UNUSABLE)
+def test_stream__ends_with_its_key(key, make_generation, follow, monkeypatch, state):
+    monkeypatch.setattr(event_stream, "LOOKED", 0)
+    client = follow(make_generation())
+    client.next()
+
+    ApiKey.all_objects.filter(pk=key.pk).update(**UNUSABLE[state])
+
+    assert list(client.chunks) == []
+
+
+def test_stream__outlives_an_outage_of_the_database(make_generation, follow, monkeypatch):
+    monkeypatch.setattr(event_streams, "HEARTBEAT", 0)
+    monkeypatch.setattr(event_stream, "LOOKED", 0)
+    generation = make_generation()
+    client = follow(generation)
+    client.next()
+
+    with monkeypatch.context() as outage:
+        outage.setattr(Generation.all_objects, "filter", lambda *_, **__: broken())
+        assert {next(client.chunks) for _ in range(5)} == {b": still here\n\n"}
+    generation.start()
+
+    assert client.next() == progress("processing", 0)
+
+
+def broken():
+    raise OperationalError("the connection is lost")
+
+
+def test_stream__sends_a_heartbeat(make_generation, follow, monkeypatch):
+    monkeypatch.setattr(event_streams, "HEARTBEAT", 0.1)
+    client = follow(make_generation())
+    client.next()
+
+    started_at = time.monotonic()
+    assert next(client.chunks) == b": still here\n\n"
+    assert 0.1 <= time.monotonic() - started_at < 2
+
+
+def test_stream__ends_after_its_longest_life(make_generation, follow, monkeypatch):
+    monkeypatch.setattr(event_streams, "LONGEST_LIFE", 0.1)
+    client = follow(make_generation())
+    client.next()
+
+    assert list(client.chunks) == []
+
+
+def test_stream__ends_with_its_process(make_generation, follow, monkeypatch):
+    client = follow(make_generation())
+    client.next()
+
+    monkeypatch.setattr(event_streams.Stream, "is_ending", staticmethod(lambda: True))
+
+    assert list(client.chunks) == []
+
+
+def test_stream__is_of_a_type_that_nobody_keeps_or_holds_back(make_generation, follow):
+    answer = follow(make_generation()).answer
+
+    assert answer["Content-Type"] == "text/event-stream"
+    assert answer["Cache-Control"] == "no-store"
+    assert answer["X-Accel-Buffering"] == "no"
+
+
+def test_stream__takes_nothing_of_the_limit(make_key, make_generation, client_of, follow):
+    key = make_key(rate_limit=1)
+    generation = make_generation(api_key=key)
+
+    for _ in range(3):
+        follow(generation, client_of(key)).answer.close()
+
+
+@pytest.mark.parametrize("whose", ["a stranger's", "nobody's", "a deleted one"])
+def test_stream__is_the_owner_s_alone(make_key, make_generation, client_of, api, whose):
+    generation = make_generation()
+    if whose == "a deleted one":
+        generation.delete()
+    client = client_of(make_key()) if whose == "a stranger's" else api
+    asked = SimpleNamespace(id="01a2060a-d97e-74b1-8053-66d169bbcd7f") if whose == "nobody's" else generation
+
+    assert client.get(address(asked)).status_code == 404
+
+
+def test_stream__needs_a_key(make_generation, client):
+    assert client.get(address(make_generation())).status_code == 401
+
+
+def test_streams__are_so_many_and_no_more(make_generation, follow, api, settings):
+    settings.WEB_STREAMS = 2
+    generation = make_generation()
+    first, _ = follow(generation), follow(generation)
+
+    refused = api.get(address(generation))
+    assert (refused.status_code, refused["Retry-After"]) == (503, "5")
+    assert refused.json()["type"] == "urn:lockngen:problem:streams-full"
+
+    first.answer.close()
+    follow(generation)
+
+
+def test_streams__without_threads_of_their_own_leave_half_to_requests(make_generation, follow, api, settings):
+    settings.WEB_THREADS = 3
+    generation = make_generation()
+    _first = follow(generation)
+
+    assert api.get(address(generation)).status_code == 503
+
+
+def test_stream__that_is_only_asked_for_its_headers_takes_no_place(make_generation, api, settings):
+    settings.WEB_STREAMS = 1
+    generation = make_generation()
+
+    for _ in range(3):
+        answer = api.head(address(generation))
+        assert (answer.status_code, b"".join(answer.streaming_content)) == (200, b"")
+        answer.close()
+
+
+def test_stream__that_is_closed_is_forgotten(make_generation, follow, board):
+    client = follow(make_generation())
+    client.next()
+    assert board._watchers
+
+    client.answer.close()
+
+    assert not board._watchers

@@ -1,0 +1,231 @@
+"""Whose generation is next, with the queue's own way of handing out jobs."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.db import connection
+from procrastinate.contrib.django.models import ProcrastinateJob
+
+from generations.models import Generation
+from generations.scheduling.fair_share import FIRST, LARGEST_TURN, STEP, URGENT, Turn
+from generations.scheduling.queues import RENDER
+
+
+@pytest.fixture
+def submit(db):
+    def submit(key, count: int = 1, **fields) -> list[Generation]:
+        prompts = [f"{key.name} {number}" for number in range(count)]
+        return [Generation.objects.submit(api_key=key, prompt=prompt, **fields) for prompt in prompts]
+
+    return submit
+
+
+@pytest.fixture
+def serve(db):
+    """Begin what the queue hands out, and tell whose it was."""
+
+    def serve(count: int, *queues: str) -> list[str]:
+        return [serve_one(list(queues) or None) for _ in range(count)]
+
+    def serve_one(queues: list[str] | None) -> str:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT (procrastinate_fetch_job_v2(%s, NULL)).id", [queues])
+            job = ProcrastinateJob.objects.get(pk=cursor.fetchone()[0])
+        generation = Generation.all_objects.get(pk=job.args["generation_id"])
+        Turn.objects.begin(generation.api_key_id, job.priority)
+        generation.start()
+        return generation.prompt
+
+    return serve
+
+
+@pytest.fixture
+def ann(make_key):
+    return make_key(name="Ann")
+
+
+@pytest.fixture
+def ben(make_key):
+    return make_key(name="Ben")
+
+
+def test_keys__take_turns(submit, serve, ann, ben):
+    submit(ann, 3), submit(ben, 3)
+
+    assert serve(6) == ["Ann 0", "Ben 0", "Ann 1", "Ben 1", "Ann 2", "Ben 2"]
+
+
+def test_single_prompt__does_not_wait_for_the_backlog_of_another_key(submit, serve, ann, ben):
+    submit(ann, 50)
+    serve(5)
+    submit(ben)
+
+    assert "Ben 0" in serve(2)
+
+
+def test_backlog__is_not_starved_by_a_key_that_keeps_coming(submit, serve, ann, ben):
+    submit(ann, 50)
+    served = []
+    for _ in range(40):
+        submit(ben)
+        served += serve(1)
+
+    assert len([name for name in served if name.startswith("Ann")]) >= 0.4 * len(served)
+    assert [name for name in served if name.startswith("Ann")] == [f"Ann {number}" for number in range(20)]
+
+
+def test_backlog__is_not_starved_by_a_key_that_always_has_several_waiting(submit, serve, ann, ben):
+    submit(ann, 50), submit(ben, 8)
+    served = []
+    for _ in range(40):
+        served += serve(1)
+        submit(ben)
+
+    assert len([name for name in served if name.startswith("Ann")]) >= 0.4 * len(served)
+
+
+def test_key_that_comes_back__neither_gains_nor_loses_by_its_absence(submit, serve, ann, ben):
+    submit(ann, 20)
+    serve(20)
+    submit(ben, 5), submit(ann, 5)
+
+    served = serve(10)
+
+    assert len([name for name in served[:6] if name.startswith("Ann")]) in (2, 3)
+    assert len([name for name in served[:8] if name.startswith("Ann")]) in (3, 4)
+
+
+def test_key_that_was_away__has_saved_up_no_turns(submit, serve, ann, ben):
+    submit(ben), submit(ann, 40)
+    serve(21)
+    submit(ben, 10)
+
+    served = serve(10)
+
+    assert len([name for name in served if name.startswith("Ann")]) in (4, 5, 6)
+
+
+def test_key_with_priority__gets_that_many_turns(submit, serve, ann, make_key):
+    keen = make_key(name="Keen", priority=3)
+    submit(ann, 20), submit(keen, 20)
+
+    served = serve(16)
+
+    assert len([name for name in served if name.startswith("Keen")]) == 12
+
+
+def test_key_that_cancelled_its_backlog__owes_nothing_for_it(submit, serve, ann, ben):
+    for generation in submit(ann, 30):
+        generation.cancel()
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM procrastinate_jobs")
+        cursor.execute("UPDATE generations_turn SET taken_at = taken_at - interval '11 seconds'")
+    submit(ben, 5), submit(ann)
+
+    assert "Ann 0" in serve(2)
+
+
+def test_queue_that_lags_behind__lets_a_newcomer_in_all_the_same(submit, serve, ann, ben, make_key):
+    """One worker serves the large model, and slowly, while another goes through everybody's small ones."""
+    submit(ann, 20, model="large"), submit(make_key(name="Cid"), 30, model="small")
+    serve(30, "render-small"), serve(5, "render-large")
+    submit(ben, model="large")
+
+    assert "Ben 0" in serve(2, "render-large")
+
+
+def test_queue_that_lags_behind__lets_nobody_save_up_turns_in_it(submit, serve, ann, ben):
+    submit(ann, 20, model="large"), submit(ben, 30, model="small")
+    serve(30, "render-small"), serve(5, "render-large")
+    submit(ben, 10, model="large")
+
+    assert len([name for name in serve(10, "render-large") if name.startswith("Ann")]) >= 5
+
+
+def test_prompts_of_one_key__are_served_in_the_order_they_came(submit, serve, ann):
+    submit(ann, 10)
+
+    assert serve(10) == [f"Ann {number}" for number in range(10)]
+
+
+def test_maintenance__goes_ahead_of_every_render():
+    assert FIRST < URGENT == 2**31 - 1
+    assert FIRST - 2 * LARGEST_TURN >= -(2**31)
+
+
+def test_turns__that_a_crash_forgot_go_on_where_the_queue_is(submit, serve, ann, ben):
+    submit(ann, 10)
+    serve(3)
+    Turn.objects.all().delete()  # what a crash does to an UNLOGGED table
+    submit(ben, 2), submit(ann)
+
+    served = serve(10)
+
+    assert served.index("Ben 1") < 4
+    assert [name for name in served if name.startswith("Ann")] == [*(f"Ann {n}" for n in range(3, 10)), "Ann 0"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_turn_table__is_unlogged():
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT relpersistence FROM pg_class WHERE relname = 'generations_turn'")
+        assert cursor.fetchone() == ("u",)
+
+
+def test_rewind__keeps_the_order(submit, serve, ann, ben):
+    submit(ann, 4), submit(ben, 2)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE generations_turn SET taken = taken + %s, started = %s", [LARGEST_TURN + 1] * 2)
+        cursor.execute("UPDATE procrastinate_jobs SET priority = priority::bigint - %s", [LARGEST_TURN + 1])
+
+    Turn.objects.rewind()
+
+    assert Turn.objects.filter(taken__lt=10 * STEP).count() == 2
+    submit(ben)
+    assert serve(7) == ["Ann 0", "Ben 0", "Ann 1", "Ben 1", "Ann 2", "Ben 0", "Ann 3"]
+
+
+def test_rewind__leaves_small_turns_alone(submit, ann):
+    submit(ann, 3)
+    before = list(Turn.objects.values()), list(ProcrastinateJob.objects.values_list("priority"))
+
+    Turn.objects.rewind()
+
+    assert (list(Turn.objects.values()), list(ProcrastinateJob.objects.values_list("priority"))) == before
+
+
+def test_rewind__pulls_in_a_job_that_was_sent_meanwhile(submit, serve, ann):
+    submit(ann, 2)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE procrastinate_jobs SET priority = %s WHERE priority < %s", [-5, FIRST])
+
+    Turn.objects.rewind()
+
+    assert sorted(ProcrastinateJob.objects.values_list("priority", flat=True)) == [FIRST - STEP, FIRST]
+
+
+@pytest.mark.parametrize("priority", [0, 11])
+def test_priority__is_from_1_to_10(ann, priority):
+    ann.priority = priority
+
+    with pytest.raises(ValidationError, match="priority"):
+        ann.full_clean()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("is_new", [True, False])
+def test_turns__of_one_key_that_are_taken_at_once_are_all_different(key, is_new):
+    if not is_new:
+        Turn.objects.take(key, RENDER)
+
+    def take(_) -> list[int]:
+        try:
+            return [Turn.objects.take(key, RENDER) for _ in range(10)]
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as threads:
+        taken = [turn for turns in threads.map(take, range(4)) for turn in turns]
+
+    assert len(set(taken)) == 40

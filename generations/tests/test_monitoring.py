@@ -1,0 +1,191 @@
+"""What goes on, as the facts that are shown."""
+
+import time
+from datetime import timedelta
+
+import pytest
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from generations import monitoring
+from generations.images.pending_deletion import DiscardedFile
+from generations.status import Status
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def make_ended(make_generation):
+    def make(minutes: float, render_seconds: float = 2, **fields) -> None:
+        fields = {"status": Status.COMPLETED, "image_path": "a.png", **fields}
+        end = timezone.now() - timedelta(minutes=minutes)
+        make_generation(completed_at=end, started_at=end - timedelta(seconds=render_seconds), **fields)
+
+    return make
+
+
+def test_workers__are_told_with_what_they_do_and_for_how_long(make_worker, make_generation):
+    first, second = make_generation(), make_generation()
+    busy, idle = make_worker(1, 3, first, second), make_worker(29)
+
+    told = monitoring.workers()
+
+    assert [worker["id"] for worker in told] == [busy, idle]
+    assert [worker["is_alive"] for worker in told] == [True, True]
+    assert [job["generation"] for job in told[0]["jobs"]] == [str(first.id), str(second.id)]
+    assert 3 <= told[0]["jobs"][0]["seconds"] < 10
+    assert told[1]["jobs"] == []
+
+
+def test_workers__that_are_silent_are_not_alive(make_worker, make_generation):
+    make_worker(31, 40, make_generation())
+
+    (worker,) = monitoring.workers()
+
+    assert not worker["is_alive"]
+    assert 31 <= worker["silent_seconds"] < 40
+    assert len(worker["jobs"]) == 1
+
+
+def test_workers__that_are_gone_leave_their_jobs_to_be_seen(make_worker, make_generation, sql):
+    generation = make_generation()
+    worker = make_worker(100, 90, generation)
+    sql("DELETE FROM procrastinate_workers WHERE id = %s", worker)
+
+    (gone,) = monitoring.workers()
+
+    assert (gone["id"], gone["is_alive"], gone["jobs"][0]["generation"]) == (None, False, str(generation.id))
+
+
+def test_workers__name_a_task_that_is_no_render(make_worker, make_generation):
+    make_worker(1, 3, make_generation(), task="generations.purge")
+
+    job = monitoring.workers()[0]["jobs"][0]
+
+    assert (job["task"], job["generation"]) == ("generations.purge", None)
+
+
+def test_queue__is_told_by_key_and_by_model(make_generation, make_key):
+    ann, ben = make_key(name="Ann", prefix="lg_live_ann"), make_key(name="Ben", prefix="lg_live_ben", priority=3)
+    for model in ("sdxl", "sdxl", "flux"):
+        make_generation(api_key=ann, model=model)
+    make_generation(api_key=ben, model="flux", created_at=Now() - timedelta(minutes=5))
+    make_generation(api_key=ben, model="flux").start()
+    make_generation(api_key=ben, model="old").cancel()
+
+    queue = monitoring.queue()
+
+    assert (queue["waiting"], queue["running"]) == (4, 1)
+    assert 300 <= queue["oldest_waiting_seconds"] < 310
+    assert queue["keys"] == [
+        {"key": "Ann (lg_live_ann…)", "waiting": 3, "running": 0, "share_percent": 25.0},
+        {"key": "Ben (lg_live_ben…)", "waiting": 1, "running": 1, "share_percent": 75.0},
+    ]
+    assert queue["models"] == [
+        {"model": "flux", "waiting": 2, "running": 1},
+        {"model": "sdxl", "waiting": 2, "running": 0},
+    ]
+
+
+def test_queue__gives_no_share_to_a_key_that_has_nothing_waiting(make_generation, make_key):
+    make_generation(api_key=make_key(name="Ann")).start()
+    make_generation(api_key=make_key(name="Ben"))
+
+    assert {key["key"][:3]: key["share_percent"] for key in monitoring.queue()["keys"]} == {"Ann": 0.0, "Ben": 100.0}
+
+
+def test_queue__names_a_key_that_was_deleted_meanwhile(make_generation, make_key):
+    key = make_key(name="Ann")
+    make_generation(api_key=key)
+    key.delete()
+
+    assert monitoring.queue()["keys"][0]["key"].startswith("Ann")
+
+
+def test_queue__names_those_with_the_most_and_counts_the_rest(make_generation, make_key, monkeypatch):
+    monkeypatch.setattr(monitoring, "MOST_ROWS", 2)
+    for number in range(4):
+        key = make_key(name=f"Key {number}")
+        for _ in range(number + 1):
+            make_generation(api_key=key, model=f"model {number}")
+
+    queue = monitoring.queue()
+
+    assert [key["key"][:5] for key in queue["keys"]] == ["Key 3", "Key 2"]
+    assert [model["model"] for model in queue["models"]] == ["model 3", "model 2"]
+    assert (queue["keys_left_off"], queue["models_left_off"], queue["waiting"]) == (2, 2, 10)
+
+
+def test_queue__may_be_empty():
+    queue = monitoring.queue()
+
+    assert (queue["waiting"], queue["oldest_waiting_seconds"], queue["keys"], queue["models"]) == (0, None, [], [])
+
+
+def test_throughput__counts_what_ended_in_the_last_minutes(make_ended):
+    for minutes, seconds in ((0.5, 1), (4, 2), (14, 9), (16, 100)):
+        make_ended(minutes, seconds)
+    make_ended(0.5, 100, status=Status.FAILED, error_message="No.", image_path=None)
+    make_ended(2, 100, status=Status.CANCELLED, image_path=None)
+
+    throughput = monitoring.throughput()
+
+    assert throughput["lately"] == [
+        {"minutes": 1, "completed": 1, "failed": 1, "cancelled": 0},
+        {"minutes": 5, "completed": 2, "failed": 1, "cancelled": 1},
+        {"minutes": 15, "completed": 3, "failed": 1, "cancelled": 1},
+    ]
+    assert throughput["median_render_seconds"] == 2.0
+
+
+def test_throughput__counts_deleted_ones_and_may_be_nothing(make_ended):
+    assert monitoring.throughput()["median_render_seconds"] is None
+    make_ended(0.5, is_deleted=True, deleted_at=timezone.now())
+
+    assert monitoring.throughput()["lately"][0]["completed"] == 1
+
+
+def test_database_and_pool__are_told():
+    facts = monitoring.gather()
+
+    assert {table["table"] for table in facts["database"]["tables"]} == set(monitoring.TABLES)
+    assert facts["database"]["bytes"] > sum(table["bytes"] for table in facts["database"]["tables"]) > 0
+    assert 0 < facts["database"]["connections"] <= facts["database"]["max_connections"]
+    assert 0 < facts["pool"]["size"] <= facts["pool"]["max"]
+
+
+def test_retention__is_told_with_the_files_that_are_still_to_go(settings):
+    settings.RETENTION_FINISHED, settings.RETENTION_DELETED = 30, 0
+    DiscardedFile.objects.create(path="a.png")
+
+    assert monitoring.retention() == {
+        "finished_days": 30,
+        "deleted_days": 0,
+        "files_to_remove": 1,
+    }
+
+
+def test_gather__asks_nine_times_at_most(make_generation, make_key, make_worker, django_assert_max_num_queries):
+    for number in range(8):
+        generation = make_generation(api_key=make_key(), model=f"model {number}")
+        generation.start()
+        make_worker(1, 1, generation)
+        make_generation(api_key=make_key())
+
+    with django_assert_max_num_queries(9):
+        monitoring.gather()
+
+
+def test_gather__is_quick_with_a_long_queue(key, sql):
+    sql(
+        """INSERT INTO generations_generation (id, api_key_id, prompt, model, created_at)
+           SELECT gen_random_uuid(), %s, 'p', 'model ' || n %% 3, now() FROM generate_series(1, 20000) n""",
+        key.pk,
+    )
+    sql("ANALYZE generations_generation")
+
+    started = time.perf_counter()
+    facts = monitoring.gather()
+
+    assert facts["queue"]["waiting"] == 20_000
+    assert time.perf_counter() - started < 2  # far less where nothing else runs

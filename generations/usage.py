@@ -1,0 +1,43 @@
+"""Generations as the work that is done for keys."""
+
+import time
+from datetime import date
+from uuid import UUID
+
+from django.db.models import Count
+from django.db.models.functions import TruncDate
+from django.urls import reverse
+
+from apikeys.models import ApiKey
+from apikeys.usage_provider import Work
+from generations.models import Generation
+from generations.status import Status
+
+DAY = 86400  # seconds
+
+
+class Generations(Work):
+    """Live ones: those that the key's owner can list."""
+
+    noun = "generations"
+
+    def admin_address(self, key: ApiKey) -> str:
+        return f"{reverse('admin:generations_generation_changelist')}?key={key.pk}"
+
+    def by_status(self, key: ApiKey) -> dict[str, int]:
+        counted = Generation.objects.owned_by(key).values_list("status").annotate(Count("pk"))
+        return {status.name.lower(): dict(counted).get(status, 0) for status in Status}
+
+    def by_day(self, key: ApiKey, days: int) -> dict[date, int]:
+        # Bounded by the id, which has the index that the date of creation lacks.
+        rows = Generation.objects.owned_by(key).filter(id__gte=first_id_of_day(days - 1))
+        return dict(rows.values_list(TruncDate("created_at")).annotate(Count("pk")).order_by())
+
+    def cancel_pending(self, key: ApiKey) -> int:
+        return Generation.objects.owned_by(key).pending().cancel()
+
+
+def first_id_of_day(days_ago: int) -> UUID:
+    """Below every UUID of version 7 that was made since that day began, in UTC."""
+    midnight = time.time() // DAY * DAY - days_ago * DAY
+    return UUID(int=int(midnight * 1000) << 80)

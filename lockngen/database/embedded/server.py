@@ -1,0 +1,302 @@
+"""One cluster and the processes that share it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pwd
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+from psycopg.errors import DuplicateDatabase, UniqueViolation
+from psycopg.pq import PGconn, Ping
+
+from lockngen.database.embedded.files import drop_lock, locked, open_private, replace, take_lock, try_lock
+from lockngen.database.embedded.programs import (
+    Account,
+    EmbeddedError,
+    account_name,
+    make_elsewhere,
+    make_folder_of,
+    programs_for,
+    remove_unfinished,
+    run_as,
+    succeeds,
+)
+
+SERVER_ACCOUNTS = ("postgres", "daemon", "nobody")
+SOCKETS = Path("/tmp")  # noqa: S108  short, and what we make there has a random name and is private
+PATIENCE_SECONDS = 120
+INITDB_OPTIONS = ["-U", "lockn", "--pwprompt", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
+SERVER_OPTIONS = "-c listen_addresses= -c unix_socket_permissions=0700 -c port=5432 -c max_connections=100"
+REMEDY = "Set LOCKNGEN_DATA to another folder of your own, or DATABASE_URL to a server."
+
+
+@contextmanager
+def running(data: Path) -> Iterator[str]:
+    """An embedded server on the folder `data`, as a DATABASE_URL, for as long as this process needs it."""
+    server = Server(data)
+    url = server.acquire()
+    try:
+        yield url
+    finally:
+        server.release()
+
+
+class Server:
+    """One cluster and the processes that share it."""
+
+    def __init__(self, data: Path):
+        self.home = Path(data).absolute() / "postgres"
+        self.cluster = self.home / "cluster"
+        self._users_lock: int | None = None
+        self._holder: int | None = None
+
+    def acquire(self) -> str:
+        """Join the running server or start it; the URL of its database."""
+        with explained(self.home):
+            self._make_home()
+            with locked(self.home / "start.lock"):
+                users_lock = take_lock(self.home / "users.lock", fcntl.LOCK_SH)
+                try:
+                    self._bring_up()
+                except BaseException:
+                    drop_lock(users_lock)
+                    raise
+                self._let_go()
+                self._users_lock, self._holder = users_lock, os.getpid()
+                return self._url("lockngen")
+
+    def release(self) -> None:
+        """Leave the server; the last to leave stops it."""
+        if self._holder != os.getpid():
+            return
+        with explained(self.home), locked(self.home / "start.lock") as start_lock:
+            self._let_go()
+            last_lock = try_lock(self.home / "users.lock")
+            try:
+                if last_lock is not None:
+                    self._stop(start_lock)
+            finally:
+                drop_lock(last_lock)
+
+    def _let_go(self) -> None:
+        # A forked child carries its parent's lock along, but it is not the child's to drop.
+        if self._holder == os.getpid():
+            drop_lock(self._users_lock)
+        self._users_lock = self._holder = None
+
+    def _make_home(self) -> None:
+        data, user = self.home.parent, os.geteuid()
+        data.mkdir(parents=True, exist_ok=True)
+        self.home.mkdir(mode=0o700, exist_ok=True)
+        owner = self.home.stat().st_uid
+        if user != 0 and owner != user:
+            raise EmbeddedError(f"{self.home} belongs to {account_name(owner)}. {REMEDY}")
+        if user == 0 and data.stat().st_uid == 0:
+            self.home.chmod(0o711)
+        elif user == 0 and not self.cluster.exists():
+            # The owner of the data folder may have put a link here: root must not follow it.
+            os.chown(self.home, data.stat().st_uid, data.stat().st_gid, follow_symlinks=False)
+
+    def _account(self) -> Account:
+        """Whoever runs this, except root, whom PostgreSQL refuses: then the owner of the data."""
+        if os.geteuid() != 0:
+            return None
+        for folder in (self.cluster, self.home.parent):
+            if folder.exists() and folder.stat().st_uid != 0:
+                with suppress(KeyError):
+                    return pwd.getpwuid(folder.stat().st_uid)
+                raise EmbeddedError(f"{folder} belongs to a user without an account. {REMEDY}")
+        for name in SERVER_ACCOUNTS:
+            with suppress(KeyError):
+                return pwd.getpwnam(name)
+        raise EmbeddedError(f"PostgreSQL refuses to run as root: use a regular user. {REMEDY}")
+
+    def _bring_up(self) -> None:
+        self._check_cluster()
+        server_lock = self._settle()
+        if server_lock is None:
+            # Whoever started it may have been killed before creating the database.
+            return self._create_database()
+        try:
+            self._start(server_lock)
+        finally:
+            # Closed, not unlocked: the lock is the server's from here on.
+            os.close(server_lock)
+
+    def _check_cluster(self) -> None:
+        """Data that can't be reached are an error, never a reason to begin with an empty cluster."""
+        if self.cluster.is_symlink() and not self.cluster.exists():
+            raise EmbeddedError(f"{self.cluster} -> {self.cluster.readlink()} is gone: restore it. {REMEDY}")
+        if self.cluster.exists() and not (self.home / "password").exists():
+            raise EmbeddedError(f"{self.home / 'password'} is gone: restore it. {REMEDY}")
+
+    def _settle(self) -> int | None:
+        """Wait until the server answers (None) or nothing of it lives (its lock, to start it with).
+
+        In between it is starting, recovering or stopping, or a child outlives its killed postmaster.
+        """
+        give_up_at = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            if (server_lock := try_lock(self.home / "server.lock")) is not None:
+                return server_lock
+            try:
+                with self._connect() as connection:
+                    connection.execute("SELECT 1")
+                return None
+            except (OSError, psycopg.OperationalError):
+                if time.monotonic() > give_up_at:
+                    raise
+            time.sleep(0.05)
+
+    def _start(self, server_lock: int) -> None:
+        account = self._account()
+        if not self.cluster.exists():
+            self._initialise(account, server_lock)
+        self._remove_pid_file()
+        options = f"{SERVER_OPTIONS} -c unix_socket_directories={self._make_socket_folder(account)}"
+        try:
+            started = self._pg_ctl("start", "-l", "server.log", "-o", options, pass_fds=[server_lock])
+            if started.returncode == 0:
+                self._create_database()
+        except BaseException:
+            self._pg_ctl("stop", "-m", "fast")
+            raise
+        # Not stopped: a server that still recovers goes on, and the next to come waits for it again.
+        if started.returncode != 0:
+            log = self.cluster / "server.log"
+            raise EmbeddedError(f"PostgreSQL did not start: {last_words(log)} See {log}. {REMEDY}")
+
+    def _stop(self, start_lock: int) -> None:
+        server_lock = self._settle()
+        if server_lock is None:
+            # Only while the server answers is postmaster.pid sure to name it, and not a stranger.
+            # pg_ctl holds the lock too: if we are killed here, nobody joins a server about to stop.
+            stopped = self._pg_ctl("stop", "-m", "fast", pass_fds=[start_lock])
+            if stopped.returncode != 0:
+                raise EmbeddedError(f"PostgreSQL did not stop: {stopped.stderr.strip()} See {self.cluster}.")
+            # pg_ctl is content once postmaster.pid is gone, a moment before the last process.
+            server_lock = self._settle()
+        drop_lock(server_lock)
+        self._remove_socket_folder()
+
+    def _pg_ctl(self, action: str, *arguments: str, **options) -> subprocess.CompletedProcess[str]:
+        account = self._account()
+        program = programs_for(account) / "pg_ctl"
+        command = [program, action, "-s", "-w", "-t", str(PATIENCE_SECONDS), *arguments]
+        return run_as(account, command, self.cluster, **options)
+
+    def _initialise(self, account: Account, server_lock: int) -> None:
+        """Make the cluster under another name first: a killed initdb leaves nothing that looks like one."""
+        fresh = self.home / "cluster.new"
+        remove_unfinished(fresh, account)
+        self._make_cluster_folder(fresh, account)
+        password = secrets.token_hex(32)
+        self._write("password", password)
+        # Its children hold the lock too: none of them still writes when a later start clears up.
+        # Having no terminal, it reads the answers to its prompts here: no second file with the password.
+        made = run_as(
+            account,
+            [programs_for(account) / "initdb", *INITDB_OPTIONS, "--no-instructions"],
+            fresh,
+            input=f"{password}\n{password}\n",
+            pass_fds=[server_lock],
+        )
+        if made.returncode != 0:
+            raise EmbeddedError(f"initdb failed: {made.stderr.strip().splitlines()[-1]} {REMEDY}")
+        replace(fresh, self.cluster)
+
+    def _make_cluster_folder(self, folder: Path, account: Account) -> None:
+        """The empty folder for initdb; a link to one elsewhere if the account can't come here."""
+        if account is not None and not succeeds(account, ["test", "-x", self.home]):
+            target = make_elsewhere() / secrets.token_hex(8)
+            folder.symlink_to(target)
+            folder = target
+            print(f"{account.pw_name} can't enter {self.home}: its cluster is in {target}", file=sys.stderr)
+        make_folder_of(account, folder)
+
+    def _remove_pid_file(self) -> None:
+        """A postmaster.pid that outlived its server may be empty, or name a process of somebody else."""
+        pid_file = self.cluster / "postmaster.pid"
+        lines = pid_file.read_text(errors="replace").splitlines() if pid_file.exists() else []
+        if len(lines) > 4 and answers(host=lines[4], port=lines[3]):
+            # A server started by hand has no lock of ours, and two on one cluster would destroy it.
+            raise EmbeddedError(f"Another server runs on {self.cluster}: stop it with pg_ctl. {REMEDY}")
+        pid_file.unlink(missing_ok=True)
+
+    def _make_socket_folder(self, account: Account) -> Path:
+        """A short new path: the limit is 107 bytes, and no file in it can be a leftover."""
+        self._remove_socket_folder()
+        folder = SOCKETS / f"lockngen-{secrets.token_hex(8)}"
+        # Noted before it exists: however this process ends, the next start removes it.
+        self._write("socket", str(folder))
+        make_folder_of(account, folder)
+        return folder
+
+    def _remove_socket_folder(self) -> None:
+        with suppress(FileNotFoundError):
+            folder = Path((self.home / "socket").read_text())
+            # Root must not remove whatever folder the owner of this file names.
+            ours = folder.parent == SOCKETS and folder.name.startswith("lockngen-")
+            if ours and folder.lstat().st_uid in (self.cluster.stat().st_uid, os.geteuid()):
+                shutil.rmtree(folder)
+        (self.home / "socket").unlink(missing_ok=True)
+
+    def _write(self, name: str, text: str) -> None:
+        fresh = self.home / f"{name}.new"
+        fresh.unlink(missing_ok=True)
+        with open(open_private(fresh), "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        replace(fresh, self.home / name)
+
+    def _url(self, database: str) -> str:
+        password = (self.home / "password").read_text()
+        folder = quote((self.home / "socket").read_text(), safe="")
+        # With its port, or libpq would take one from PGPORT.
+        return f"postgres://lockn:{password}@:5432/{database}?host={folder}"
+
+    def _connect(self) -> psycopg.Connection:
+        return psycopg.connect(self._url("postgres"), autocommit=True, connect_timeout=5)
+
+    def _create_database(self) -> None:
+        with self._connect() as connection:
+            known = connection.execute("SELECT 1 FROM pg_database WHERE datname = 'lockngen'").fetchone()
+            if known is None:
+                # A killed process's own attempt may still be under way; ours then waits for its outcome.
+                with suppress(DuplicateDatabase, UniqueViolation):
+                    connection.execute("CREATE DATABASE lockngen")
+
+
+@contextmanager
+def explained(home: Path) -> Iterator[None]:
+    """One line for whatever the system or the database refuses."""
+    try:
+        yield
+    except (OSError, psycopg.Error) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise EmbeddedError(f"The PostgreSQL in {home} failed: {reason}. {REMEDY}") from error
+
+
+def answers(host: str, port: str) -> bool:
+    """Whether any server, ours or not, listens there."""
+    address = make_conninfo(host=host, port=port, connect_timeout=5)
+    return PGconn.ping(address.encode()) in (Ping.OK, Ping.REJECT)
+
+
+def last_words(log: Path) -> str:
+    """The line that says why the server gave up, or else the last one."""
+    lines = log.read_text(errors="replace").splitlines()[-20:] if log.exists() else []
+    grave = [line for line in lines if "FATAL:" in line or "PANIC:" in line]
+    return (grave or lines or ["it left no word."])[-1]

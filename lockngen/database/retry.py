@@ -1,0 +1,233 @@
+"""Which errors of the database pass by themselves, and how work is repeated until they have.
+
+A repeated unit of work must not happen twice. What decides is whether the failed try may have been committed: the
+server's own error says so (a deadlock's victim was rolled back), or COMMIT had not been sent yet. Where neither holds,
+the unit looks for what it would have stored before it begins again.
+"""
+
+import functools
+import logging
+import time
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+import psycopg
+import psycopg_pool
+from django.conf import settings
+from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, connection, transaction
+from procrastinate.exceptions import ConnectorException
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_before_delay,
+    wait_random_exponential,
+)
+
+from lockngen.database import preconditions
+
+logger = logging.getLogger(__name__)
+
+# Django's, the driver's, and the queue's, which wraps the driver's.
+ERRORS = (DatabaseError, InterfaceError, psycopg.Error, ConnectorException)
+LONGEST_PAUSE = 1.0  # seconds between two tries
+STARTUP_PAUSE = 0.5  # seconds
+
+
+class InDoubt(OperationalError):
+    """The connection was lost in COMMIT, and the database could not be asked what became of it."""
+
+
+class Outage(Enum):
+    """What an error says about the transaction that it ended."""
+
+    UNDONE = "nothing of it is stored: repeat it"
+    LOST = "the connection is gone: nothing is stored, unless COMMIT had been sent"
+    REFUSED = "repeating it at once would not help"
+
+
+# Error codes by https://www.postgresql.org/docs/current/errcodes-appendix.html; whatever isn't here is no outage but a
+# mistake. Which of them are transient agrees with Npgsql's NpgsqlException.IsTransient, on which EF Core's
+# EnableRetryOnFailure depends, except for those of a standby; it does not tell UNDONE from LOST.
+OUTAGES = {
+    "08001": Outage.UNDONE,  # sqlclient_unable_to_establish_sqlconnection
+    "08004": Outage.UNDONE,  # sqlserver_rejected_establishment_of_sqlconnection
+    "53300": Outage.UNDONE,  # too_many_connections
+    "57P03": Outage.UNDONE,  # cannot_connect_now: it starts, stops or recovers
+    "40001": Outage.UNDONE,  # serialization_failure
+    "40P01": Outage.UNDONE,  # deadlock_detected
+    "55P03": Outage.UNDONE,  # lock_not_available: DB_LOCK_TIMEOUT has passed
+    # After a failover a session may lead to a standby; the pool replaces it, see postgresql/base.py.
+    "25006": Outage.UNDONE,  # read_only_sql_transaction
+    "0A000": Outage.UNDONE,  # feature_not_supported: a standby's error for UNLOGGED tables, and no other statement's
+    "08000": Outage.LOST,  # connection_exception
+    "08003": Outage.LOST,  # connection_does_not_exist
+    "08006": Outage.LOST,  # connection_failure
+    "08007": Outage.LOST,  # transaction_resolution_unknown
+    "08P01": Outage.LOST,  # protocol_violation: what PgBouncer says when its own connection is lost
+    "40003": Outage.LOST,  # statement_completion_unknown
+    "57P01": Outage.LOST,  # admin_shutdown; also what COMMIT answers when the server is ended in it
+    "57P02": Outage.LOST,  # crash_shutdown
+    "57P05": Outage.LOST,  # idle_session_timeout
+    "25P03": Outage.REFUSED,  # idle_in_transaction_session_timeout: the work itself is too slow
+    "25P04": Outage.REFUSED,  # transaction_timeout
+    "53000": Outage.REFUSED,  # insufficient_resources
+    "53100": Outage.REFUSED,  # disk_full
+    "53200": Outage.REFUSED,  # out_of_memory
+    "53400": Outage.REFUSED,  # configuration_limit_exceeded
+    "57014": Outage.REFUSED,  # query_canceled: DB_STATEMENT_TIMEOUT has passed
+    "58000": Outage.REFUSED,  # system_error
+    "58030": Outage.REFUSED,  # io_error
+}
+
+
+def outage(error: BaseException | None) -> Outage | None:
+    """What an error means for its transaction, or None where it is not the database that fails."""
+    while error is not None and not isinstance(error, psycopg.Error):
+        if isinstance(error, OperationalError | InterfaceError) and error.__cause__ is None:
+            return Outage.LOST  # Django's own words for a connection that was lost before
+        error = error.__cause__
+    if isinstance(error, psycopg_pool.PoolTimeout | psycopg_pool.TooManyRequests | psycopg_pool.PoolClosed):
+        return Outage.UNDONE
+    if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:  # libpq's own, not the server's
+        return Outage.LOST
+    return OUTAGES.get(getattr(error, "sqlstate", None))
+
+
+def idempotent(function: Callable, *, patient: bool = False) -> Callable:
+    """Decorate what may be done again whatever became of the first time: a read, or a write that repeats harmlessly.
+
+    Inside a transaction it is called once, as nothing less than the transaction can be repeated. What is `patient` may
+    wait through a long outage, as a worker can and a client can't.
+    """
+
+    @functools.wraps(function)
+    def repeated(*args, **kwargs):
+        if connection.in_atomic_block:
+            return function(*args, **kwargs)
+        return _policy(passes, patient)(function, *args, **kwargs)
+
+    return repeated
+
+
+@idempotent
+def connect() -> None:
+    """Have a connection, for a statement that must not be sent twice."""
+    connection.ensure_connection()
+
+
+def unit_of_work(find: Callable[..., Any] | None = None, *, patient: bool = False) -> Callable[[Callable], Callable]:
+    """Decorate a function that is one transaction, which this opens and commits.
+
+    Where a try may have been committed, `find` is called with the function's arguments; what it finds is the result,
+    and only where it returns None the function is called again. Without `find` such a try is the last one.
+    Raises InDoubt where that stays unknown, and RuntimeError inside another transaction, whose owner alone could
+    repeat it.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        @functools.wraps(function)
+        def repeated(*args, **kwargs):
+            work = _Work(
+                functools.partial(function, *args, **kwargs), find and functools.partial(find, *args, **kwargs)
+            )
+            try:
+                return _policy(work.can_be_repeated, patient)(work)
+            except ERRORS as error:
+                if work.in_doubt:
+                    raise InDoubt(str(error)) from error
+                raise
+
+        return repeated
+
+    return decorate
+
+
+class _Work:
+    def __init__(self, function: Callable[[], Any], find: Callable[[], Any] | None):
+        self.function, self.find = function, find
+        self.in_doubt = False
+
+    def __call__(self) -> Any:
+        if self.in_doubt and (found := self.find()) is not None:
+            return found
+        is_done = False
+        try:
+            with transaction.atomic(durable=True):
+                result = self.function()
+                is_done = True  # what fails from here on fails in COMMIT
+        except IntegrityError:
+            # The try in doubt was still being committed when it was looked for.
+            if self.in_doubt and (found := self.find()) is not None:
+                return found
+            raise
+        except ERRORS as error:
+            self.in_doubt = self.in_doubt or (is_done and _began_with_a_loss(error))
+            raise
+        return result
+
+    def can_be_repeated(self, error: BaseException) -> bool:
+        return passes(error) and not (self.in_doubt and self.find is None)
+
+
+def _began_with_a_loss(error: BaseException | None) -> bool:
+    # After COMMIT has failed Django wants a new connection, and where there is none that is what it says.
+    while error is not None and outage(error) is not Outage.LOST:
+        error = error.__context__
+    return error is not None
+
+
+def passes(error: BaseException) -> bool:
+    """Whether a try that failed with this error is worth another one."""
+    return outage(error) in (Outage.UNDONE, Outage.LOST)
+
+
+def _policy(can_be_repeated: Callable[[BaseException], bool], patient: bool) -> Retrying:
+    impatient_stop = stop_after_attempt(settings.DB_RETRY_ATTEMPTS) | stop_before_delay(settings.DB_RETRY_TIMEOUT)
+    return Retrying(
+        retry=retry_if_exception(can_be_repeated),
+        stop=stop_before_delay(settings.DB_WORKER_RETRY_TIMEOUT) if patient else impatient_stop,
+        wait=wait_random_exponential(settings.DB_RETRY_BACKOFF, max=LONGEST_PAUSE),
+        before_sleep=_let_go,
+        reraise=True,
+    )
+
+
+def _let_go(state: RetryCallState) -> None:
+    """Hand the connection back, which may be broken, and would be idle for the pause if it isn't."""
+    connection.close()
+    logger.info("The database failed, which may pass: %s", one_line(state.outcome.exception()))
+
+
+def wait_for_database() -> bool:
+    """Wait until the server takes a connection, DB_STARTUP_TIMEOUT at most, and say so once; whether it did.
+
+    Outside the pool, which is opened only where requests are served.
+    """
+    give_up_at = time.monotonic() + settings.DB_STARTUP_TIMEOUT
+    told = False
+    while True:
+        try:
+            with psycopg.connect(**connection.get_connection_params()) as asked:
+                preconditions.refuse_encoding(asked)  # a statement, as PgBouncer takes connections without a server
+            return True
+        except psycopg.OperationalError as error:
+            preconditions.refuse_startup_options(error)
+            if time.monotonic() > give_up_at:
+                return False
+            if not told:
+                seconds, reason = settings.DB_STARTUP_TIMEOUT, with_remedy(error)
+                logger.warning("Waiting up to %g s for the database: %s", seconds, reason)
+                told = True
+            time.sleep(STARTUP_PAUSE)
+
+
+def with_remedy(error: BaseException) -> str:
+    """An error of connecting in one line, with what to do about it where that is known."""
+    return f"{one_line(error)} {preconditions.remedy(error)}".strip()
+
+
+def one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

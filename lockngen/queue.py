@@ -1,0 +1,195 @@
+"""How a worker of the queue is connected: it outlives a restart or an outage of its database, and forgets no job.
+
+LISTEN alone goes past PgBouncer, one connection a worker; its statements take the way of all others.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from django.conf import settings
+from procrastinate import App, sql
+from procrastinate.connector import Notify
+from procrastinate.contrib.django import connector_params
+from procrastinate.contrib.django.django_connector import DjangoConnector
+from procrastinate.exceptions import ConnectorException
+from procrastinate.psycopg_connector import PsycopgConnector
+from psycopg_pool import AsyncConnectionPool
+
+from lockngen.database import retry
+from lockngen.database.base import AsyncConnection, is_ended
+from lockngen.database.direct import direct_params
+
+logger = logging.getLogger(__name__)
+
+PAUSE = 0.5  # seconds between two tries
+TAKE_JOB = sql.queries["fetch_job"]
+END_JOB = (sql.queries["finish_job"], sql.queries["retry_job"])
+# Not the end of a job that was rescued from this worker while it was frozen, and that another one has in hand.
+IF_OURS = """
+    WITH ours AS (SELECT FROM procrastinate_jobs
+                  WHERE id = %(job_id)s AND (worker_id = %(worker_id)s OR worker_id IS NULL) FOR UPDATE)
+    {} FROM ours
+"""
+SAY_ALIVE = sql.queries["update_heartbeat"]
+# Whoever starts forgets the workers that have been silent for long. One of them may have been frozen, and thaw.
+SAY_ALIVE_AGAIN = """
+    INSERT INTO procrastinate_workers (id) OVERRIDING SYSTEM VALUE VALUES (%(worker_id)s)
+    ON CONFLICT (id) DO UPDATE SET last_heartbeat = now()
+"""
+# What a worker that stops says at last. Without it the end of its heartbeat says the same a little later.
+SAY_GOODBYE = sql.queries["unregister_worker"]
+MISLAID = """
+    SELECT * FROM procrastinate_jobs WHERE worker_id = %(worker_id)s AND status = 'doing' AND id <> ALL(%(running)s)
+    ORDER BY id LIMIT 1
+"""
+NO_JOB = {"id": None}
+LOOK = '{"type": "job_inserted", "job_id": 0}'
+
+
+def use_connector(app: App) -> None:
+    app.connector = app.job_manager.connector = QueueConnector()
+
+
+class QueueConnector(DjangoConnector):
+    def get_worker_connector(self) -> PsycopgConnector:
+        options = self.connection.settings_dict["OPTIONS"]["pool"]
+        as_django_s = {name: options[name] for name in ("min_size", "max_size", "timeout", "reconnect_timeout")}
+        connector = WorkerConnector(kwargs=connector_params(self.alias), pool_factory=make_pool, **as_django_s)
+        connector.listen_params = direct_params(self.connection)
+        return connector
+
+
+class WorkerConnector(PsycopgConnector):
+    """Says again what the database failed to hear, DB_WORKER_RETRY_TIMEOUT long; procrastinate's own gives up at once.
+
+    A worker may say all of it twice but that it takes a job: that may have been heard, and only its answer got lost.
+    """
+
+    listen_params: dict[str, Any]
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self._running: list[int] = []
+        self._heard = 0  # notifications
+        self._worker_id: int | None = None
+
+    async def execute_query_async(self, query: str, **arguments: Any) -> None:
+        if query in END_JOB:
+            await self._end_job(query, **arguments)
+        elif query == SAY_ALIVE:
+            await patiently(super().execute_query_async, SAY_ALIVE_AGAIN, **arguments)
+        elif query == SAY_GOODBYE:
+            await super().execute_query_async(query, **arguments)
+        else:
+            await patiently(super().execute_query_async, query, **arguments)
+
+    async def execute_query_one_async(self, query: str, **arguments: Any) -> dict[str, Any]:
+        if query == TAKE_JOB:
+            return await self._take_job(query, **arguments)
+        return await patiently(super().execute_query_one_async, query, **arguments)
+
+    async def execute_query_all_async(self, query: str, **arguments: Any) -> list[dict[str, Any]]:
+        return await patiently(super().execute_query_all_async, query, **arguments)
+
+    async def listen_notify(self, on_notification: Notify, channels: Iterable[str]) -> None:
+        while True:
+            try:
+                await super().listen_notify(on_notification, channels)
+            except ConnectorException as error:
+                if not retry.passes(error):
+                    raise
+            await asyncio.sleep(PAUSE)
+
+    @asynccontextmanager
+    async def _get_standalone_connection(self) -> AsyncIterator[psycopg.AsyncConnection]:
+        async with await psycopg.AsyncConnection.connect(**self.listen_params, autocommit=True) as connection:
+            yield connection
+
+    async def _loop_notify(self, on_notification: Notify, connection: psycopg.AsyncConnection, **options) -> None:
+        async def hear(**notification: Any) -> None:
+            self._heard += 1
+            await on_notification(**notification)
+
+        await hear(channel="", payload=LOOK)  # for what came while nobody listened
+        await super()._loop_notify(hear, connection, **options)
+
+    async def _take_job(self, query: str, **arguments: Any) -> dict[str, Any]:
+        """A job, or none for now: the worker asks again soon, and hears meanwhile when it is told to stop."""
+        self._worker_id = arguments["worker_id"]
+        try:
+            row = await self._look_for_job(query, **arguments)
+        except ConnectorException as error:
+            if isinstance(error.__cause__, psycopg.errors.ForeignKeyViolation):  # it was forgotten
+                await self.execute_query_async(SAY_ALIVE, worker_id=self._worker_id)
+            elif not retry.passes(error):
+                raise
+            logger.warning("No job can be taken at the moment: %s", retry.one_line(error.__cause__))
+            return NO_JOB
+        if row["id"] is not None:
+            self._running.append(row["id"])
+        return row
+
+    async def _look_for_job(self, query: str, **arguments: Any) -> dict[str, Any]:
+        row, heard = NO_JOB, None
+        # The worker forgets what it is told while it looks, and would look again when it polls.
+        while row["id"] is None and heard != self._heard:
+            heard = self._heard
+            row = await super().execute_query_one_async(query, **arguments)
+            if row["id"] is None:
+                row = await self._mislaid_job(arguments["worker_id"])
+        return row
+
+    async def _mislaid_job(self, worker_id: int) -> dict[str, Any]:
+        """One that this worker has without knowing: the answer that said so got lost."""
+        rows = await super().execute_query_all_async(MISLAID, worker_id=worker_id, running=self._running)
+        return rows[0] if rows else NO_JOB
+
+    async def _end_job(self, query: str, **arguments: Any) -> None:
+        id = arguments["job_id"]
+        if id in self._running:
+            query = IF_OURS.format(query.rstrip(";"))
+            arguments["worker_id"] = self._worker_id
+        try:
+            await patiently(super().execute_query_async, query, **arguments)
+        except ConnectorException as error:
+            if not isinstance(error.__cause__, psycopg.errors.RaiseException):
+                raise
+            logger.info("Job %s had ended before.", id)  # by a try whose answer got lost, or by who overtook it
+        finally:
+            if id in self._running:
+                self._running.remove(id)
+
+
+class Pool(AsyncConnectionPool):
+    """Hands out no connection that the server has ended, and asks nothing to know it."""
+
+    async def getconn(self, timeout: float | None = None) -> psycopg.AsyncConnection:
+        connection = await super().getconn(timeout)
+        while is_ended(connection):
+            await self.putconn(connection)  # which makes a new one in its place
+            connection = await super().getconn(timeout)
+        return connection
+
+
+def make_pool(**options) -> Pool:
+    return Pool(**{**options, "check": None, "connection_class": AsyncConnection})
+
+
+async def patiently(call: Callable[..., Awaitable[Any]], *args, **arguments) -> Any:
+    """Repeat the call while what it fails at may pass."""
+    give_up_at = None
+    while True:
+        try:
+            return await call(*args, **arguments)
+        except ConnectorException as error:
+            if not retry.passes(error) or time.monotonic() > (give_up_at or float("inf")):
+                raise
+            if give_up_at is None:
+                give_up_at = time.monotonic() + settings.DB_WORKER_RETRY_TIMEOUT
+                logger.warning("The worker's database failed, which may pass: %s", retry.one_line(error.__cause__))
+        await asyncio.sleep(PAUSE)

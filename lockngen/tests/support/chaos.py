@@ -1,0 +1,40 @@
+"""Something that happens to one of several workers, again and again."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from dataclasses import dataclass, field
+
+from lockngen.tests.support.stack import Program
+
+
+@dataclass
+class Chaos:
+    """One worker is frozen, for so long at a time, while the others are killed."""
+
+    workers: list[Program]
+    frozen_for: float  # seconds
+    dice: random.Random = field(default_factory=lambda: random.Random(1))
+    frozen: Program | None = None
+
+    def strike(self) -> None:
+        victim = self.dice.choice([worker for worker in self.workers if worker is not self.frozen])
+        if self.frozen is None:
+            victim.signal(signal.SIGSTOP)
+            self.frozen, self.frozen_at = victim, time.monotonic()
+            return
+        victim.signal(signal.SIGKILL)
+        if time.monotonic() >= self.frozen_at + self.frozen_for:
+            self.thaw()
+
+    def thaw(self) -> None:
+        self.frozen.signal(signal.SIGCONT)
+        self.frozen = None
+
+    def end(self) -> None:
+        """Thaw what is frozen when its time has come."""
+        if self.frozen:
+            time.sleep(max(0, self.frozen_at + self.frozen_for - time.monotonic()))
+            self.thaw()

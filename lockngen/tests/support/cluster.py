@@ -1,0 +1,107 @@
+"""A PostgreSQL of a stack's own, and what can become of it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+import psycopg
+
+from lockngen.database.embedded import Server, files
+from lockngen.database.embedded.server import SERVER_OPTIONS
+from lockngen.tests.support.embedded_servers import all_processes
+
+
+class Cluster:
+    def __init__(self, data: Path):
+        self.server = Server(data)
+        self.url = self.server.acquire()
+
+    def close(self) -> None:
+        self.server.release()
+
+    def connect(self) -> psycopg.Connection:
+        return psycopg.connect(self.url, autocommit=True, application_name="test", connect_timeout=10)
+
+    def rows(self, statement: str, *parameters) -> list[tuple]:
+        with self.connect() as connection:
+            cursor = connection.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def value(self, statement: str, *parameters):
+        return self.rows(statement, *parameters)[0][0]
+
+    def stop(self, mode: str) -> None:
+        self._pg_ctl("stop", "-m", mode)
+
+    def start(self) -> float:
+        """Start it where it was, and return when that was done."""
+        socket = (self.server.home / "socket").read_text()
+        # The next one's lock, by which the embedded server knows that something of it lives.
+        lock = files.take_lock(self.server.home / "server.lock", files.fcntl.LOCK_EX)
+        try:
+            options = f"{SERVER_OPTIONS} -c unix_socket_directories={socket}"
+            self._pg_ctl("start", "-l", "server.log", "-o", options, pass_fds=[lock])
+        finally:
+            os.close(lock)
+        return time.monotonic()
+
+    def restart(self, mode: str, *, seconds_down: float = 0) -> float:
+        self.stop(mode)
+        time.sleep(seconds_down)
+        return self.start()
+
+    def terminate_backends(self) -> int:
+        """End every client's connection but our own."""
+        leader, *_ = all_processes(self.server.cluster)
+        for child in leader.children():
+            with suppress(psutil.NoSuchProcess):
+                # One that is only being made shows in no view yet.
+                if " ".join(child.cmdline()).rstrip().endswith((" authentication", " startup")):
+                    child.terminate()
+        return self.value(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        )
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let neither the postmaster nor anything that it started do anything."""
+        leader, *_ = all_processes(self.server.cluster)
+        leader.suspend()  # first, so that it starts nothing more
+        family = [leader, *leader.children(recursive=True)]
+        try:
+            for process in family:
+                with suppress(psutil.NoSuchProcess):
+                    process.suspend()
+            yield
+        finally:
+            for process in family:
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
+
+    @contextmanager
+    def exhausted(self) -> Iterator[None]:
+        """Other sessions take every connection that is left."""
+        taken: list[psycopg.Connection] = []
+        refusals = 0
+        try:
+            while refusals < 3:  # one that has just ended may leave its place a little later
+                try:
+                    taken.append(self.connect())
+                    refusals = 0
+                except psycopg.OperationalError:
+                    refusals += 1
+                    time.sleep(0.1)
+            yield
+        finally:
+            for connection in taken:
+                connection.close()
+
+    def _pg_ctl(self, action: str, *arguments: str, **options) -> None:
+        done = self.server._pg_ctl(action, *arguments, **options)
+        assert done.returncode == 0, done.stderr

@@ -1,0 +1,113 @@
+"""What tests of the embedded PostgreSQL ask of servers and processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pwd
+import shutil
+import tempfile
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from lockngen.database.embedded import Server, files, programs, running
+
+PROGRAMS = programs.wheel_programs()
+# Under a closed folder such as /root the wheel's programs can't be run by anybody but root, which may not run them.
+needs_open_checkout = pytest.mark.skipif(
+    os.geteuid() == 0 and not programs.succeeds(pwd.getpwnam("nobody"), [PROGRAMS / "initdb", "--version"]),
+    reason="the checkout lies in a folder that other users can't pass",
+)
+FORK = multiprocessing.get_context("fork")
+
+
+@contextmanager
+def open_folder():
+    """A folder every user can pass, unlike tmp_path; what still runs in it is stopped."""
+    path = Path(tempfile.mkdtemp(prefix="embedded-test-", dir="/tmp"))
+    path.chmod(0o755)
+    yield path
+    for lock in path.rglob("postgres/server.lock"):
+        if not is_stopped(Server(lock.parents[1])):
+            end(all_processes(lock.parent / "cluster"))
+        if lock.with_name("socket").exists():
+            shutil.rmtree(lock.with_name("socket").read_text(), ignore_errors=True)
+    shutil.rmtree(path)
+
+
+def query(url, statement):
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(statement)
+        return cursor.fetchone()[0] if cursor.description else None
+
+
+def is_stopped(server):
+    lock = files.try_lock(server.home / "server.lock")
+    files.drop_lock(lock)
+    return lock is not None
+
+
+def postmaster(cluster):
+    return psutil.Process(int((cluster / "postmaster.pid").read_text().split()[0]))
+
+
+def all_processes(cluster):
+    leader = postmaster(cluster)
+    return [leader, *leader.children(recursive=True)]
+
+
+def end(processes):
+    """Kill them and see them dead; when a zombie's parent buries it is not our concern."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    while any(is_alive(process) for process in processes):
+        time.sleep(0.01)
+
+
+def is_alive(process):
+    with suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def in_child(function, *arguments, user=None):
+    """Run the function in a forked process: its answer comes through the pipe, an error comes as itself."""
+    receiver, sender = FORK.Pipe(duplex=False)
+
+    def body():
+        if user is not None:
+            os.setgroups([])
+            os.setgid(pwd.getpwnam(user).pw_gid)
+            os.setuid(pwd.getpwnam(user).pw_uid)
+        try:
+            sender.send(function(*arguments))
+        except Exception as error:
+            sender.send(error)
+
+    process = FORK.Process(target=body)
+    process.start()
+    sender.close()
+    return process, receiver
+
+
+def result_of(child):
+    process, receiver = child
+    result = receiver.recv()
+    process.join()
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def count_visit(data):
+    """How many processes, this one included, have seen the data in the folder."""
+    with running(data) as url:
+        query(url, "CREATE TABLE IF NOT EXISTS visit (at timestamptz DEFAULT now())")
+        query(url, "INSERT INTO visit DEFAULT VALUES")
+        return query(url, "SELECT count(*) FROM visit")

@@ -1,0 +1,158 @@
+"""The pool after the server has ended its connections."""
+
+import asyncio
+import time
+from contextlib import AsyncExitStack, ExitStack
+
+import psycopg
+import pytest
+from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
+from procrastinate.contrib.django import connector_params
+
+from apikeys.models import ApiKey
+from lockngen.database import base
+from lockngen.database.base import is_ended
+from lockngen.queue import make_pool
+from lockngen.tests.support.embedded_servers import in_child, result_of
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def other():
+    with psycopg.connect(**connection.get_connection_params(), autocommit=True) as other:
+        yield other
+
+
+@pytest.fixture
+def full_pool(settings):
+    """The pool with as many idle connections as it may have."""
+    connection.close()
+    with ExitStack() as taken:
+        for _ in range(settings.DB_POOL_MAX_SIZE):
+            taken.enter_context(connection.pool.connection())
+    return connection.pool
+
+
+def end_all(other: psycopg.Connection) -> int:
+    ended = other.execute(
+        "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    return ended.fetchone()[0]
+
+
+def test_pool__hands_out_none_of_the_connections_that_were_ended(full_pool, other, settings):
+    for _ in range(5):
+        assert end_all(other) >= 1
+        started = time.monotonic()
+
+        assert ApiKey.objects.count() == 0
+
+        assert time.monotonic() - started < 1
+        connection.close()
+
+
+def test_pool__is_as_large_as_before_afterwards(full_pool, other, settings):
+    assert end_all(other) >= settings.DB_POOL_MAX_SIZE
+
+    ApiKey.objects.count()
+    connection.close()
+
+    deadline = time.monotonic() + 5
+    while full_pool.get_stats()["pool_available"] < settings.DB_POOL_MAX_SIZE:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_checkout__asks_the_server_nothing(full_pool, other):
+    def statements() -> int:
+        return other.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'lockngen' AND query_start > now()"
+            " AND datname = current_database()"  # other tests are at work on this server
+        ).fetchone()[0]
+
+    with CaptureQueriesContext(connection) as captured:
+        connection.ensure_connection()
+
+    assert (len(captured), statements()) == (0, 0)
+
+
+def test_ended__is_no_connection_that_has_something_else_to_read(other):
+    with psycopg.connect(**connection.get_connection_params(), autocommit=True) as listener:
+        listener.execute("LISTEN news")
+        other.execute("NOTIFY news, 'fine'")
+        time.sleep(0.1)
+
+        assert not is_ended(listener)
+        assert listener.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_ended__is_a_connection_that_the_server_closed(other):
+    idle = psycopg.connect(**connection.get_connection_params(), autocommit=True)
+    other.execute("SELECT pg_terminate_backend(%s, 5000)", [idle.info.backend_pid])
+
+    assert is_ended(idle)
+    assert idle.closed
+
+
+def test_statement__is_given_up_on_where_the_server_does_not_answer(settings, monkeypatch):
+    monkeypatch.setattr(base, "SECONDS_OF_GRACE", 0)
+    settings.DB_TIMEOUTS = {"statement_timeout": 200}
+    with connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = 0")  # as if the server were too frozen to keep its own
+        started = time.monotonic()
+
+        with pytest.raises(OperationalError, match="the server does not answer"):
+            cursor.execute("SELECT pg_sleep(2)")
+
+    assert 0.2 <= time.monotonic() - started < 1.5
+    connection.close()
+    assert ApiKey.objects.count() == 0
+
+
+def test_statement__may_take_long_on_a_patient_connection(settings, monkeypatch):
+    monkeypatch.setattr(base, "SECONDS_OF_GRACE", 0)
+    settings.DB_TIMEOUTS = {"statement_timeout": 200}
+    connection.be_patient()
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(0.4)")
+
+    connection.be_impatient()
+    assert not connection.connection.is_patient
+
+
+def test_connect__is_timed(full_pool):
+    assert 0 < base.Connection.connect_ms < 1000
+
+
+def backend() -> tuple[int, int]:
+    ApiKey.objects.count()
+    return id(connection.pool), connection.connection.info.backend_pid
+
+
+def test_forked_process__has_a_pool_of_its_own():
+    before = backend()
+
+    childs = result_of(in_child(backend))
+
+    assert childs[0] != before[0]
+    assert childs[1] != before[1]
+    assert backend() == before
+
+
+def test_pool_of_a_worker__drops_all_dead_connections_at_the_first(other):
+    async def seconds_after_a_restart(size: int) -> float:
+        async with make_pool(kwargs=connector_params(), min_size=size, open=False) as pool:
+            async with AsyncExitStack() as taken:
+                for _ in range(size):
+                    await taken.enter_async_context(pool.connection())
+            await asyncio.to_thread(end_all, other)
+            started = time.monotonic()
+            async with pool.connection() as connection:
+                await connection.execute("SELECT 1")
+            return time.monotonic() - started
+
+    assert asyncio.run(seconds_after_a_restart(4)) < 0.9  # looking at a second one comes after a second

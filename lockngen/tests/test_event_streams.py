@@ -1,0 +1,114 @@
+"""Event streams through a whole web process with one thread for requests."""
+
+import http.client
+import json
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+
+import pytest
+from django.db import connection
+
+from generations.progress.reports import Report
+from lockngen.tests.conftest import URL, free_port
+from lockngen.tests.support.web import Caller, Web
+
+
+@pytest.fixture(scope="module")
+def web(django_db_setup, django_db_blocker, tmp_path_factory):
+    """One for all tests; the last one stops it."""
+    log = tmp_path_factory.mktemp("web") / "web.log"
+    with django_db_blocker.unblock():
+        web = Web(free_port(), log, workers=1, threads=1, WEB_STREAMS="2", DB_POOL_MAX_SIZE="1")
+    web.wait()
+    yield web
+    web.stop()
+
+
+@pytest.fixture
+def follow(key):
+    with ExitStack() as opened:
+
+        def follow(web: Web, generation) -> http.client.HTTPResponse:
+            client = opened.enter_context(closing(http.client.HTTPConnection("127.0.0.1", web.port, timeout=20)))
+            client.request("GET", f"{URL}/{generation.id}/events", headers={"Authorization": f"Bearer {key.token}"})
+            return client.getresponse()
+
+        yield follow
+
+
+def events(answer: http.client.HTTPResponse) -> Iterator[tuple[str, dict]]:
+    for line in answer:
+        if line.startswith(b"event: "):
+            data = answer.readline().removeprefix(b"data: ")
+            yield line.removeprefix(b"event: ").decode().strip(), json.loads(data)
+
+
+def said(event: tuple[str, dict]) -> tuple:
+    return event[0], event[1]["status"], event[1]["progress"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_stream__follows_a_generation_from_its_start_to_its_end(web, key, make_generation, follow):
+    generation = make_generation()
+    told = events(follow(web, generation))
+    assert said(next(told)) == ("progress", "pending", 0)
+
+    attempt = generation.start()
+    assert said(next(told)) == ("progress", "processing", 0)
+    generation.tell(Report(attempt, 40, 12, 30))
+    assert next(told)[1] == {"status": "processing", "progress": 40, "step": 12, "steps": 30}
+    with Caller(web.port, key.token) as caller:
+        shown = json.loads(caller.ask(f"{URL}/{generation.id}").body)
+    assert shown["progress"] == 40
+    generation.complete(attempt, "a.png")
+
+    assert [said(event) for event in told] == [("progress", "completed", 100), ("end", "completed", 100)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_streams__leave_threads_and_connections_to_requests(web, key, make_generation, follow):
+    generation = make_generation()
+    streams = [events(follow(web, generation)) for _ in range(2)]
+    for stream in streams:
+        next(stream)
+
+    assert follow(web, generation).status == 503
+    with Caller(web.port, key.token) as caller:
+        started_at = time.monotonic()
+        assert [caller.ask(f"{URL}/{generation.id}").status for _ in range(5)] == [200] * 5
+    assert time.monotonic() - started_at < 2
+
+    generation.cancel()
+    assert [[said(event) for event in stream][-1] for stream in streams] == [("end", "cancelled", 0)] * 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_stream__outlives_the_session_that_listens(web, make_generation, follow):
+    generation = make_generation()
+    told = events(follow(web, generation))
+    next(told)
+
+    with connection.cursor() as cursor:
+        cursor.execute("""
+            SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE application_name = 'lockngen lockngen_generation' AND datname = current_database()
+        """)
+        assert cursor.fetchall() == [(True,)]
+    generation.start()
+
+    assert said(next(told)) == ("progress", "processing", 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_stream__ends_at_once_and_in_order_when_its_web_stops(web, make_generation, follow):
+    told = events(follow(web, make_generation()))
+    next(told)
+
+    started_at = time.monotonic()
+    web.process.terminate()
+
+    assert list(told) == []  # one that broke off would raise
+    assert time.monotonic() - started_at < 2
+    assert web.process.wait(20) == 0
+    assert time.monotonic() - started_at < 8

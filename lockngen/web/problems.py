@@ -1,0 +1,213 @@
+"""Errors of the API as problem documents (RFC 9457), made here and nowhere else."""
+
+import json
+import logging
+from collections.abc import Callable
+from functools import wraps
+from http import HTTPStatus
+
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.module_loading import import_string
+from ninja import NinjaAPI, Schema
+from ninja.errors import AuthenticationError, HttpError, ValidationError
+from ninja.operation import Operation
+from ninja.params.models import QueryModel
+
+from lockngen.database import retry
+from lockngen.web import hosts, openapi
+from lockngen.web.chunked import BROKEN
+
+logger = logging.getLogger(__name__)
+
+CONTENT_TYPE = openapi.PROBLEM_TYPE
+RETRY_AFTER = 2  # seconds; about how long a restart of the database takes
+MOST_ERRORS, LONGEST_FIELD = 20, 100  # what a 422 names, and characters of each name
+DETAILS = {
+    400: "The request can't be read.",
+    401: "A valid API key is needed: send it as 'Authorization: Bearer <token>'.",
+    404: "There is nothing at this address.",
+    405: "This address doesn't take this method.",
+    413: "The body is larger than {limit} bytes.",
+    500: "Something went wrong here. It was logged.",
+    503: "The database can't be reached at the moment. Try again.",
+}
+IN_DOUBT = "The database was lost while this was being stored. Look whether it is there before you try again."
+
+
+class ProblemDocument(Schema):
+    """What every error looks like."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[dict[str, str]] | None = None
+
+
+class Problem(Exception):
+    """An error that a view answers with; `members` are `type`, `headers` and whatever else `response` takes."""
+
+    def __init__(self, status: int, detail: str, **members):
+        super().__init__(detail)
+        self.status, self.detail, self.members = status, detail, members
+
+
+def response(status: int, detail: str = "", headers: dict[str, str] | None = None, **members) -> HttpResponse:
+    """A problem document. Without a detail it says what its status generally means."""
+    title = HTTPStatus(status).phrase
+    general = DETAILS.get(status, f"{title}.").format(limit=settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail or general, **members}
+    # Field names and the like come from the request, and may hold what must not be repeated.
+    text = import_string(settings.REDACT)(json.dumps(body))
+    answer = HttpResponse(text, status=status, content_type=CONTENT_TYPE, headers=headers)
+    answer["Content-Length"] = len(answer.content)  # some answers leave before the middleware that adds it
+    return answer
+
+
+def unavailable(detail: str = "") -> HttpResponse:
+    return response(503, detail, headers={"Retry-After": str(RETRY_AFTER)})
+
+
+class ProblemAPI(NinjaAPI):
+    """An API whose every error is a problem document, and says so in its OpenAPI description."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.add_exception_handler(Problem, _problem)
+        self.add_exception_handler(HttpError, _http_error)
+        self.add_exception_handler(ValidationError, _invalid)
+        self.add_exception_handler(Http404, lambda request, error: response(404, str(error)))
+        self.add_exception_handler(Exception, _unexpected)
+        for error in retry.ERRORS:
+            self.add_exception_handler(error, _database_error)
+        self.add_decorator(_with_known_parameters, mode="view")
+
+    def get_openapi_schema(self, **options):
+        return openapi.complete(super().get_openapi_schema(**options))
+
+
+class ApiProblemsMiddleware:
+    """Gives whatever goes wrong under /api/ the one error shape, with DEBUG on and off.
+
+    Django answers unknown addresses, wrong methods and bad hosts in shapes of its own, before any view is found. What
+    isn't HTTP at all never gets here: gunicorn refuses it.
+    """
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if not (request.path_info + "/").startswith("/api/"):
+            return self.get_response(request)
+        is_head = request.method == "HEAD"
+        if is_head:  # whatever answers GET answers HEAD (RFC 9110, 9.1)
+            request.method = "GET"
+        answer = self._in_shape(_refusal(request) or self.get_response(request))
+        return _without_body(answer) if is_head else answer
+
+    def _in_shape(self, answer: HttpResponse) -> HttpResponse:
+        if answer.status_code < 400 or answer["Content-Type"] == CONTENT_TYPE:
+            return answer
+        allow = {"Allow": answer["Allow"]} if answer.has_header("Allow") else None
+        shaped = response(answer.status_code, headers=allow)
+        shaped._has_been_logged = getattr(answer, "_has_been_logged", False)
+        return shaped
+
+
+def invalid(field: str, detail: str) -> Problem:
+    """One wrong field, in the shape of all 422."""
+    return Problem(422, f"{field}: {detail}", errors=[{"field": field, "detail": detail}])
+
+
+def _with_known_parameters(run: Callable) -> Callable:
+    """Has an operation refuse query parameters that it doesn't take: after authentication, before it reads a body."""
+    operation: Operation = run.__self__
+    known = [
+        name
+        for model in operation.models
+        if issubclass(model, QueryModel)
+        for name in getattr(model, "__ninja_flatten_map__", model.model_fields)
+    ]
+    read = operation._get_values
+
+    @wraps(read)
+    def check_and_read(request: HttpRequest, *arguments):
+        _refuse_unknown_parameters(request, known)
+        return read(request, *arguments)
+
+    operation._get_values = check_and_read
+    return run
+
+
+def _refuse_unknown_parameters(request: HttpRequest, known: list[str]) -> None:
+    unknown = [name[:LONGEST_FIELD] for name in request.GET if name not in known][:MOST_ERRORS]
+    if not unknown:
+        return
+    takes = f"this call takes {', '.join(known)}" if known else "this call takes none"
+    errors = [{"field": name, "detail": f"it is not a query parameter; {takes}"} for name in unknown]
+    raise Problem(422, f"Unknown query parameters: {', '.join(unknown)}; {takes}.", errors=errors)
+
+
+def _without_body(answer: HttpResponse) -> HttpResponse:
+    """The same headers, Content-Length among them. An open file is closed with the answer."""
+    if answer.streaming:
+        answer.streaming_content = ()
+    else:
+        answer.content = b""
+    return answer
+
+
+def _refusal(request: HttpRequest) -> HttpResponse | None:
+    """The answer to a request that isn't worth reading, if it is one."""
+    if reason := hosts.refusal(request):
+        return response(400, reason)
+    if request.META.get(BROKEN):
+        return response(400, "The body broke off, or its chunks can't be read.")
+    length = request.META.get("CONTENT_LENGTH") or "0"
+    if not (length.isascii() and length.isdigit()):
+        return response(400, "Content-Length is not a number.")
+    if int(length) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+        return response(413)
+    return None
+
+
+def _http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
+    if isinstance(error, AuthenticationError):
+        return response(401, headers={"WWW-Authenticate": "Bearer"})
+    if isinstance(error.__cause__, Problem):  # raised by the parser of bodies
+        return _problem(request, error.__cause__)
+    return response(error.status_code, str(error))
+
+
+def _problem(request: HttpRequest, problem: Problem) -> HttpResponse:
+    return response(problem.status, problem.detail, **problem.members)
+
+
+def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
+    # A few of them say enough: a body may hold a wrong field in every ten bytes.
+    errors = [
+        {"field": _field(item["loc"])[:LONGEST_FIELD], "detail": item["msg"].removeprefix("Value error, ")}
+        for item in error.errors[:MOST_ERRORS]
+    ]
+    detail = "; ".join(f"{item['field']}: {item['detail']}" for item in errors)
+    return response(422, detail, errors=errors)
+
+
+def _field(location: tuple) -> str:
+    """The name a client knows, from a location such as ("body", "data", "width")."""
+    return ".".join(str(part) for part in location[2:]) or ".".join(str(part) for part in location[1:]) or "body"
+
+
+def _database_error(request: HttpRequest, error: Exception) -> HttpResponse:
+    if retry.outage(error) is None:
+        return _unexpected(request, error)
+    logger.warning("%s %r: the database failed: %s", request.method, request.path, retry.one_line(error))
+    answer = unavailable(IN_DOUBT if isinstance(error, retry.InDoubt) else "")
+    answer._has_been_logged = True  # Django would log it again, and say less
+    return answer
+
+
+def _unexpected(request: HttpRequest, error: Exception) -> HttpResponse:
+    logger.error("%s %r failed", request.method, request.path, exc_info=error)
+    return response(500)
