@@ -53,7 +53,7 @@ class ModelFilter(TextFilter):
 
     @property
     def suggestions(self) -> list[str]:
-        return sorted({DEFAULT_MODEL, *renderers.get_fleet().models})
+        return sorted({DEFAULT_MODEL, *renderers.get_pool().models})
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         return queryset.filter(model=self.value().strip()) if self.value() else queryset

@@ -31,7 +31,7 @@ def _bad_renderers() -> Iterator[str]:
     for number, url in enumerate(urls, 1):
         which = f"number {number}: " if len(urls) > 1 else ""  # not the URL, in which a secret may be
         if url in urls[: number - 1]:
-            yield f"{which}it is named already; what more it can take is its option at_once."
+            yield f"{which}it is named already; what more it can take is its option concurrency."
         try:
             renderers.from_url(url)
         except ValueError as error:
@@ -84,7 +84,7 @@ def models_are_available(app_configs, **kwargs) -> list[checks.CheckMessage]:
     hint = "Install what is missing, or change the workflow or DEFAULT_WORKFLOW."
     return [
         checks.Info(f"{model}: {reason}.", hint=hint, id="generations.I003")
-        for model, reason in renderers.current_fleet().unavailable().items()
+        for model, reason in renderers.current_pool().unavailable().items()
     ]
 
 

@@ -9,5 +9,5 @@ class Workers(health.Workers):
 
     def measure(self) -> None:
         if self.disclose:  # a probe that can't see them asks no renderer
-            self.figures["renderers"] = renderers.get_fleet().states()
+            self.figures["renderers"] = renderers.get_pool().states()
         super().measure()

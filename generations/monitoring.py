@@ -38,7 +38,7 @@ def gather() -> Facts:
     # The renderers first, which may take their second: until then this needs no connection.
     return {
         "at": timezone.now().isoformat(timespec="seconds"),
-        "renderers": renderers.get_fleet().states(),
+        "renderers": renderers.get_pool().states(),
         "unavailable_models": unavailable_models(),
         **_from_database(),
     }
@@ -58,7 +58,7 @@ def _from_database() -> Facts:
 
 def unavailable_models() -> list[Facts]:
     """The models that no renderer of this process can do at the moment."""
-    unavailable = renderers.current_fleet().unavailable()
+    unavailable = renderers.current_pool().unavailable()
     return [{"model": model, "reason": reason} for model, reason in unavailable.items()]
 
 

@@ -15,7 +15,7 @@ from procrastinate.jobs import Job
 from generations import renderers
 from generations.images import files, orphans, retention
 from generations.models import Generation
-from generations.renderers import RendererAway, RendererFailure, RenderError, RenderRequest
+from generations.renderers import RendererFailure, RenderError, RendererUnavailable, RenderRequest
 from generations.renderers.base import Progress, Waiting
 from generations.rendering.completion import Superseded, deliver
 from generations.rendering.monitor import Lookout
@@ -71,7 +71,7 @@ def _attempt(generation: Generation, attempt: int, context: JobContext) -> None:
     logger.info("Generation %s: attempt %d starts.", generation.id, attempt)
     try:
         request = _request(generation, attempt)
-        image = renderers.get_fleet().render(request, _watch(generation, attempt, context))
+        image = renderers.get_pool().render(request, _watch(generation, attempt, context))
         deliver(generation, request, image, lambda: _check(generation, attempt, context))
         logger.info("Generation %s is completed.", generation.id)
     except Superseded:
@@ -84,7 +84,7 @@ def _attempt(generation: Generation, attempt: int, context: JobContext) -> None:
         _hand_back(generation, attempt, context)
     except Exception as error:
         # An outage of the database, of the storage or of all renderers says nothing about the prompt.
-        costs_a_try = retry.outage(error) is None and not isinstance(error, RendererAway | files.NotStored)
+        costs_a_try = retry.outage(error) is None and not isinstance(error, RendererUnavailable | files.NotStored)
         logger.warning("Generation %s: attempt %d broke off.", generation.id, attempt, exc_info=costs_a_try)
         if costs_a_try and generation.tries >= settings.RENDER_MAX_ATTEMPTS:
             _give_up(generation, attempt, error)
@@ -126,7 +126,7 @@ def _call_off(generation: Generation | None) -> None:
     """Have the renderer end what it may still do for a generation that ended. A later attempt's is left alone."""
     if generation and generation.attempts and _has_ended(generation):
         connection.close()
-        renderers.get_fleet().cancel(generation.id)
+        renderers.get_pool().cancel(generation.id)
 
 
 @retry.idempotent
@@ -138,7 +138,7 @@ def _request(generation: Generation, attempt: int) -> RenderRequest:
     """What to render, with the model and the seed that are really used."""
     # Rendering takes long: it holds neither a transaction nor a connection of the pool.
     connection.close()
-    return renderers.get_fleet().settle(
+    return renderers.get_pool().settle(
         RenderRequest(
             id=generation.id,
             prompt=generation.prompt,

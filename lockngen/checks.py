@@ -77,12 +77,12 @@ def _room() -> int | None:
 
 @checks.register
 def worker_concurrency_has_threads(app_configs, **kwargs) -> list[checks.CheckMessage]:
-    if settings.WORKER_CONCURRENCY <= settings.MOST_RENDERS_AT_ONCE:
+    if settings.WORKER_CONCURRENCY <= settings.MAX_CONCURRENT_RENDERS:
         return []
     return [
         checks.Error(
             f"WORKER_CONCURRENCY is {settings.WORKER_CONCURRENCY}, and one worker on this machine "
-            f"runs {settings.MOST_RENDERS_AT_ONCE} renders at once at most.",
+            f"runs {settings.MAX_CONCURRENT_RENDERS} renders at once at most.",
             hint="Lower it and start more workers.",
             id="lockngen.E002",
         )

@@ -192,8 +192,8 @@ RENDER_MAX_ATTEMPTS = env.integer("RENDER_MAX_ATTEMPTS", 3, minimum=1)
 RENDER_TIMEOUT = env.seconds("RENDER_TIMEOUT", 600, minimum=1)
 RENDER_GRACE = env.seconds("RENDER_GRACE", 8)
 # The queue runs tasks in asyncio's default executor, which has as many threads as this and no more.
-MOST_RENDERS_AT_ONCE = min(32, (os.cpu_count() or 1) + 4)
-WORKER_CONCURRENCY = env.integer("WORKER_CONCURRENCY", min(2 * len(RENDERER_URL), MOST_RENDERS_AT_ONCE), minimum=1)
+MAX_CONCURRENT_RENDERS = min(32, (os.cpu_count() or 1) + 4)
+WORKER_CONCURRENCY = env.integer("WORKER_CONCURRENCY", min(2 * len(RENDERER_URL), MAX_CONCURRENT_RENDERS), minimum=1)
 WORKER_OPTIONS = "generations.scheduling.worker.options"
 PROCRASTINATE_WORKER_DEFAULTS = {
     "concurrency": WORKER_CONCURRENCY,

@@ -32,10 +32,10 @@ class ModelList(Schema):
 @router.get("", operation_id="listModels", summary="List models", response={200: ModelList, **refused()})
 def list_(request: HttpRequest):
     """What `model` of a generation takes, beside `default`. The default comes first, if some renderer can do it."""
-    fleet = renderers.current_fleet()
-    unavailable, default = fleet.unavailable(), renderers.model(DEFAULT_MODEL)
+    pool = renderers.current_pool()
+    unavailable, default = pool.unavailable(), renderers.model(DEFAULT_MODEL)
     return {
-        "items": [_out(model, model is default) for name, model in fleet.models.items() if name not in unavailable],
+        "items": [_out(model, model is default) for name, model in pool.models.items() if name not in unavailable],
         "unavailable": [{"name": name, "reason": reason} for name, reason in unavailable.items()],
     }
 

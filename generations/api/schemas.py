@@ -43,13 +43,13 @@ def _not_blank(text: str) -> str:
 
 
 def _known_model(name: str) -> str:
-    fleet = renderers.current_fleet()
-    unavailable = fleet.unavailable()
-    model = fleet.resolve_model(name)
-    if model in fleet.models and model not in unavailable:
+    pool = renderers.current_pool()
+    unavailable = pool.unavailable()
+    model = pool.resolve_model(name)
+    if model in pool.models and model not in unavailable:
         return name
-    names = [each for each in fleet.models if each not in unavailable]
-    known = ", ".join(names if fleet.resolve_model(DEFAULT_MODEL) in unavailable else [DEFAULT_MODEL, *names])
+    names = [each for each in pool.models if each not in unavailable]
+    known = ", ".join(names if pool.resolve_model(DEFAULT_MODEL) in unavailable else [DEFAULT_MODEL, *names])
     if model in unavailable:
         raise ValueError(f"{model} can't be rendered: {unavailable[model]}; there are {known or 'no others'}")
     raise ValueError(f"it is not known; there are {known or 'none'}")
@@ -100,10 +100,10 @@ class GenerationIn(RequestBody):
     @field_validator("seed")
     @classmethod
     def _seed_fits_the_model(cls, seed: int | None, info: ValidationInfo) -> int | None:
-        fleet = renderers.get_fleet()
+        pool = renderers.get_pool()
         if seed is None or "model" not in info.data:  # the model was refused
             return seed
-        largest = fleet.largest_seed(model := fleet.resolve_model(info.data["model"]))
+        largest = pool.largest_seed(model := pool.resolve_model(info.data["model"]))
         if seed > largest:
             raise ValueError(f"the model {model} takes 0 to {largest}; null draws a random one")
         return seed

@@ -10,13 +10,13 @@ from generations.renderers import workflows
 from generations.renderers.base import (
     Model,
     Renderer,
-    RendererAway,
     RendererFailure,
     RenderError,
+    RendererUnavailable,
     RenderRequest,
 )
-from generations.renderers.pool import Fleet
-from generations.renderers.pooled_renderer import Member
+from generations.renderers.pool import RendererPool
+from generations.renderers.pooled_renderer import PooledRenderer
 from generations.renderers.sketch import SketchRenderer
 
 __all__ = [
@@ -24,12 +24,12 @@ __all__ = [
     "RenderError",
     "RenderRequest",
     "Renderer",
-    "RendererAway",
     "RendererFailure",
+    "RendererUnavailable",
     "catalogue",
-    "current_fleet",
+    "current_pool",
     "from_url",
-    "get_fleet",
+    "get_pool",
     "model",
     "models",
 ]
@@ -57,9 +57,9 @@ def catalogue() -> workflows.Catalogue:
     return workflows.read(*folders).beginning_with(settings.DEFAULT_WORKFLOW)
 
 
-def get_fleet() -> Fleet:
+def get_pool() -> RendererPool:
     """This process's renderers. They count what they render, so there is one fleet for all of its threads."""
-    return _fleet(
+    return _pool_of(
         tuple(settings.RENDERER_URL),
         settings.WORKFLOWS_DIR,
         settings.DEFAULT_WORKFLOW,
@@ -69,24 +69,24 @@ def get_fleet() -> Fleet:
 
 def models() -> Mapping[str, Model]:
     """The models that a generation may ask for, by name. The first is what "default" means."""
-    return get_fleet().models
+    return get_pool().models
 
 
 def model(name: str) -> Model:
     """The model that a name of `models()` or "default" means."""
-    return models()[get_fleet().resolve_model(name)]
+    return models()[get_pool().resolve_model(name)]
 
 
-def current_fleet() -> Fleet:
+def current_pool() -> RendererPool:
     """The fleet, with knowledge of what its renderers have that is renewed in the background.
 
     Only the first caller in a process waits for it, and not for long.
     """
-    fleet = get_fleet()
-    fleet.refresh(0 if all(member.support.was_asked for member in fleet.members) else FIRST_ANSWER_WITHIN)
-    return fleet
+    pool = get_pool()
+    pool.refresh(0 if all(pooled.support.was_asked for pooled in pool.renderers) else FIRST_ANSWER_WITHIN)
+    return pool
 
 
 @cache  # files and settings are read once in the life of a process
-def _fleet(urls: tuple[str, ...], *what_they_depend_on) -> Fleet:
-    return Fleet([Member(url, from_url(url)) for url in urls])
+def _pool_of(urls: tuple[str, ...], *what_they_depend_on) -> RendererPool:
+    return RendererPool([PooledRenderer(url, from_url(url)) for url in urls])

@@ -53,11 +53,11 @@ class RendererFailure(Exception):
         self.reason = plain(reason or message)
 
 
-class RendererAway(RendererFailure):
+class RendererUnavailable(RendererFailure):
     """No renderer took the picture, which says nothing about it: whoever asked comes again."""
 
 
-class ModelUnavailable(RendererAway):
+class ModelUnavailable(RendererUnavailable):
     """No renderer here has what the model needs. The queue keeps the picture for one that has."""
 
 
@@ -104,7 +104,7 @@ class Renderer(Protocol):
     models: Mapping[str, Model]
     """By name. The first is the default."""
 
-    at_once: float
+    concurrency: float
     """How many renders it takes at once from one process."""
 
     def render(self, request: RenderRequest, progress: Progress) -> bytes:

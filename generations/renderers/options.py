@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 LONGEST_SECONDS = 3600
-MOST_AT_ONCE = 100
+MAX_CONCURRENCY = 100
 
 
 def read(query: str, parsers: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def flag(value: str) -> bool:
     return value == "1"
 
 
-def at_once(value: str) -> int:
-    if not re.fullmatch(r"\d{1,3}", value, re.ASCII) or not 1 <= int(value) <= MOST_AT_ONCE:
-        raise ValueError(f"a whole number from 1 to {MOST_AT_ONCE}")
+def concurrency(value: str) -> int:
+    if not re.fullmatch(r"\d{1,3}", value, re.ASCII) or not 1 <= int(value) <= MAX_CONCURRENCY:
+        raise ValueError(f"a whole number from 1 to {MAX_CONCURRENCY}")
     return int(value)

@@ -14,54 +14,54 @@ from generations.renderers.base import (
     Model,
     ModelUnavailable,
     Progress,
-    RendererAway,
     RendererFailure,
     RenderError,
+    RendererUnavailable,
     RenderRequest,
 )
-from generations.renderers.pooled_renderer import Member
+from generations.renderers.pooled_renderer import PooledRenderer
 
-TAKEN_WITHIN = 15.0  # seconds; what nobody takes meanwhile goes back to the queue, for whoever is free then
+ACQUIRE_TIMEOUT = 15.0  # seconds; what nobody takes meanwhile goes back to the queue, for whoever is free then
 SUPPORT_WITHIN = 2.0  # seconds that a render waits to learn what a renderer has
-ANSWERED_WITHIN = 1.0  # seconds, for people who wait
+STATES_TIMEOUT = 1.0  # seconds, for people who wait
 TICK = 0.25  # seconds between two looks
 
 
-class Fleet:
+class RendererPool:
     """Hands each picture to a renderer that has its model, has room and can be reached."""
 
-    def __init__(self, members: Sequence[Member]):
-        self.members = members
+    def __init__(self, renderers: Sequence[PooledRenderer]):
+        self.renderers = renderers
         self._has_changed = Condition()
 
     @cached_property
     def models(self) -> Mapping[str, Model]:
         """All that any of them has, by name. The first is what DEFAULT_MODEL means."""
-        return {name: model for member in self.members for name, model in member.renderer.models.items()}
+        return {name: model for pooled in self.renderers for name, model in pooled.renderer.models.items()}
 
     @property
-    def at_once(self) -> float:
+    def concurrency(self) -> float:
         """How many renders it takes at once."""
-        return sum(member.renderer.at_once for member in self.members)
+        return sum(pooled.renderer.concurrency for pooled in self.renderers)
 
     def render(self, request: RenderRequest, progress: Progress) -> bytes:
-        """The picture. Raises RenderError, RendererFailure, or RendererAway where no renderer took it."""
+        """The picture. Raises RenderError, RendererFailure, or RendererUnavailable where no renderer took it."""
         if request.model == DEFAULT_MODEL or request.seed is None:
             request = self.settle(request)
         while True:
-            member = self._take(request, progress)
+            pooled = self._acquire(request, progress)
             try:
-                return member.renderer.render(request, progress)
+                return pooled.renderer.render(request, progress)
             except RendererFailure:
-                member.rest()
+                pooled.cool_down()
                 raise
             except RenderError:
                 # A refusal for want of a checkpoint or a node is no error of the picture: another may have it.
-                member.support.refresh(SUPPORT_WITHIN, now=True)
-                if member.can_do(request.model):
+                pooled.support.refresh(SUPPORT_WITHIN, now=True)
+                if pooled.can_do(request.model):
                     raise
             finally:
-                self._leave(member)
+                self._release(pooled)
 
     def settle(self, request: RenderRequest) -> RenderRequest:
         """The request with the model that "default" means and with a seed that the model takes."""
@@ -77,13 +77,13 @@ class Fleet:
     def refresh(self, timeout: float = 0) -> None:
         """Renew what is known of the renderers' models, in the background after so many seconds."""
         deadline = time.monotonic() + timeout
-        for member in self.members:
-            member.support.refresh()
-        for member in self.members:
-            member.support.refresh(max(0, deadline - time.monotonic()))
+        for pooled in self.renderers:
+            pooled.support.refresh()
+        for pooled in self.renderers:
+            pooled.support.refresh(max(0, deadline - time.monotonic()))
 
     def largest_seed(self, model: str) -> int:
-        known = [member.support.of(model).largest_seed for member in self._having(model)]
+        known = [pooled.support.of(model).largest_seed for pooled in self._having(model)]
         return min([self.models[model].largest_seed, *known])
 
     def unavailable(self) -> dict[str, str]:
@@ -91,70 +91,67 @@ class Fleet:
         return {model: reason for model in self.models if (reason := self.why_unavailable(model))}
 
     def why_unavailable(self, model: str) -> str | None:
-        lacks = [member.support.of(model).missing for member in self._having(model)]
+        lacks = [pooled.support.of(model).missing for pooled in self._having(model)]
         return f"no renderer has {', '.join(min(lacks, key=len))}" if lacks and all(lacks) else None
 
-    def _having(self, model: str) -> list[Member]:
-        return [member for member in self.members if model in member.renderer.models]
+    def _having(self, model: str) -> list[PooledRenderer]:
+        return [pooled for pooled in self.renderers if model in pooled.renderer.models]
 
     def cancel(self, id: UUID) -> None:
         """End what any of them may still do for a generation that nobody waits for."""
-        for member in self.members:
-            member.renderer.cancel(id)
+        for pooled in self.renderers:
+            pooled.renderer.cancel(id)
 
-    def states(self, timeout: float = ANSWERED_WITHIN) -> list[dict[str, Any]]:
+    def states(self, timeout: float = STATES_TIMEOUT) -> list[dict[str, Any]]:
         """Each renderer by its name, with its state. All of them are asked at once, and have so many seconds."""
-        questions = [member.ask() for member in self.members]
+        probes = [pooled.probe() for pooled in self.renderers]
         deadline = time.monotonic() + timeout
-        for question in questions:
-            question.join(max(0, deadline - time.monotonic()))
-        return [
-            {"renderer": member.name, **question.answer}
-            for member, question in zip(self.members, questions, strict=True)
-        ]
+        for probe in probes:
+            probe.join(max(0, deadline - time.monotonic()))
+        return [{"renderer": pooled.name, **probe.result} for pooled, probe in zip(self.renderers, probes, strict=True)]
 
-    def _take(self, request: RenderRequest, progress: Progress) -> Member:
-        able = self._able(request.model)
-        give_up_at = time.monotonic() + TAKEN_WITHIN
-        chosen = self._holder(able, request) or self._free(able)
-        while not (chosen and chosen.answers()):
+    def _acquire(self, request: RenderRequest, progress: Progress) -> PooledRenderer:
+        candidates = self._able(request.model)
+        deadline = time.monotonic() + ACQUIRE_TIMEOUT
+        chosen = self._with_earlier_attempt(candidates, request) or self._least_loaded(candidates)
+        while not (chosen and chosen.is_reachable()):
             if chosen:
-                self._leave(chosen)
-            elif time.monotonic() > give_up_at:
-                raise RendererAway("No renderer has room for the picture.")
+                self._release(chosen)
+            elif time.monotonic() > deadline:
+                raise RendererUnavailable("No renderer has room for the picture.")
             else:
                 progress(WAITING)
                 with self._has_changed:
                     self._has_changed.wait(TICK)
-            able = self._able(request.model)
-            chosen = self._free(able)
+            candidates = self._able(request.model)
+            chosen = self._least_loaded(candidates)
         return chosen
 
-    def _able(self, model: str) -> list[Member]:
+    def _able(self, model: str) -> list[PooledRenderer]:
         if not (having := self._having(model)):
             raise RenderError("There is no such model any more.")
-        if not (able := [member for member in having if member.can_do(model)]):
+        if not (candidates := [pooled for pooled in having if pooled.can_do(model)]):
             raise ModelUnavailable(f"The model {model} can't be rendered: {self.why_unavailable(model)}.")
-        return able
+        return candidates
 
-    def _holder(self, able: list[Member], request: RenderRequest) -> Member | None:
+    def _with_earlier_attempt(self, candidates: list[PooledRenderer], request: RenderRequest) -> PooledRenderer | None:
         """Who has what an earlier attempt left. It needs no room: that is taken up already."""
-        if request.attempt == 1 or len(able) == 1:
+        if request.attempt == 1 or len(candidates) == 1:
             return None
-        holder = next((member for member in able if member.holds(request.id)), None)
-        return self._occupy(holder) if holder else None
+        chosen = next((pooled for pooled in candidates if pooled.can_resume(request.id)), None)
+        return self._count_render(chosen) if chosen else None
 
-    def _free(self, able: list[Member]) -> Member | None:
+    def _least_loaded(self, candidates: list[PooledRenderer]) -> PooledRenderer | None:
         with self._has_changed:
-            free = [member for member in able if member.is_free]
-            return self._occupy(min(free, key=lambda member: member.load)) if free else None
+            free = [pooled for pooled in candidates if pooled.is_free]
+            return self._count_render(min(free, key=lambda pooled: pooled.load)) if free else None
 
-    def _occupy(self, member: Member) -> Member:
+    def _count_render(self, pooled: PooledRenderer) -> PooledRenderer:
         with self._has_changed:
-            member.rendering += 1
-        return member
+            pooled.rendering += 1
+        return pooled
 
-    def _leave(self, member: Member) -> None:
+    def _release(self, pooled: PooledRenderer) -> None:
         with self._has_changed:
-            member.rendering -= 1
+            pooled.rendering -= 1
             self._has_changed.notify_all()

@@ -15,40 +15,40 @@ from lockngen.plain import plain, plain_values
 logger = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0  # seconds until one that is down is looked at again
-REST = 10.0  # seconds in which one that broke off is the last choice
-ASKED_FOR = 2.0  # seconds
+COOL_DOWN = 10.0  # seconds in which one that broke off is the last choice
+PROBE_TIMEOUT = 2.0  # seconds
 LONGEST_REASON = 200  # characters
 
 
-class Member:
+class PooledRenderer:
     def __init__(self, url: str, renderer: Renderer):
         self.renderer = renderer
         self.name = _name(url)
         self.support = SupportCache(renderer)
         self.rendering = 0
-        self._down_until = self._resting_until = 0.0  # of the monotonic clock
+        self._down_until = self._cooling_down_until = 0.0  # of the monotonic clock
         self._pause = 0.0
 
     @property
     def is_free(self) -> bool:
-        return self.rendering < self.renderer.at_once and time.monotonic() >= self._down_until
+        return self.rendering < self.renderer.concurrency and time.monotonic() >= self._down_until
 
     @property
     def load(self) -> tuple[bool, float]:
         """The smaller, the better a choice."""
-        return time.monotonic() < self._resting_until, self.rendering / self.renderer.at_once
+        return time.monotonic() < self._cooling_down_until, self.rendering / self.renderer.concurrency
 
-    def answers(self) -> bool:
+    def is_reachable(self) -> bool:
         """Whether it can be reached. One that can't is passed over for a while, twice as long each time."""
-        question = self.ask()
-        question.join(ASKED_FOR)
-        if question.is_good:
+        probe = self.probe()
+        probe.join(PROBE_TIMEOUT)
+        if probe.is_healthy:
             if self._pause:
                 logger.info("The renderer %s is back.", self.name)
             self._pause = 0
             return True
         if not self._pause:
-            logger.warning("The renderer %s is passed over: %s", self.name, question.answer.get("reason", "no answer"))
+            logger.warning("The renderer %s is passed over: %s", self.name, probe.result.get("reason", "no answer"))
         self._pause = min(LONGEST_PAUSE, 2 * self._pause or FIRST_PAUSE)
         self._down_until = time.monotonic() + self._pause
         return False
@@ -57,33 +57,33 @@ class Member:
         """Whether nothing that the model needs is known to be missing."""
         return model in self.renderer.models and not self.support.of(model).missing
 
-    def rest(self) -> None:
-        self._resting_until = time.monotonic() + REST
+    def cool_down(self) -> None:
+        self._cooling_down_until = time.monotonic() + COOL_DOWN
 
-    def holds(self, id: UUID) -> bool:
+    def can_resume(self, id: UUID) -> bool:
         """Whether an earlier attempt left something there to go on with."""
-        has_way_to_tell = hasattr(self.renderer, "holds") and time.monotonic() >= self._down_until
-        return has_way_to_tell and self.renderer.holds(id)
+        can_tell = hasattr(self.renderer, "can_resume") and time.monotonic() >= self._down_until
+        return can_tell and self.renderer.can_resume(id)
 
-    def ask(self) -> "Question":
-        return Question(self.renderer)
+    def probe(self) -> "HealthProbe":
+        return HealthProbe(self.renderer)
 
 
-class Question(Thread):
+class HealthProbe(Thread):
     """A renderer that is asked for its state: nobody has to wait for the answer, not even the process's end."""
 
     def __init__(self, renderer: Renderer):
         super().__init__(name="renderer-state", daemon=True)
         self.renderer = renderer
-        self.is_good = False
-        self.answer: dict[str, Any] = {"state": "no answer"}
+        self.is_healthy = False
+        self.result: dict[str, Any] = {"state": "no answer"}
         self.start()
 
     def run(self) -> None:
         try:
-            self.answer, self.is_good = _state(self.renderer), True
+            self.result, self.is_healthy = _state(self.renderer), True
         except Exception as error:  # every renderer has kinds of its own
-            self.answer = {"state": "down", "reason": _reason(error)}
+            self.result = {"state": "down", "reason": _reason(error)}
 
 
 def _state(renderer: Renderer) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from generations.renderers.painting.caption import Caption, storable
 from generations.renderers.painting.landscape import Landscape
 
 PAUSE_SECONDS = 0.05
-OPTIONS = {"seconds": options.seconds, "fail": options.flag, "at_once": options.at_once}
+OPTIONS = {"seconds": options.seconds, "fail": options.flag, "concurrency": options.concurrency}
 
 SMALLEST_SIZED = 240
 """Pixels. A narrower picture does without its size in the caption."""
@@ -25,13 +25,13 @@ class SketchRenderer:
 
     The same request, whatever its id, makes the same bytes in every process that finds the same fonts. Options help to
     try out what surrounds a renderer: `seconds` makes each render take that long, `fail` makes it fail (after the
-    seconds, if there are any), and `at_once` lets it take no more renders than that.
+    seconds, if there are any), and `concurrency` lets it take no more renders than that.
     """
 
     models = {"sketch": Model("sketch", "A landscape painted on the CPU. No model made it, and it says so.")}
 
-    def __init__(self, seconds: float = 0, fail: bool = False, at_once: float = math.inf):
-        self.seconds, self.fail, self.at_once = seconds, fail, at_once
+    def __init__(self, seconds: float = 0, fail: bool = False, concurrency: float = math.inf):
+        self.seconds, self.fail, self.concurrency = seconds, fail, concurrency
 
     @classmethod
     def from_query(cls, query: str) -> "SketchRenderer":

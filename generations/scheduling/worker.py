@@ -24,8 +24,8 @@ def options(given: dict[str, Any]) -> dict[str, Any]:
 
     Raises CommandError where it would take renders that none of its renderers can do.
     """
-    fleet = renderers.get_fleet()
-    own = [queues.RENDER, *map(queues.of_model, fleet.models)]
+    pool = renderers.get_pool()
+    own = [queues.RENDER, *map(queues.of_model, pool.models)]
     taken = given.get("queues", [queues.MAINTENANCE, *own])  # None is all
     known = [queues.MAINTENANCE, *own]
     if foreign := [name for name in taken or () if name not in known]:
@@ -33,10 +33,10 @@ def options(given: dict[str, Any]) -> dict[str, Any]:
             f"--queues: no renderer here serves {', '.join(map(repr, foreign))}; the queues are {', '.join(known)}.",
             returncode=exit_codes.USAGE,
         )
-    if taken and any(hasattr(member.renderer, "support") for member in fleet.members):
+    if taken and any(hasattr(pooled.renderer, "support") for pooled in pool.renderers):
         follow(taken)
     concurrency = given.get("concurrency", settings.WORKER_CONCURRENCY)
-    return {"queues": taken, "concurrency": int(min(concurrency, fleet.at_once))}
+    return {"queues": taken, "concurrency": int(min(concurrency, pool.concurrency))}
 
 
 def follow(taken: list[str]) -> None:
@@ -52,11 +52,11 @@ def _follow(taken: list[str], chosen: list[str]) -> None:
 
 def update(taken: list[str], chosen: list[str]) -> None:
     """Of the chosen queues, take those whose model some renderer can do at the moment."""
-    fleet = renderers.get_fleet()
-    fleet.refresh(SUPPORT_WITHIN)
-    unavailable = fleet.unavailable()
+    pool = renderers.get_pool()
+    pool.refresh(SUPPORT_WITHIN)
+    unavailable = pool.unavailable()
     idle = {queues.of_model(model) for model in unavailable}
-    if fleet.resolve_model(DEFAULT_MODEL) in unavailable:
+    if pool.resolve_model(DEFAULT_MODEL) in unavailable:
         idle.add(queues.RENDER)
     served = [name for name in chosen if name not in idle]
     if served == taken:

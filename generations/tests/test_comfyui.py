@@ -11,14 +11,14 @@ from generations.renderers.base import Waiting
 from generations.renderers.comfyui import prompt
 from generations.renderers.comfyui.client import Client
 from generations.renderers.comfyui.stages import Stages
-from generations.renderers.pool import Fleet
-from generations.renderers.pooled_renderer import Member
+from generations.renderers.pool import RendererPool
+from generations.renderers.pooled_renderer import PooledRenderer
 from generations.tests.support.comfyui.renders import Stop, make_renderer
 
 
-def fleet_of(double) -> Fleet:
+def fleet_of(double) -> RendererPool:
     """The fleet knows what the models are, and which of them is the default."""
-    return Fleet([Member(double.url, make_renderer(double))])
+    return RendererPool([PooledRenderer(double.url, make_renderer(double))])
 
 
 def test_render__brings_the_picture(render, make_request):

@@ -10,8 +10,8 @@ import pytest
 
 from generations.renderers import RendererFailure
 from generations.renderers.comfyui import ComfyUIRenderer, renderer
-from generations.renderers.pool import Fleet
-from generations.renderers.pooled_renderer import Member
+from generations.renderers.pool import RendererPool
+from generations.renderers.pooled_renderer import PooledRenderer
 from generations.renderers.workflows import read
 from generations.tests.support.comfyui.renders import Stop
 from lockngen.tests.conftest import free_port
@@ -56,7 +56,7 @@ def answer(body: bytes = b"{}", status: str = "200 OK", **headers: str) -> list[
 
 def state(url: str) -> dict:
     """As the status has it."""
-    (state,) = Fleet([Member(url, ComfyUIRenderer(url, read()))]).states(timeout=10)
+    (state,) = RendererPool([PooledRenderer(url, ComfyUIRenderer(url, read()))]).states(timeout=10)
     return state
 
 

@@ -13,7 +13,7 @@ from procrastinate.job_context import AbortReason
 
 from generations import renderers, tasks
 from generations.models import Generation
-from generations.renderers import RendererAway, RendererFailure, pool
+from generations.renderers import RendererFailure, RendererUnavailable, pool
 from generations.status import Status
 from generations.tests.support.comfyui.process import Double
 from lockngen.tests.conftest import free_port
@@ -27,7 +27,7 @@ def comfyui(double, settings, monkeypatch):
     settings.DEFAULT_WORKFLOW = "blank"
     monkeypatch.setattr(tasks, "HELD_CHECKED", 0)
     yield
-    renderers._fleet.cache_clear()
+    renderers._pool_of.cache_clear()
 
 
 @pytest.fixture
@@ -189,11 +189,11 @@ def test_next_attempt__adopts_its_prompt_wherever_that_is(
 
 
 def test_renderer_that_is_away__costs_no_try(make_generation, run, double, monkeypatch):
-    monkeypatch.setattr(pool, "TAKEN_WITHIN", 0.1)
+    monkeypatch.setattr(pool, "ACQUIRE_TIMEOUT", 0.1)
     double.kill()
     generation = make_generation()
 
-    with pytest.raises(RendererAway):
+    with pytest.raises(RendererUnavailable):
         run(generation)
 
     assert (generation.status, generation.attempts, generation.tries) == (Status.PENDING, 1, 0)

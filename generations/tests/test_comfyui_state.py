@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from generations.renderers import RendererFailure, get_fleet
+from generations.renderers import RendererFailure, get_pool
 from generations.tests.support.comfyui.renders import make_renderer
 
 
@@ -21,4 +21,4 @@ def test_state__of_a_server_that_is_away_is_down(double, settings):
 
     with pytest.raises(RendererFailure):
         make_renderer(double).state()
-    assert get_fleet().states()[0]["state"] == "down"
+    assert get_pool().states()[0]["state"] == "down"

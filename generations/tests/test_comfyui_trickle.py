@@ -25,7 +25,7 @@ class Trickling:
         self.is_trickling = threading.Event()
         self._ended = threading.Event()
         self._server = socket.create_server(("127.0.0.1", 0))
-        self.url = f"comfyui://127.0.0.1:{self._server.getsockname()[1]}?at_once=1"
+        self.url = f"comfyui://127.0.0.1:{self._server.getsockname()[1]}?concurrency=1"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def renderer(monkeypatch):
     """It renders the same picture at once."""
     fake = SimpleNamespace(render=lambda request, progress: PNG, cancel=lambda id: None, settle=lambda request: request)
-    monkeypatch.setattr(renderers, "get_fleet", lambda: fake)
+    monkeypatch.setattr(renderers, "get_pool", lambda: fake)
     return fake
 
 
@@ -233,7 +233,7 @@ def test_storage__that_was_away_gets_the_next_attempt_s_image_and_no_other(
     with pytest.raises(images.NotStored):
         run(generation)
     monkeypatch.undo()
-    monkeypatch.setattr(renderers, "get_fleet", lambda: renderer)
+    monkeypatch.setattr(renderers, "get_pool", lambda: renderer)
 
     run(generation)
 

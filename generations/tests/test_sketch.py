@@ -276,13 +276,13 @@ def test_fail__raises_a_render_error_after_the_seconds():
         ("", (0, False, math.inf)),
         ("seconds=3", (3, False, math.inf)),
         ("seconds=0.5&fail=1", (0.5, True, math.inf)),
-        ("fail=0&seconds=3600&at_once=4", (3600, False, 4)),
+        ("fail=0&seconds=3600&concurrency=4", (3600, False, 4)),
     ],
 )
 def test_from_query__reads_the_options(query, read):
     renderer = SketchRenderer.from_query(query)
 
-    assert (renderer.seconds, renderer.fail, renderer.at_once) == read
+    assert (renderer.seconds, renderer.fail, renderer.concurrency) == read
 
 
 @pytest.mark.parametrize(
@@ -298,8 +298,8 @@ def test_from_query__reads_the_options(query, read):
         ("seconds=1e3", "option seconds takes"),
         ("fail=yes", "option fail takes 0 or 1"),
         ("fail", "option fail takes 0 or 1"),
-        ("at_once=0", "option at_once takes a whole number from 1 to 100"),
-        ("at_once=101", "option at_once takes"),
+        ("concurrency=0", "option concurrency takes a whole number from 1 to 100"),
+        ("concurrency=101", "option concurrency takes"),
         ("fail=1&fail=0", "option fail is given twice"),
     ],
 )

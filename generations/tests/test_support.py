@@ -13,8 +13,8 @@ from generations.models import Generation
 from generations.renderers import RenderError, workflows
 from generations.renderers.base import LARGEST_SEED, ModelUnavailable
 from generations.renderers.comfyui import capabilities
-from generations.renderers.pool import Fleet
-from generations.renderers.pooled_renderer import Member
+from generations.renderers.pool import RendererPool
+from generations.renderers.pooled_renderer import PooledRenderer
 from generations.renderers.support import Support, SupportCache
 from generations.renderers.workflows.workflow import parse
 from generations.scheduling import worker
@@ -43,10 +43,10 @@ class Limited(Painter):
 @pytest.fixture
 def comfyui(settings, double):
     """The service in front of the double."""
-    renderers._fleet.cache_clear()
+    renderers._pool_of.cache_clear()
     settings.RENDERER_URL, settings.DEFAULT_WORKFLOW = [double.url], "sdxl"
     yield double
-    renderers._fleet.cache_clear()
+    renderers._pool_of.cache_clear()
 
 
 @pytest.mark.parametrize("lacks", [[SDXL], [SDXL, FLUX], ["CheckpointLoaderSimple"]])
@@ -113,24 +113,24 @@ def test_refusal_for_want_of_a_checkpoint__is_taken_by_another_renderer(double, 
         models = None
 
     able = Elsewhere("able", "sdxl")
-    able.at_once = 1
-    fleet = Fleet([Member(double.url, make_renderer(double)), Member("sketch://able", able)])
-    fleet.refresh(5)
+    able.concurrency = 1
+    pool = RendererPool([PooledRenderer(double.url, make_renderer(double)), PooledRenderer("sketch://able", able)])
+    pool.refresh(5)
     double.set(lacks=[SDXL])  # after it was asked
 
-    made = [fleet.render(make_request(model="sdxl"), lambda percent: None) for _ in range(3)]
+    made = [pool.render(make_request(model="sdxl"), lambda percent: None) for _ in range(3)]
 
     assert made == [b"able"] * 3
     assert len(double.prompts()) <= 1
 
 
 def test_refusal__that_nobody_here_can_take_goes_back_to_the_queue(double, make_request):
-    fleet = Fleet([Member(double.url, make_renderer(double))])
-    fleet.refresh(5)
+    pool = RendererPool([PooledRenderer(double.url, make_renderer(double))])
+    pool.refresh(5)
     double.set(lacks=[SDXL])
 
     with pytest.raises(ModelUnavailable, match=f"model sdxl can't be rendered: no renderer has the checkpoint {SDXL}"):
-        fleet.render(make_request(model="sdxl"), lambda percent: None)
+        pool.render(make_request(model="sdxl"), lambda percent: None)
 
 
 def test_refusal__of_the_picture_itself_is_final(make_request):
@@ -152,7 +152,7 @@ def test_worker__leaves_models_that_its_renderers_cannot_do(comfyui):
     assert taken == ["maintenance", "render-flux"]
 
     comfyui.set()
-    renderers.get_fleet().members[0].support.refresh(5, now=True)
+    renderers.get_pool().renderers[0].support.refresh(5, now=True)
     worker.update(taken, chosen)
     assert taken == chosen
 

@@ -30,7 +30,7 @@ def render_with(monkeypatch):
     def use(function) -> None:
         monkeypatch.setattr(
             renderers,
-            "get_fleet",
+            "get_pool",
             lambda: SimpleNamespace(render=function, cancel=lambda id: None, settle=lambda request: request),
         )
 

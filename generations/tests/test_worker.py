@@ -54,9 +54,9 @@ def test_worker__refuses_a_queue_that_does_not_exist():
     ("urls", "concurrency"),
     [
         (["sketch:"], 4),
-        (["sketch:?at_once=1"], 1),
+        (["sketch:?concurrency=1"], 1),
         (["comfyui://gpu1"], 2),
-        (["comfyui://gpu1?at_once=1", "comfyui://gpu2"], 3),
+        (["comfyui://gpu1?concurrency=1", "comfyui://gpu2"], 3),
         (["comfyui://gpu1", "comfyui://gpu2", "comfyui://gpu3"], 4),
     ],
 )

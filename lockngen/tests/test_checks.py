@@ -26,8 +26,8 @@ STRONG = "".join(chr(97 + number % 26) for number in range(60))
         ),
         (
             checks.worker_concurrency_has_threads,
-            {"WORKER_CONCURRENCY": settings.MOST_RENDERS_AT_ONCE},
-            {"WORKER_CONCURRENCY": settings.MOST_RENDERS_AT_ONCE + 1},
+            {"WORKER_CONCURRENCY": settings.MAX_CONCURRENT_RENDERS},
+            {"WORKER_CONCURRENCY": settings.MAX_CONCURRENT_RENDERS + 1},
             "lockngen.E002",
         ),
         (

@@ -112,9 +112,9 @@ def test_killed_migrator__whose_index_was_being_built_is_followed_by_another(emp
         if end == "broken off":
             watcher.execute(f"SELECT pg_terminate_backend(pid) {CHANGES}")
         writer.commit()
-        at_once = []
+        concurrency = []
         while follower.poll() is None:
-            at_once.append(changes())
+            concurrency.append(changes())
             time.sleep(0.005)
         printed, said = follower.communicate()
         indexes = watcher.execute(INDEXES).fetchall()
@@ -122,7 +122,7 @@ def test_killed_migrator__whose_index_was_being_built_is_followed_by_another(emp
     assert follower.returncode == 0, said
     assert "Applying throwaway.0002_pebble_by_weight... OK" in printed
     assert ("Dropping the invalid index pebble_by_weight" in said) == (end == "broken off")
-    assert max(at_once) <= 1
+    assert max(concurrency) <= 1
     assert indexes == [("pebble_by_weight", True)]
 
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from generations.renderers import options
 
 PORTS = {"comfyui": 8188, "comfyuis": 443}
-OPTIONS = {"patience": options.seconds, "at_once": options.at_once}
+OPTIONS = {"patience": options.seconds, "concurrency": options.concurrency}
 TAKES = "it takes comfyui://host:8188 or comfyuis://host"
 
 
@@ -18,7 +18,7 @@ class Address:
     is_encrypted: bool
     patience: float = 60.0
     """How many seconds a server may be away before a render breaks off."""
-    at_once: int = 2
+    concurrency: int = 2
     """It renders one after the other: meanwhile the picture of one is fetched while the next is rendered."""
 
     @property

@@ -34,8 +34,8 @@ class ComfyUIRenderer:
         self.authorization = authorization
 
     @property
-    def at_once(self) -> int:
-        return self.address.at_once
+    def concurrency(self) -> int:
+        return self.address.concurrency
 
     @property
     def models(self) -> dict[str, Model]:
@@ -58,7 +58,7 @@ class ComfyUIRenderer:
         except RendererFailure as failure:
             logger.warning("Generation %s may still be rendered: %s", id, failure.reason)
 
-    def holds(self, id: UUID) -> bool:
+    def can_resume(self, id: UUID) -> bool:
         """Whether the server has a prompt of the generation that is worth adopting. No answer is a no."""
         with suppress(RendererFailure), self._client(seconds=ANSWERED_WITHIN) as client:
             found = client.find(str(id), str(id), thoroughly=True)
