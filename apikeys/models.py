@@ -21,7 +21,7 @@ from lockngen.softdelete import LiveManager, SoftDeleteModel, deletion_is_dated
 # The key that development machines share. Its text is public, so it opens nothing unless DEBUG is on.
 DEVELOPMENT_TOKEN = tokens.sign(tokens.TEST + "LockNGenDevelopmentKeyNeverUseInProduction0")
 DEVELOPMENT_NAME = "Development"
-MOST_TURNS = 10
+MAX_PRIORITY = 10
 
 
 class ApiKeyQuerySet(AdmissionQuerySet, KeyLifeQuerySet):
@@ -78,7 +78,7 @@ class ApiKey(SoftDeleteModel):
     priority = models.IntegerField(
         default=1,
         db_default=1,
-        validators=[MinValueValidator(1), MaxValueValidator(MOST_TURNS)],
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_PRIORITY)],
         help_text="How many turns it gets where other keys get one, while all of them wait.",
     )
     max_pending = models.IntegerField(
@@ -108,7 +108,7 @@ class ApiKey(SoftDeleteModel):
             models.CheckConstraint(condition=Q(key_hash__regex=r"^[0-9a-f]{64}$"), name="apikey_key_hash_is_sha256"),
             models.CheckConstraint(condition=Q(rate_limit__gte=0), name="apikey_rate_limit_not_negative"),
             models.CheckConstraint(
-                condition=Q(priority__gte=1, priority__lte=MOST_TURNS), name="apikey_priority_is_in_range"
+                condition=Q(priority__gte=1, priority__lte=MAX_PRIORITY), name="apikey_priority_is_in_range"
             ),
             models.CheckConstraint(condition=Q(max_pending__gte=0), name="apikey_max_pending_not_negative"),
             deletion_is_dated("apikey_deletion_is_dated"),

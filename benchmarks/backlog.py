@@ -146,10 +146,10 @@ def fill(pending: int, keys: list, then: str = "ANALYZE") -> None:
     """Have so many generations pending, whose keys take turns."""
     from django.db import connection
 
-    from generations.scheduling.fair_share import FIRST, STEP
+    from generations.scheduling.fair_share import FIRST, ONE_SHARE
 
     ids = [key.pk for key in keys]
-    values = {"count": pending, "keys": ids, "per_turn": len(ids), "first": FIRST, "step": STEP}
+    values = {"count": pending, "keys": ids, "per_turn": len(ids), "first": FIRST, "step": ONE_SHARE}
     with connection.cursor() as cursor:
         for statement in (FILL_GENERATIONS, FILL_JOBS, FILL_TURNS):
             cursor.execute(statement, values)

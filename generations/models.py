@@ -12,7 +12,7 @@ from generations.progress.reports import Report
 from generations.querysets import PROMPT_WORDS, GenerationQuerySet
 from generations.renderers.base import DEFAULT_MODEL
 from generations.scheduling import queues
-from generations.scheduling.fair_share import Turn  # noqa: F401  a model of this app
+from generations.scheduling.fair_share import FairShare  # noqa: F401  a model of this app
 from generations.status import FINISHED, UNFINISHED, Status
 from lockngen.fields import FixedCharField
 from lockngen.softdelete import LIVE, LiveManager, SoftDeleteModel, deletion_is_dated

@@ -15,7 +15,7 @@ from uuid_utils.compat import uuid7
 from generations.progress import notifications
 from generations.renderers.base import DEFAULT_MODEL
 from generations.scheduling import queues
-from generations.scheduling.fair_share import Turn
+from generations.scheduling.fair_share import FairShare
 from generations.scheduling.queues import RENDER_TASK
 from generations.status import FINISHED, UNFINISHED, Status
 from lockngen.database import retry
@@ -84,21 +84,21 @@ class GenerationQuerySet(SoftDeleteQuerySet):
         Raises QueueFull where the key has a quota and has used it up.
         """
         # Its id is chosen before the first try, so that a later one can tell whether that was committed.
-        return self._submit(**{"id": uuid7(), **fields}, priority=self._turn(**fields))
+        return self._submit(**{"id": uuid7(), **fields}, priority=self._priority(**fields))
 
     @retry.unit_of_work(find=lambda self, id, **fields: self.model.all_objects.filter(pk=id).first())
     def _submit(self, priority: int | None, **fields):
         self._keep_quota(fields["api_key"])
         generation = self.create(**fields)
-        self._enqueue(generation, priority or Turn.objects.take(generation.api_key, generation.queue))
+        self._enqueue(generation, priority or FairShare.objects.assign_priority(generation.api_key, generation.queue))
         return generation
 
-    def _turn(self, api_key, model: str = DEFAULT_MODEL, **_) -> int | None:
+    def _priority(self, api_key, model: str = DEFAULT_MODEL, **_) -> int | None:
         """Taken ahead of the transaction, which would keep its row locked until the disk has it.
 
         Not that of a key with a quota: its submissions wait for each other anyway, and a refused one takes none.
         """
-        return None if api_key.max_pending else Turn.objects.take(api_key, queues.of_model(model))
+        return None if api_key.max_pending else FairShare.objects.assign_priority(api_key, queues.of_model(model))
 
     def _keep_quota(self, api_key) -> None:
         """See that one more may be unfinished, and let no other submission of the key look until this one is stored."""
@@ -116,7 +116,7 @@ class GenerationQuerySet(SoftDeleteQuerySet):
         generations = list(self.select_related("api_key"))
         for generation in generations:
             with suppress(AlreadyEnqueued):
-                self._enqueue(generation, Turn.objects.take(generation.api_key, generation.queue))
+                self._enqueue(generation, FairShare.objects.assign_priority(generation.api_key, generation.queue))
         return [generation.id for generation in generations]
 
     requeue.queryset_only = True

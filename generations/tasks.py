@@ -19,7 +19,7 @@ from generations.renderers import RendererFailure, RenderError, RendererUnavaila
 from generations.renderers.base import Progress, Waiting
 from generations.rendering.completion import Superseded, deliver
 from generations.rendering.monitor import Lookout
-from generations.scheduling.fair_share import URGENT, Turn
+from generations.scheduling.fair_share import URGENT, FairShare
 from generations.scheduling.queues import MAINTENANCE, RENDER, RENDER_TASK
 from generations.status import Status
 from lockngen.database import retry
@@ -63,7 +63,7 @@ def _begin(generation_id: str, priority: int) -> tuple[Generation | None, int | 
     generation = Generation.all_objects.filter(pk=generation_id).first()
     if generation is None:
         return None, None
-    Turn.objects.begin(generation.api_key_id, priority)
+    FairShare.objects.record_start(generation.api_key_id, priority)
     return generation, generation.start()
 
 
@@ -223,14 +223,14 @@ def requeue_stranded(timestamp: int) -> None:
 
 @app.periodic(cron="17 * * * *")
 @app.task(
-    name="generations.rewind_turns",
+    name="generations.rebase_shares",
     queue=MAINTENANCE,
-    queueing_lock="rewind_turns",
+    queueing_lock="rebase_shares",
     priority=URGENT,
 )
-def rewind_turns(timestamp: int) -> None:
+def rebase_shares(timestamp: int) -> None:
     """Keep the numbers of turns small enough for the queue."""
-    Turn.objects.rewind()
+    FairShare.objects.rebase()
 
 
 @app.periodic(cron="17 * * * *")

@@ -13,10 +13,10 @@ from generations.scheduling.queues import RENDER_TASK
 from generations.status import Status
 from lockngen.database import retry
 
-STEP = 60  # between two turns of a key, divided by the key's priority
+ONE_SHARE = 60  # between two turns of a key, divided by the key's priority
 URGENT = 2**31 - 1  # the largest priority that a job can have; what keeps the queue in order does not wait
 FIRST = URGENT - 1  # the priority of turn 0
-LARGEST_TURN = 2_000_000_000  # beyond this the count begins anew; a job's priority has room for twice as many
+MAX_POSITION = 2_000_000_000  # beyond this the count begins anew; a job's priority has room for twice as many
 WAITING_JOBS = f"procrastinate_jobs WHERE status = 'todo' AND task_name = '{RENDER_TASK}'"
 
 # The turn being served: the latest that began. A crash of the database forgets it; the head of the queue comes close.
@@ -31,14 +31,14 @@ HAS_WAITING = f"""
 """
 # A key that has nothing waiting, for instance because it cancelled all of it, owes nothing for the turns it took; not
 # at once, as others of its calls may be about to commit.
-TAKE = f"""
+ADVANCE = f"""
     UPDATE generations_turn SET taken_at = clock_timestamp(), taken = CASE
         WHEN taken_at < clock_timestamp() - interval '10 seconds' AND NOT {HAS_WAITING} THEN {SERVED_IN_QUEUE}
         ELSE greatest(taken + %(step)s, {SERVED_IN_QUEUE}) END
     WHERE api_key_id = %(key)s RETURNING taken
 """  # noqa: S608
 # The first turn of a key, or the first after a crash, when some of its generations may wait already.
-TAKE_FIRST = f"""
+ADVANCE_FIRST = f"""
     INSERT INTO generations_turn (api_key_id, taken_at, taken)
     SELECT %(key)s, clock_timestamp(), greatest({SERVED_IN_QUEUE}, (
         SELECT {FIRST} - min(priority) + %(step)s FROM {WAITING_JOBS} AND queueing_lock IN (
@@ -48,32 +48,32 @@ TAKE_FIRST = f"""
 """  # noqa: S608
 
 
-class TurnManager(models.Manager):
+class FairShareManager(models.Manager):
     @retry.idempotent  # a turn that is taken and not used does no harm
-    def take(self, api_key: ApiKey, queue: str) -> int:
+    def assign_priority(self, api_key: ApiKey, queue: str) -> int:
         """Take the key's next turn, in a queue; the priority of the job that has it."""
-        parameters = {"key": api_key.pk, "step": STEP // api_key.priority, "queue": queue}
+        parameters = {"key": api_key.pk, "step": ONE_SHARE // api_key.priority, "queue": queue}
         with connection.cursor() as cursor:
-            cursor.execute(TAKE, parameters)
+            cursor.execute(ADVANCE, parameters)
             row = cursor.fetchone()
             if row is None:
-                cursor.execute(TAKE_FIRST, parameters)
+                cursor.execute(ADVANCE_FIRST, parameters)
                 row = cursor.fetchone()
         return FIRST - row[0]
 
-    def begin(self, api_key_id, priority: int) -> None:
+    def record_start(self, api_key_id, priority: int) -> None:
         """Note that the turn of a job with this priority is served."""
-        turn = FIRST - priority
-        later = models.Q(started__isnull=True) | models.Q(started__lt=turn)
-        self.filter(later, api_key_id=api_key_id).update(started=turn)
+        position = FIRST - priority
+        later = models.Q(started__isnull=True) | models.Q(started__lt=position)
+        self.filter(later, api_key_id=api_key_id).update(started=position)
 
-    def rewind(self) -> None:
+    def rebase(self) -> None:
         """Count from 0 again where the turns have become large, and pull in jobs that were sent meanwhile."""
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("LOCK TABLE generations_turn IN EXCLUSIVE MODE")
             cursor.execute(f"SELECT {SERVED}")
             (served,) = cursor.fetchone()
-            if served > LARGEST_TURN:
+            if served > MAX_POSITION:
                 cursor.execute("UPDATE generations_turn SET taken = taken - %s, started = started - %s", [served] * 2)
                 self._raise_priorities(cursor, "least(priority::bigint + %s, %s)", [served, FIRST])
             latest = FIRST - (self.aggregate(latest=models.Max("taken"))["latest"] or 0)
@@ -84,7 +84,7 @@ class TurnManager(models.Manager):
         cursor.execute(f"UPDATE procrastinate_jobs SET priority = {to} WHERE {where} {which}", parameters)  # noqa: S608
 
 
-class Turn(models.Model):
+class FairShare(models.Model):
     """How far a key has come. The table is UNLOGGED: it is written at every submit, and worth less than an fsync."""
 
     api_key = models.OneToOneField(ApiKey, models.CASCADE, primary_key=True, related_name="+")
@@ -92,9 +92,10 @@ class Turn(models.Model):
     taken_at = models.DateTimeField()
     started = models.BigIntegerField(null=True, help_text="The latest of its turns that was served.")
 
-    objects = TurnManager()
+    objects = FairShareManager()
 
     class Meta:
+        db_table = "generations_turn"
         indexes = [
             # The turn being served is the largest of them.
             models.Index("started", name="turn_started"),

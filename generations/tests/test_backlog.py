@@ -9,7 +9,7 @@ from django.db import connection
 
 from benchmarks.backlog import fill
 from generations.models import Generation
-from generations.scheduling.fair_share import Turn
+from generations.scheduling.fair_share import FairShare
 from lockngen.environment import BASE_DIR
 from lockngen.queue import TAKE_JOB
 
@@ -54,7 +54,7 @@ def test_submit__reads_a_few_rows(busy_key, rows_read):
 
 
 def test_submit__after_a_pause_reads_a_few_rows(busy_key, rows_read):
-    Turn.objects.update(taken_at="2026-01-01T00:00Z")
+    FairShare.objects.update(taken_at="2026-01-01T00:00Z")
 
     assert rows_read(submit, busy_key) < 10
 
@@ -64,7 +64,7 @@ def test_submit__with_a_new_key_reads_a_few_rows(busy_key, rows_read, key):
 
 
 def test_submit__after_a_crash_forgot_the_turns_reads_a_few_rows(busy_key, rows_read, key):
-    Turn.objects.all().delete()
+    FairShare.objects.all().delete()
 
     assert rows_read(submit, key) < 10
 

@@ -8,7 +8,7 @@ from django.db import connection
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from generations.models import Generation
-from generations.scheduling.fair_share import FIRST, LARGEST_TURN, STEP, URGENT, Turn
+from generations.scheduling.fair_share import FIRST, MAX_POSITION, ONE_SHARE, URGENT, FairShare
 from generations.scheduling.queues import RENDER
 
 
@@ -33,7 +33,7 @@ def serve(db):
             cursor.execute("SELECT (procrastinate_fetch_job_v2(%s, NULL)).id", [queues])
             job = ProcrastinateJob.objects.get(pk=cursor.fetchone()[0])
         generation = Generation.all_objects.get(pk=job.args["generation_id"])
-        Turn.objects.begin(generation.api_key_id, job.priority)
+        FairShare.objects.record_start(generation.api_key_id, job.priority)
         generation.start()
         return generation.prompt
 
@@ -151,13 +151,13 @@ def test_prompts_of_one_key__are_served_in_the_order_they_came(submit, serve, an
 
 def test_maintenance__goes_ahead_of_every_render():
     assert FIRST < URGENT == 2**31 - 1
-    assert FIRST - 2 * LARGEST_TURN >= -(2**31)
+    assert FIRST - 2 * MAX_POSITION >= -(2**31)
 
 
 def test_turns__that_a_crash_forgot_go_on_where_the_queue_is(submit, serve, ann, ben):
     submit(ann, 10)
     serve(3)
-    Turn.objects.all().delete()  # what a crash does to an UNLOGGED table
+    FairShare.objects.all().delete()  # what a crash does to an UNLOGGED table
     submit(ben, 2), submit(ann)
 
     served = serve(10)
@@ -176,23 +176,23 @@ def test_turn_table__is_unlogged():
 def test_rewind__keeps_the_order(submit, serve, ann, ben):
     submit(ann, 4), submit(ben, 2)
     with connection.cursor() as cursor:
-        cursor.execute("UPDATE generations_turn SET taken = taken + %s, started = %s", [LARGEST_TURN + 1] * 2)
-        cursor.execute("UPDATE procrastinate_jobs SET priority = priority::bigint - %s", [LARGEST_TURN + 1])
+        cursor.execute("UPDATE generations_turn SET taken = taken + %s, started = %s", [MAX_POSITION + 1] * 2)
+        cursor.execute("UPDATE procrastinate_jobs SET priority = priority::bigint - %s", [MAX_POSITION + 1])
 
-    Turn.objects.rewind()
+    FairShare.objects.rebase()
 
-    assert Turn.objects.filter(taken__lt=10 * STEP).count() == 2
+    assert FairShare.objects.filter(taken__lt=10 * ONE_SHARE).count() == 2
     submit(ben)
     assert serve(7) == ["Ann 0", "Ben 0", "Ann 1", "Ben 1", "Ann 2", "Ben 0", "Ann 3"]
 
 
 def test_rewind__leaves_small_turns_alone(submit, ann):
     submit(ann, 3)
-    before = list(Turn.objects.values()), list(ProcrastinateJob.objects.values_list("priority"))
+    before = list(FairShare.objects.values()), list(ProcrastinateJob.objects.values_list("priority"))
 
-    Turn.objects.rewind()
+    FairShare.objects.rebase()
 
-    assert (list(Turn.objects.values()), list(ProcrastinateJob.objects.values_list("priority"))) == before
+    assert (list(FairShare.objects.values()), list(ProcrastinateJob.objects.values_list("priority"))) == before
 
 
 def test_rewind__pulls_in_a_job_that_was_sent_meanwhile(submit, serve, ann):
@@ -200,9 +200,9 @@ def test_rewind__pulls_in_a_job_that_was_sent_meanwhile(submit, serve, ann):
     with connection.cursor() as cursor:
         cursor.execute("UPDATE procrastinate_jobs SET priority = %s WHERE priority < %s", [-5, FIRST])
 
-    Turn.objects.rewind()
+    FairShare.objects.rebase()
 
-    assert sorted(ProcrastinateJob.objects.values_list("priority", flat=True)) == [FIRST - STEP, FIRST]
+    assert sorted(ProcrastinateJob.objects.values_list("priority", flat=True)) == [FIRST - ONE_SHARE, FIRST]
 
 
 @pytest.mark.parametrize("priority", [0, 11])
@@ -217,11 +217,11 @@ def test_priority__is_from_1_to_10(ann, priority):
 @pytest.mark.parametrize("is_new", [True, False])
 def test_turns__of_one_key_that_are_taken_at_once_are_all_different(key, is_new):
     if not is_new:
-        Turn.objects.take(key, RENDER)
+        FairShare.objects.assign_priority(key, RENDER)
 
     def take(_) -> list[int]:
         try:
-            return [Turn.objects.take(key, RENDER) for _ in range(10)]
+            return [FairShare.objects.assign_priority(key, RENDER) for _ in range(10)]
         finally:
             connection.close()
 

@@ -165,7 +165,7 @@ def test_periodic_tasks__run_as_often_as_is_worth_it():
     assert {periodic.task.name: periodic.cron for periodic in registered} == {
         "generations.rescue_stalled": "* * * * * */15",
         "generations.requeue_stranded": "* * * * *",
-        "generations.rewind_turns": "17 * * * *",
+        "generations.rebase_shares": "17 * * * *",
         "generations.remove_finished_jobs": "17 * * * *",
         "generations.purge": "*/10 * * * *",
         "generations.look_for_orphans": "47 4 * * 0",

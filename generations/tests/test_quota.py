@@ -10,7 +10,7 @@ from django.db import OperationalError, connection
 from apikeys.models import ApiKey
 from generations.models import Generation
 from generations.querysets import QueueFull
-from generations.scheduling.fair_share import Turn
+from generations.scheduling.fair_share import FairShare
 from generations.status import Status
 from generations.tests.support.calls import URL, assert_problem, post
 
@@ -136,9 +136,9 @@ def test_count__is_read_from_an_index(make_key, make_generation):
 def test_refused_submission__takes_no_turn(make_key):
     key = make_key(max_pending=1)
     Generation.objects.submit(api_key=key, prompt="a lighthouse")
-    before = Turn.objects.get(api_key=key).taken
+    before = FairShare.objects.get(api_key=key).taken
 
     with pytest.raises(QueueFull):
         Generation.objects.submit(api_key=key, prompt="one too many")
 
-    assert Turn.objects.get(api_key=key).taken == before
+    assert FairShare.objects.get(api_key=key).taken == before
