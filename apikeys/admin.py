@@ -166,8 +166,8 @@ class ApiKeyAdmin(SoftDeleteAdmin):
             key = ApiKey.all_objects.filter(pk=request.POST.get("once")).first()
             if key is None:
                 raise
-            told = f"{key} was made before, and its token was shown then. If you don't have it, rotate the key."
-            self.message_user(request, told, messages.WARNING)
+            message = f"{key} was made before, and its token was shown then. If you don't have it, rotate the key."
+            self.message_user(request, message, messages.WARNING)
             return redirect(CHANGE_PAGE, key.pk)
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: forms.ModelForm, change: bool) -> None:
@@ -195,10 +195,10 @@ class ApiKeyAdmin(SoftDeleteAdmin):
         if len(queryset) != 1:
             self.message_user(request, "Rotate one key at a time: its token is shown once.", messages.ERROR)
             return None
-        form, (key,) = self._answers(request, RotateForm, grace=1), queryset
+        form, (key,) = self._bound_form(request, RotateForm, grace=1), queryset
         if not form.is_valid():
             consequence = "A new key with the same settings takes the place of this one and works at once."
-            return self._ask(request, queryset, form, "rotate", "Rotate the key", consequence)
+            return self._confirm(request, queryset, form, "rotate", "Rotate the key", consequence)
         try:
             new, token = key.rotate(grace=timedelta(hours=form.cleaned_data["grace"]), by=caller(request))
         except Refused as refused:
@@ -211,24 +211,24 @@ class ApiKeyAdmin(SoftDeleteAdmin):
 
     @admin.action(description="Revoke selected API keys", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet) -> HttpResponse | None:
-        form = self._answers(request, RevokeForm)
+        form = self._bound_form(request, RevokeForm)
         if not form.is_valid():
             consequence = "What is revoked stays so: nothing opens with these keys from the next request on."
-            return self._ask(request, queryset, form, "revoke", "Revoke for good", consequence)
-        self._tell(request, "Revoked", queryset.revoke(by=caller(request), **form.cleaned_data))
+            return self._confirm(request, queryset, form, "revoke", "Revoke for good", consequence)
+        self._show_count(request, "Revoked", queryset.revoke(by=caller(request), **form.cleaned_data))
         return None
 
     @admin.action(description="Deactivate selected API keys", permissions=["change"])
     def deactivate(self, request: HttpRequest, queryset: QuerySet) -> None:
-        self._tell(request, "Deactivated", queryset.deactivate(by=caller(request)))
+        self._show_count(request, "Deactivated", queryset.deactivate(by=caller(request)))
 
     @admin.action(description="Activate selected API keys", permissions=["change"])
     def activate(self, request: HttpRequest, queryset: QuerySet) -> None:
-        self._tell(request, "Activated", queryset.activate(by=caller(request)))
+        self._show_count(request, "Activated", queryset.activate(by=caller(request)))
 
     @admin.action(description="Restore selected API keys", permissions=["delete"])
     def restore(self, request: HttpRequest, queryset: QuerySet) -> None:
-        self._tell(request, "Restored", queryset.restore(by=caller(request)))
+        self._show_count(request, "Restored", queryset.restore(by=caller(request)))
 
     def delete_model(self, request: HttpRequest, obj: ApiKey) -> None:
         obj.delete(by=caller(request))
@@ -236,15 +236,17 @@ class ApiKeyAdmin(SoftDeleteAdmin):
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet) -> None:
         queryset.delete(by=caller(request))
 
-    def _answers(self, request: HttpRequest, form: type[forms.Form], **initial) -> forms.Form:
+    def _bound_form(self, request: HttpRequest, form: type[forms.Form], **initial) -> forms.Form:
         return form(request.POST if "post" in request.POST else None, initial=initial)
 
-    def _ask(self, request: HttpRequest, keys: QuerySet, form: forms.Form, action: str, title: str, consequence: str):
+    def _confirm(
+        self, request: HttpRequest, keys: QuerySet, form: forms.Form, action: str, title: str, consequence: str
+    ):
         context = {"keys": keys, "form": form, "action": action, "title": title, "consequence": consequence}
         back = {"back_to": request.POST.get("back_to", ""), "way_back": self.way_back(request)}
         return self._page(request, "confirm", {**context, **back})
 
-    def _tell(self, request: HttpRequest, done: str, count: int) -> None:
+    def _show_count(self, request: HttpRequest, done: str, count: int) -> None:
         self.message_user(request, f"{done}: {count}.", messages.SUCCESS)
 
     def _page(self, request: HttpRequest, name: str, context: dict) -> TemplateResponse:

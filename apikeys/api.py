@@ -34,15 +34,15 @@ class KeyOut(Schema):
 @retry.idempotent
 def show(request: HttpRequest):
     """The key that the token stands for, and where it stands with its limits. This call isn't counted by the limit."""
-    key, allowance = request.auth, request.verdict.allowance
+    key, state = request.auth, request.auth_result.rate_limit_state
     if seconds := throttle.retry_after(key.pk):
         raise _throttled(seconds)
     return {
         "name": key.name,
         "prefix": key.prefix,
         "limit": key.rate_limit,
-        "remaining": allowance and allowance.remaining,
-        "reset": allowance and allowance.reset,
+        "remaining": state and state.remaining,
+        "reset": state and state.reset,
         "max_pending": key.max_pending,
         "pending": key.generations.unfinished().count(),
     }

@@ -7,7 +7,7 @@ from ninja.security.base import AuthBase
 
 from apikeys import tokens
 from apikeys.models import ApiKey
-from apikeys.rate_limit.statement import LIMITED, Verdict
+from apikeys.rate_limit.statement import LIMITED, AuthResult
 from lockngen.web.problems import Problem
 from lockngen.web.proxies import client_address
 
@@ -33,23 +33,23 @@ class BearerToken(AuthBase):
         self.units = 0 if is_free else 1
 
     def __call__(self, request: HttpRequest) -> ApiKey | None:
-        request.verdict = verdict = self._verdict(request)
-        if verdict.is_admitted:
-            return verdict.key
-        _log(request, verdict)
-        if verdict.reason == LIMITED:
-            raise _limited(verdict)
-        if verdict.reason == EXPOSED:
+        request.auth_result = auth_result = self._authenticate(request)
+        if auth_result.is_admitted:
+            return auth_result.key
+        _log(request, auth_result)
+        if auth_result.reason == LIMITED:
+            raise _limited(auth_result)
+        if auth_result.reason == EXPOSED:
             raise _exposed()
         return None  # one 401 for all the others
 
-    def _verdict(self, request: HttpRequest) -> Verdict:
+    def _authenticate(self, request: HttpRequest) -> AuthResult:
         if _has_key_in_query(request):
-            return Verdict(EXPOSED)
+            return AuthResult(EXPOSED)
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer":
-            return Verdict("missing")
-        return ApiKey.objects.admit(token.strip(), self.units)
+            return AuthResult("missing")
+        return ApiKey.objects.authenticate(token.strip(), self.units)
 
 
 class LimitHeadersMiddleware:
@@ -60,11 +60,11 @@ class LimitHeadersMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         answer = self.get_response(request)
-        verdict = getattr(request, "verdict", None)
-        if verdict and verdict.allowance:
-            for name, value in verdict.allowance.headers().items():
+        auth_result = getattr(request, "auth_result", None)
+        if auth_result and auth_result.rate_limit_state:
+            for name, value in auth_result.rate_limit_state.headers().items():
                 answer[name] = value
-        if verdict and not verdict.is_admitted:
+        if auth_result and not auth_result.is_admitted:
             answer._has_been_logged = True  # by us, with the reason; Django would add a line that says less
         return answer
 
@@ -85,23 +85,23 @@ def _exposed() -> Problem:
     )
 
 
-def _limited(verdict: Verdict) -> Problem:
-    allowance = verdict.allowance
+def _limited(auth_result: AuthResult) -> Problem:
+    state = auth_result.rate_limit_state
     return Problem(
         429,
-        f"The key's limit of {allowance.limit} requests a minute is used up. Try again in {allowance.retry_after} s.",
+        f"The key's limit of {state.limit} requests a minute is used up. Try again in {state.retry_after} s.",
         type="urn:lockngen:problem:rate-limited",
-        headers={"Retry-After": str(allowance.retry_after)},
+        headers={"Retry-After": str(state.retry_after)},
     )
 
 
-def _log(request: HttpRequest, verdict: Verdict) -> None:
+def _log(request: HttpRequest, auth_result: AuthResult) -> None:
     """One line, as key=value pairs. What was sent is never in it beyond the start that may be shown."""
     logger.warning(
         "Refused: reason=%s key=%s prefix=%s remote=%s method=%s path=%r",
-        verdict.reason,
-        verdict.key.pk if verdict.key else "-",
-        verdict.prefix or "-",
+        auth_result.reason,
+        auth_result.key.pk if auth_result.key else "-",
+        auth_result.prefix or "-",
         client_address(request),
         request.method,
         request.path,

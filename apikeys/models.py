@@ -13,8 +13,8 @@ from apikeys import tokens
 from apikeys.audit import CODE, Action, Actor, KeyEvent
 from apikeys.querysets import ACTIVE, DEAD, KeyLifeQuerySet, Refused
 from apikeys.rate_limit import usage
-from apikeys.rate_limit.bucket import Bucket  # noqa: F401  a model of this app
-from apikeys.rate_limit.statement import AdmissionQuerySet
+from apikeys.rate_limit.bucket import RateLimitBucket  # noqa: F401  a model of this app
+from apikeys.rate_limit.statement import AuthenticationQuerySet
 from lockngen.fields import FixedCharField
 from lockngen.softdelete import LiveManager, SoftDeleteModel, deletion_is_dated
 
@@ -24,7 +24,7 @@ DEVELOPMENT_NAME = "Development"
 MAX_PRIORITY = 10
 
 
-class ApiKeyQuerySet(AdmissionQuerySet, KeyLifeQuerySet):
+class ApiKeyQuerySet(AuthenticationQuerySet, KeyLifeQuerySet):
     def usable(self):
         """Keys that open doors now, by the database's clock."""
         return self.filter(*(~condition for condition in DEAD.values()))

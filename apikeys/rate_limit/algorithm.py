@@ -12,7 +12,7 @@ SECOND = 1_000_000  # microseconds
 
 
 @dataclass(frozen=True)
-class Allowance:
+class RateLimitState:
     """Where a key stands with its limit."""
 
     limit: int  # requests a minute, and at once from rest
@@ -26,16 +26,16 @@ class Allowance:
     @property
     def reset(self) -> int:
         """Seconds until the whole limit is there again."""
-        return self._seconds_to_get_back(self.spent)
+        return self._refill_seconds(self.spent)
 
     @property
     def retry_after(self) -> int:
         """Seconds until one request would be admitted."""
-        return self._seconds_to_get_back(max(0, self.spent + COST - self.limit * COST))
+        return self._refill_seconds(max(0, self.spent + COST - self.limit * COST))
 
     def headers(self) -> dict[str, str]:
         values = {"Limit": self.limit, "Remaining": self.remaining, "Reset": self.reset}
         return {f"{form}-{name}": str(value) for form in ("RateLimit", "X-RateLimit") for name, value in values.items()}
 
-    def _seconds_to_get_back(self, amount: int) -> int:
+    def _refill_seconds(self, amount: int) -> int:
         return -(-amount // (self.limit * SECOND))  # rounded up: whoever waits that long is admitted

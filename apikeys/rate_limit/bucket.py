@@ -1,7 +1,7 @@
 from django.db import models
 
 
-class Bucket(models.Model):
+class RateLimitBucket(models.Model):
     """How much of its limit a key has used, written by every call that is counted.
 
     The table is UNLOGGED: a write waits for no disk, and a crash of the server empties it, which grants each key its
@@ -12,9 +12,12 @@ class Bucket(models.Model):
     key = models.OneToOneField(
         "apikeys.ApiKey", models.CASCADE, primary_key=True, db_constraint=False, related_name="bucket"
     )
-    spent = models.BigIntegerField(help_text="As limits.Allowance counts it.")
+    spent = models.BigIntegerField(help_text="As RateLimitState counts it.")
     is_admitted = models.BooleanField(help_text="Whether the last call was.")
     measured_at = models.DateTimeField(help_text="When the last call was, and this was spent.")
+
+    class Meta:
+        db_table = "apikeys_bucket"
 
     def __str__(self) -> str:
         return f"{self.key_id}: {self.spent}"

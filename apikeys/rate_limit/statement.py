@@ -8,11 +8,11 @@ from django.conf import settings
 from django.db import connections
 
 from apikeys import tokens
-from apikeys.rate_limit.algorithm import COST, Allowance
+from apikeys.rate_limit.algorithm import COST, RateLimitState
 from lockngen.database import retry
 from lockngen.softdelete import SoftDeleteQuerySet
 
-ADMITTED = "admitted"
+ACCEPTED = "admitted"
 LIMITED = "limited"  # the key is good, and its limit is used up
 
 # The clock is read where a bucket's row is locked already. Any time from before the wait for the lock, such as
@@ -58,47 +58,47 @@ SELECT {columns}, state, spent, is_admitted FROM found LEFT JOIN taken ON key_id
 
 
 @dataclass(frozen=True)
-class Verdict:
+class AuthResult:
     """What a call is told: by which key it is admitted, or why it isn't. The reason is for the log alone."""
 
     reason: str
     prefix: str = ""
     key: "ApiKey | None" = None  # noqa: F821  the models import this
-    allowance: Allowance | None = None  # of a good key that has a limit
+    rate_limit_state: RateLimitState | None = None  # of a good key that has a limit
 
     @property
     def is_admitted(self) -> bool:
-        return self.reason == ADMITTED
+        return self.reason == ACCEPTED
 
 
-class AdmissionQuerySet(SoftDeleteQuerySet):
-    def admit(self, token: str, units: int = 1) -> Verdict:
+class AuthenticationQuerySet(SoftDeleteQuerySet):
+    def authenticate(self, token: str, units: int = 1) -> AuthResult:
         """Take a unit of the limit that the token's key has, or none of it for a call that is free.
 
         What isn't a token at all, or one for development in production, costs no query.
         """
         if not tokens.is_valid(token):
-            return Verdict("malformed")
+            return AuthResult("malformed")
         prefix = tokens.visible(token)
         if tokens.is_test(token) and not settings.DEBUG:
-            return Verdict("development", prefix)
+            return AuthResult("development", prefix)
         digest = tokens.digest(token)
-        row = self._ask(digest, units)
+        row = self._execute(digest, units)
         if row is None:
-            return Verdict("unknown", prefix)
+            return AuthResult("unknown", prefix)
         *values, state, spent, fits = row
         key = self.model.from_db(self.db, _attributes(self.model), values)
         if not hmac.compare_digest(key.key_hash, digest):
-            return Verdict("unknown", prefix)
-        allowance = None if spent is None else Allowance(key.rate_limit, spent)
-        return Verdict(LIMITED if fits is False else state, prefix, key, allowance)
+            return AuthResult("unknown", prefix)
+        rate_limit_state = None if spent is None else RateLimitState(key.rate_limit, spent)
+        return AuthResult(LIMITED if fits is False else state, prefix, key, rate_limit_state)
 
-    def authenticate(self, token: str) -> "ApiKey | None":  # noqa: F821
+    def usable_key(self, token: str) -> "ApiKey | None":  # noqa: F821
         """The usable key of a token, or None. Nothing is taken of its limit."""
-        verdict = self.admit(token, units=0)
-        return verdict.key if verdict.is_admitted else None
+        auth_result = self.authenticate(token, units=0)
+        return auth_result.key if auth_result.is_admitted else None
 
-    def _ask(self, digest: str, units: int) -> tuple | None:
+    def _execute(self, digest: str, units: int) -> tuple | None:
         # Once it is sent it isn't repeated, whatever becomes of it: it may have taken its unit.
         retry.connect()
         with connections[self.db].prepared_cursor() as cursor:  # to plan it costs three times what to run it does

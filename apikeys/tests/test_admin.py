@@ -84,7 +84,7 @@ def test_add__shows_the_token_in_the_answer_and_keeps_it_nowhere(add, admin_clie
     answer = add()
 
     (token,) = tokens_in(answer)
-    key = ApiKey.objects.authenticate(token)
+    key = ApiKey.objects.usable_key(token)
     assert (key.name, key.rate_limit) == ("Ann", 7)
     assert "no-store" in answer["Cache-Control"]
     assert answer.redirect_chain == []
@@ -176,7 +176,7 @@ def test_rotate__asks_and_then_shows_the_new_token_once(act, key):
 
     assert "How long the old key works" in text_of(asked)
     (token,) = tokens_in(answer)
-    new = ApiKey.objects.authenticate(token)
+    new = ApiKey.objects.usable_key(token)
     assert new.rotated_from == key
     assert "no-store" in answer["Cache-Control"]
     assert events(new) == [(Action.CREATED, "admin")]

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apikeys.rate_limit.algorithm import COST, Allowance
+from apikeys.rate_limit.algorithm import COST, RateLimitState
 
 
 def test_allowance__of_a_key_at_rest_is_the_whole_limit():
-    allowance = Allowance(limit=60, spent=0)
+    rate_limit_state = RateLimitState(limit=60, spent=0)
 
-    assert (allowance.remaining, allowance.reset, allowance.retry_after) == (60, 0, 0)
+    assert (rate_limit_state.remaining, rate_limit_state.reset, rate_limit_state.retry_after) == (60, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -27,25 +27,29 @@ def test_allowance__of_a_key_at_rest_is_the_whole_limit():
     ],
 )
 def test_allowance__of_what_is_spent(limit, spent, remaining, reset, retry_after):
-    allowance = Allowance(limit, spent)
+    rate_limit_state = RateLimitState(limit, spent)
 
-    assert (allowance.remaining, allowance.reset, allowance.retry_after) == (remaining, reset, retry_after)
+    assert (rate_limit_state.remaining, rate_limit_state.reset, rate_limit_state.retry_after) == (
+        remaining,
+        reset,
+        retry_after,
+    )
 
 
 @given(limit=st.integers(1, 2**31 - 1), share=st.fractions(0, 1))
 def test_retry_after__is_long_enough_and_not_a_second_longer(limit, share):
     spent = math.floor(limit * COST * share)
-    seconds = Allowance(limit, spent).retry_after
+    seconds = RateLimitState(limit, spent).retry_after
 
     def left_after(wait: int) -> int:
-        return Allowance(limit, max(0, spent - limit * 1_000_000 * wait)).remaining
+        return RateLimitState(limit, max(0, spent - limit * 1_000_000 * wait)).remaining
 
     assert left_after(seconds) >= 1
     assert seconds == 0 or left_after(seconds - 1) == 0
 
 
 def test_headers__say_the_same_in_both_forms():
-    assert Allowance(limit=60, spent=58 * COST).headers() == {
+    assert RateLimitState(limit=60, spent=58 * COST).headers() == {
         "RateLimit-Limit": "60",
         "RateLimit-Remaining": "2",
         "RateLimit-Reset": "58",

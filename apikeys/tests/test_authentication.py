@@ -132,7 +132,7 @@ def test_one_statement__admits_a_call(api, django_assert_num_queries):
 
 def test_database_away__closes_the_door(api, debug, monkeypatch):
     monkeypatch.setattr(
-        "apikeys.rate_limit.statement.AdmissionQuerySet._ask", Mock(side_effect=OperationalError("away"))
+        "apikeys.rate_limit.statement.AuthenticationQuerySet._execute", Mock(side_effect=OperationalError("away"))
     )
     submit = Mock()
     monkeypatch.setattr(Generation.objects, "submit", submit)

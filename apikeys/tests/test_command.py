@@ -38,7 +38,7 @@ def test_create__prints_the_token_and_nothing_else(capsys):
 
     printed = capsys.readouterr()
     token = printed.out.removesuffix("\n")
-    key = ApiKey.objects.authenticate(token)
+    key = ApiKey.objects.usable_key(token)
     assert tokens.is_valid(token)
     assert (key.name, key.rate_limit, key.expires_at) == ("Ann", 7, None)
     assert "only time" in printed.err
@@ -177,7 +177,7 @@ def test_revoke__cancels_what_waits_where_asked(key, apikey, make_generation):
 def test_rotate__prints_the_new_token_and_nothing_else(key, apikey):
     out, err = apikey("rotate", key.prefix, "--grace", "1h")
 
-    new = ApiKey.objects.authenticate(out.removesuffix("\n"))
+    new = ApiKey.objects.usable_key(out.removesuffix("\n"))
     assert new.rotated_from == key
     assert out.strip() not in err
     assert "works until" in err
@@ -189,8 +189,8 @@ def test_rotate__without_grace_and_with_another_end(key, apikey):
     out, err = apikey("rotate", key.prefix, "--grace", "0", "--expires-in", "30d")
 
     assert "opens nothing any more" in err
-    assert ApiKey.objects.authenticate(key.token) is None
-    assert ApiKey.objects.authenticate(out.strip()).expires_at > timezone.now() + timedelta(days=29)
+    assert ApiKey.objects.usable_key(key.token) is None
+    assert ApiKey.objects.usable_key(out.strip()).expires_at > timezone.now() + timedelta(days=29)
 
 
 @pytest.mark.parametrize("wrong", ["-1h", "0h", "soon", ""])

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from apikeys.models import ApiKey
-from apikeys.rate_limit.bucket import Bucket
+from apikeys.rate_limit.bucket import RateLimitBucket
 from apikeys.tests.support.gcra import Gcra
 
 EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
@@ -32,18 +32,18 @@ def test_gcra__admits_a_whole_limit_from_rest_and_then_one_at_a_time():
 )
 def test_limiter__is_the_textbook_s_gcra(key, rate_limit, gaps):
     """Any rate and any pauses, in microseconds: the same verdicts and the same figures."""
-    Bucket.objects.all().delete()
+    RateLimitBucket.objects.all().delete()
     ApiKey.objects.update(rate_limit=rate_limit)
     model, passed = Gcra(rate_limit), timedelta(0)
 
     for gap in [0, *gaps]:
         # As if the last call had been that much earlier.
-        Bucket.objects.update(measured_at=F("measured_at") - timedelta(microseconds=gap))
+        RateLimitBucket.objects.update(measured_at=F("measured_at") - timedelta(microseconds=gap))
         passed += timedelta(microseconds=gap)
-        verdict = ApiKey.objects.admit(key.token)
+        auth_result = ApiKey.objects.authenticate(key.token)
 
-        now = seconds(Bucket.objects.get().measured_at + passed)
-        assert verdict.is_admitted == model.admits(now)
-        figures = verdict.allowance
+        now = seconds(RateLimitBucket.objects.get().measured_at + passed)
+        assert auth_result.is_admitted == model.admits(now)
+        figures = auth_result.rate_limit_state
         assert (figures.remaining, figures.reset) == (model.remaining(now), model.reset(now))
         assert figures.retry_after == model.retry_after(now)

@@ -39,7 +39,7 @@ def test_seed__makes_the_row_that_ensure_development_makes(settings, migrate):
 
     assert len(seeded) == 1
     assert seeded == rows()
-    assert ApiKey.objects.authenticate(DEVELOPMENT_TOKEN)
+    assert ApiKey.objects.usable_key(DEVELOPMENT_TOKEN)
 
 
 def test_seed__makes_a_deleted_key_usable_again(settings, migrate):
@@ -54,7 +54,7 @@ def test_seed__makes_a_deleted_key_usable_again(settings, migrate):
 
     migrate()
 
-    assert ApiKey.objects.authenticate(DEVELOPMENT_TOKEN)
+    assert ApiKey.objects.usable_key(DEVELOPMENT_TOKEN)
 
 
 def test_seed__does_nothing_without_debug(migrate):

@@ -27,20 +27,20 @@ def test_issue__stores_the_hash_and_not_the_token(db):
 
 
 def test_authenticate__finds_the_key_of_a_token(key):
-    assert ApiKey.objects.authenticate(key.token) == key
+    assert ApiKey.objects.usable_key(key.token) == key
 
 
 def test_authenticate__takes_a_key_that_expires_later(make_key):
     key = make_key(expires_at=timezone.now() + timedelta(minutes=1))
 
-    assert ApiKey.objects.authenticate(key.token) == key
+    assert ApiKey.objects.usable_key(key.token) == key
 
 
 @pytest.mark.parametrize("state", UNUSABLE)
 def test_authenticate__refuses_an_unusable_key(make_key, state):
     key = make_key(**UNUSABLE[state])
 
-    assert ApiKey.objects.authenticate(key.token) is None
+    assert ApiKey.objects.usable_key(key.token) is None
 
 
 def test_usable__leaves_out_deleted_keys_whatever_the_manager(key):
@@ -50,23 +50,23 @@ def test_usable__leaves_out_deleted_keys_whatever_the_manager(key):
 
 
 def test_authenticate__refuses_an_unknown_token(key):
-    assert ApiKey.objects.authenticate(tokens.make()) is None
+    assert ApiKey.objects.usable_key(tokens.make()) is None
 
 
 @pytest.mark.parametrize("token", ["", "x", "lg_live_", "Ünïcode", "lg_live_" + "0" * 49])
 def test_authenticate__asks_no_database_about_what_is_no_token(db, django_assert_num_queries, token):
     with django_assert_num_queries(0):
-        assert ApiKey.objects.authenticate(token) is None
+        assert ApiKey.objects.usable_key(token) is None
 
 
 def test_authenticate__takes_a_test_key_with_debug_only(make_key, settings, django_assert_num_queries):
     key = make_key(token=tokens.make(tokens.TEST))
 
     settings.DEBUG = True
-    assert ApiKey.objects.authenticate(key.token) == key
+    assert ApiKey.objects.usable_key(key.token) == key
     settings.DEBUG = False
     with django_assert_num_queries(0):
-        assert ApiKey.objects.authenticate(key.token) is None
+        assert ApiKey.objects.usable_key(key.token) is None
 
 
 @pytest.mark.parametrize("state", UNUSABLE)
@@ -77,7 +77,7 @@ def test_ensure_development__makes_the_key_usable_again(db, settings, state):
 
     key = ApiKey.objects.ensure_development()
 
-    assert ApiKey.objects.authenticate(DEVELOPMENT_TOKEN) == key
+    assert ApiKey.objects.usable_key(DEVELOPMENT_TOKEN) == key
     assert ApiKey.all_objects.count() == 1
 
 

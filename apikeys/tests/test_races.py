@@ -44,6 +44,6 @@ def test_rotate__is_won_by_one(key, grace):
     results = race(lambda key: key.rotate(grace=grace), key)
 
     (won,) = [result for result in results if not isinstance(result, Refused)]
-    assert ApiKey.objects.authenticate(won[1]).rotated_from == key
+    assert ApiKey.objects.usable_key(won[1]).rotated_from == key
     assert ApiKey.objects.count() == 2
     assert [event.action for event in key.events.all()] == [Action.ROTATED]

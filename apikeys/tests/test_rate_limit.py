@@ -14,35 +14,35 @@ from hypothesis import strategies as st
 from apikeys import tokens
 from apikeys.models import ApiKey
 from apikeys.querysets import ACTIVE
-from apikeys.rate_limit.bucket import Bucket
-from apikeys.rate_limit.statement import ADMITTED
+from apikeys.rate_limit.bucket import RateLimitBucket
+from apikeys.rate_limit.statement import ACCEPTED
 from apikeys.tests.test_models import UNUSABLE
 
 MINUTE = timedelta(minutes=1)
 
 
-def admit(key: ApiKey, **options):
-    return ApiKey.objects.admit(key.token, **options)
+def authenticate(key: ApiKey, **options):
+    return ApiKey.objects.authenticate(key.token, **options)
 
 
 def let_pass(key: ApiKey, time: timedelta) -> None:
     """As if the last call had been that much earlier."""
-    Bucket.objects.filter(pk=key.pk).update(measured_at=F("measured_at") - time)
+    RateLimitBucket.objects.filter(pk=key.pk).update(measured_at=F("measured_at") - time)
 
 
 def test_admit__takes_a_unit_in_one_statement(key, django_assert_num_queries):
     with django_assert_num_queries(1):
-        verdict = admit(key)
+        auth_result = authenticate(key)
 
-    assert (verdict.is_admitted, verdict.reason, verdict.prefix) == (True, "admitted", key.prefix)
-    assert (verdict.allowance.limit, verdict.allowance.remaining) == (100, 99)
-    assert verdict.key == key
+    assert (auth_result.is_admitted, auth_result.reason, auth_result.prefix) == (True, "admitted", key.prefix)
+    assert (auth_result.rate_limit_state.limit, auth_result.rate_limit_state.remaining) == (100, 99)
+    assert auth_result.key == key
 
 
 def test_admit__returns_the_whole_key(make_key):
     key = make_key(name="Ann", rate_limit=7, max_pending=3, expires_at=timezone.now() + MINUTE)
 
-    found = admit(key).key
+    found = authenticate(key).key
 
     for field in ApiKey._meta.concrete_fields:
         assert getattr(found, field.attname) == getattr(key, field.attname)
@@ -54,79 +54,86 @@ def test_admit__returns_the_whole_key(make_key):
 def test_admit__refuses_what_is_beyond_the_limit_and_says_when_to_come_back(make_key):
     key = make_key(rate_limit=3)
 
-    verdicts = [admit(key) for _ in range(5)]
+    auth_results = [authenticate(key) for _ in range(5)]
 
-    assert [verdict.reason for verdict in verdicts] == ["admitted"] * 3 + ["limited"] * 2
-    assert [verdict.allowance.remaining for verdict in verdicts] == [2, 1, 0, 0, 0]
-    assert verdicts[-1].key == key
-    assert 15 <= verdicts[-1].allowance.retry_after <= 20
-    assert 55 <= verdicts[-1].allowance.reset <= 60
+    assert [auth_result.reason for auth_result in auth_results] == ["admitted"] * 3 + ["limited"] * 2
+    assert [auth_result.rate_limit_state.remaining for auth_result in auth_results] == [2, 1, 0, 0, 0]
+    assert auth_results[-1].key == key
+    assert 15 <= auth_results[-1].rate_limit_state.retry_after <= 20
+    assert 55 <= auth_results[-1].rate_limit_state.reset <= 60
 
 
 def test_admit__gives_back_a_sixtieth_of_the_limit_a_second(make_key):
     key = make_key(rate_limit=6)
     for _ in range(6):
-        admit(key)
+        authenticate(key)
 
     let_pass(key, timedelta(seconds=30))
 
-    assert [admit(key).is_admitted for _ in range(4)] == [True] * 3 + [False]
+    assert [authenticate(key).is_admitted for _ in range(4)] == [True] * 3 + [False]
 
 
 def test_admit__never_saves_more_than_one_limit(make_key):
     key = make_key(rate_limit=3)
-    admit(key)
+    authenticate(key)
 
     let_pass(key, timedelta(days=3650))
 
-    assert [admit(key).is_admitted for _ in range(4)] == [True] * 3 + [False]
+    assert [authenticate(key).is_admitted for _ in range(4)] == [True] * 3 + [False]
 
 
 def test_longest_rest__overflows_nothing_at_the_highest_rate(make_key):
     key = make_key(rate_limit=2**31 - 1)
-    admit(key)
+    authenticate(key)
 
     let_pass(key, timedelta(days=36500))
 
-    assert admit(key).allowance.remaining == 2**31 - 2
+    assert authenticate(key).rate_limit_state.remaining == 2**31 - 2
 
 
 def test_free_call__takes_nothing_and_is_never_refused(make_key):
     key = make_key(rate_limit=1)
 
-    assert admit(key, units=0).allowance.remaining == 1
-    assert admit(key).allowance.remaining == 0
-    assert [admit(key, units=0).is_admitted for _ in range(3)] == [True] * 3
-    assert not admit(key).is_admitted
+    assert authenticate(key, units=0).rate_limit_state.remaining == 1
+    assert authenticate(key).rate_limit_state.remaining == 0
+    assert [authenticate(key, units=0).is_admitted for _ in range(3)] == [True] * 3
+    assert not authenticate(key).is_admitted
 
 
 def test_no_limit__needs_no_bucket(make_key):
     key = make_key(rate_limit=0)
 
-    verdicts = [admit(key) for _ in range(3)]
+    auth_results = [authenticate(key) for _ in range(3)]
 
-    assert [(verdict.is_admitted, verdict.allowance) for verdict in verdicts] == [(True, None)] * 3
-    assert not Bucket.objects.exists()
+    assert [(auth_result.is_admitted, auth_result.rate_limit_state) for auth_result in auth_results] == [
+        (True, None)
+    ] * 3
+    assert not RateLimitBucket.objects.exists()
 
 
 @pytest.mark.parametrize("state", UNUSABLE)
 def test_dead_key__is_named_with_its_state_and_takes_nothing(make_key, state):
     key = make_key(**UNUSABLE[state])
 
-    verdict = admit(key)
+    auth_result = authenticate(key)
 
-    assert (verdict.is_admitted, verdict.reason, verdict.key, verdict.allowance) == (False, state, key, None)
-    assert not Bucket.objects.exists()
+    assert (auth_result.is_admitted, auth_result.reason, auth_result.key, auth_result.rate_limit_state) == (
+        False,
+        state,
+        key,
+        None,
+    )
+    assert not RateLimitBucket.objects.exists()
     assert ApiKey.all_objects.get().last_used_at is None
 
 
 def test_expiry__is_by_the_database_s_clock_and_to_the_moment(key):
     ApiKey.objects.update(expires_at=Now() + timedelta(seconds=30))
-    assert admit(key).is_admitted
+    assert authenticate(key).is_admitted
 
     ApiKey.objects.update(expires_at=Now())
 
-    assert admit(key).reason == "expired"
+    assert authenticate(key).reason == "expired"
 
 
 def test_usable__agrees_with_the_statement_in_every_combination_of_states(make_key):
@@ -139,7 +146,7 @@ def test_usable__agrees_with_the_statement_in_every_combination_of_states(make_k
     usable = set(ApiKey.all_objects.usable())
 
     assert len(keys) == 24
-    assert [admit(key).is_admitted for key in keys] == [key in usable for key in keys]
+    assert [authenticate(key).is_admitted for key in keys] == [key in usable for key in keys]
     assert len(usable) == 2
 
 
@@ -147,17 +154,17 @@ def test_unknown_token__is_told_from_a_limited_one(key, django_assert_num_querie
     token = tokens.make()
 
     with django_assert_num_queries(1):
-        verdict = ApiKey.objects.admit(token)
+        auth_result = ApiKey.objects.authenticate(token)
 
-    assert (verdict.reason, verdict.prefix, verdict.key) == ("unknown", token[:14], None)
+    assert (auth_result.reason, auth_result.prefix, auth_result.key) == ("unknown", token[:14], None)
 
 
 @pytest.mark.parametrize("token", ["", "x", "lg_live_", "lg_live_" + "0" * 49, "Ünïcode", "\x00"])
 def test_malformed_token__costs_no_query_and_nothing_of_it_is_kept(db, django_assert_num_queries, token):
     with django_assert_num_queries(0):
-        verdict = ApiKey.objects.admit(token)
+        auth_result = ApiKey.objects.authenticate(token)
 
-    assert (verdict.reason, verdict.prefix) == ("malformed", "")
+    assert (auth_result.reason, auth_result.prefix) == ("malformed", "")
 
 
 @given(position=st.integers(0, 56), character=st.characters())
@@ -166,7 +173,7 @@ def test_changed_token__costs_no_query(position, character):
     token = tokens.make()
     changed = token[:position] + character + token[position + 1 :]
 
-    assert changed == token or ApiKey.objects.admit(changed).reason == "malformed"
+    assert changed == token or ApiKey.objects.authenticate(changed).reason == "malformed"
 
 
 def test_token_for_development__costs_no_query_in_production(make_key, settings, django_assert_num_queries):
@@ -174,71 +181,71 @@ def test_token_for_development__costs_no_query_in_production(make_key, settings,
     key = make_key(token=tokens.make(tokens.TEST))
 
     with django_assert_num_queries(0):
-        verdict = admit(key)
+        auth_result = authenticate(key)
 
-    assert (verdict.reason, verdict.key) == ("development", None)
+    assert (auth_result.reason, auth_result.key) == ("development", None)
 
 
 def test_raised_limit__counts_what_was_used_before(make_key):
     key = make_key(rate_limit=2)
-    admit(key), admit(key)
+    authenticate(key), authenticate(key)
 
     ApiKey.objects.update(rate_limit=5)
 
-    assert [admit(key).is_admitted for _ in range(4)] == [True] * 3 + [False]
+    assert [authenticate(key).is_admitted for _ in range(4)] == [True] * 3 + [False]
 
 
 def test_lowered_limit__owes_no_more_than_a_minute(make_key):
     key = make_key(rate_limit=100)
     for _ in range(100):
-        admit(key)
+        authenticate(key)
 
     ApiKey.objects.update(rate_limit=1)
 
-    assert not admit(key).is_admitted
-    assert 55 <= admit(key).allowance.retry_after <= 60
+    assert not authenticate(key).is_admitted
+    assert 55 <= authenticate(key).rate_limit_state.retry_after <= 60
     let_pass(key, MINUTE)
-    assert admit(key).is_admitted
+    assert authenticate(key).is_admitted
 
 
 def test_clock_set_back__is_no_time_and_blocks_no_longer_than_a_minute(make_key):
     key = make_key(rate_limit=2)
-    admit(key), admit(key)
+    authenticate(key), authenticate(key)
 
     let_pass(key, timedelta(days=-1))  # the last call was in the future
 
-    assert admit(key).allowance.retry_after in range(25, 31)
+    assert authenticate(key).rate_limit_state.retry_after in range(25, 31)
     let_pass(key, MINUTE)
-    assert [admit(key).is_admitted for _ in range(3)] == [True, True, False]
+    assert [authenticate(key).is_admitted for _ in range(3)] == [True, True, False]
 
 
 def test_emptied_table__grants_the_limit_anew(make_key):
     key = make_key(rate_limit=1)
-    admit(key)
+    authenticate(key)
 
-    Bucket.objects.all().delete()
+    RateLimitBucket.objects.all().delete()
 
-    assert [admit(key).is_admitted for _ in range(2)] == [True, False]
+    assert [authenticate(key).is_admitted for _ in range(2)] == [True, False]
 
 
 def test_bucket__keeps_no_key_from_being_removed(key):
-    admit(key)
+    authenticate(key)
     key.delete()
     key.restore()
 
     key.hard_delete()
 
-    assert not Bucket.objects.exists()
+    assert not RateLimitBucket.objects.exists()
 
 
 def test_bucket__keeps_no_key_from_being_removed_by_hand(key):
-    admit(key)
+    authenticate(key)
 
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM apikeys_apikey")
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
-    assert Bucket.objects.count() == 1
+    assert RateLimitBucket.objects.count() == 1
 
 
 def used_at(key: ApiKey):
@@ -248,9 +255,9 @@ def used_at(key: ApiKey):
 def test_last_use__is_written_once_a_minute(make_key):
     other, key = make_key(), make_key(last_used_at=timezone.now() - timedelta(seconds=61))
 
-    admit(key)
+    authenticate(key)
     first = used_at(key)
-    admit(key)
+    authenticate(key)
 
     assert abs(timezone.now() - first) < timedelta(seconds=10)
     assert used_at(key) == first
@@ -258,7 +265,7 @@ def test_last_use__is_written_once_a_minute(make_key):
 
 
 def test_last_use__is_written_for_the_first_time(key):
-    admit(key)
+    authenticate(key)
 
     assert used_at(key)
 
@@ -275,8 +282,8 @@ def test_state__is_the_one_that_the_life_of_keys_knows(make_key, field, other):
     }
     key = make_key(**dead[field], **({} if field == other else dead[other]))
 
-    assert ApiKey.objects.admit(key.token).reason == key.state
+    assert ApiKey.objects.authenticate(key.token).reason == key.state
 
 
 def test_state__of_a_good_key_is_active(key):
-    assert (ApiKey.objects.admit(key.token).reason, key.state) == (ADMITTED, ACTIVE)
+    assert (ApiKey.objects.authenticate(key.token).reason, key.state) == (ACCEPTED, ACTIVE)

@@ -9,14 +9,14 @@ from django.db import OperationalError, connection, transaction
 
 from apikeys import tokens
 from apikeys.models import ApiKey
-from apikeys.rate_limit.bucket import Bucket
+from apikeys.rate_limit.bucket import RateLimitBucket
 from apikeys.rate_limit.statement import statement
 from lockngen.database import retry
 from lockngen.database.base import DatabaseWrapper
 
 
-def admit(key: ApiKey):
-    return ApiKey.objects.admit(key.token)
+def authenticate(key: ApiKey):
+    return ApiKey.objects.authenticate(key.token)
 
 
 @pytest.fixture
@@ -30,33 +30,33 @@ def test_last_use__waits_for_nobody_who_holds_the_key(key, other):
     with other.transaction():
         other.execute("SELECT FROM apikeys_apikey FOR UPDATE")
 
-        assert admit(key).is_admitted
+        assert authenticate(key).is_admitted
 
     assert ApiKey.objects.get().last_used_at is None
-    admit(key)
+    authenticate(key)
     assert ApiKey.objects.get().last_used_at
 
 
 def test_clock__is_read_after_the_wait_for_the_bucket(key, other):
     """What was taken while a call waited lies before it, whenever that call began."""
-    admit(key)
+    authenticate(key)
 
     with other.transaction():
         other.execute("UPDATE apikeys_bucket SET spent = 0")
-        waiting = start(lambda: admit(key))
+        waiting = start(lambda: authenticate(key))
         wait_until_blocked(other)
         held_until = other.execute("SELECT clock_timestamp()").fetchone()[0]
     waiting.join(10)
 
-    assert Bucket.objects.get().measured_at > held_until
+    assert RateLimitBucket.objects.get().measured_at > held_until
 
 
 def test_revocation__holds_from_the_next_call_on_in_every_connection(key, other):
-    assert admit(key).is_admitted
+    assert authenticate(key).is_admitted
 
     other.execute("UPDATE apikeys_apikey SET revoked_at = now()")
 
-    assert admit(key).reason == "revoked"
+    assert authenticate(key).reason == "revoked"
 
 
 def start(work) -> Thread:
@@ -85,7 +85,7 @@ def test_statement__is_not_repeated_once_it_was_sent(key, other):
         return run("SELECT pg_terminate_backend(pg_backend_pid())", None, many, context)
 
     with connection.execute_wrapper(end_connection), pytest.raises(OperationalError):
-        admit(key)
+        authenticate(key)
 
     assert len(sent) == 1
     connection.close()  # as the end of a request does
@@ -104,7 +104,7 @@ def test_connection__is_tried_for_again_before_anything_is_sent(key, other, monk
 
     monkeypatch.setattr(DatabaseWrapper, "get_new_connection", fail_once)
 
-    assert admit(key).is_admitted
+    assert authenticate(key).is_admitted
     assert len(tries) == 2
 
 
@@ -113,7 +113,7 @@ def test_connect__leaves_a_transaction_as_it_is(key):
         retry.connect()
 
         assert connection.in_atomic_block
-        assert admit(key).is_admitted
+        assert authenticate(key).is_admitted
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def test_plan__reads_by_index_alone_among_100_000_keys(many_keys):
 
 def test_count__writes_no_log_that_a_commit_would_wait_for(make_key):
     key = make_key(rate_limit=5)
-    admit(key)
+    authenticate(key)
     with connection.cursor() as cursor:
         cursor.execute(
             "EXPLAIN (ANALYZE, WAL, FORMAT json) " + statement(ApiKey),
@@ -170,13 +170,13 @@ def test_count__writes_no_log_that_a_commit_would_wait_for(make_key):
         plan = cursor.fetchone()[0][0]["Plan"]
 
     assert plan["WAL Bytes"] == 0
-    assert admit(key).allowance.remaining == 2  # EXPLAIN ANALYZE took one
+    assert authenticate(key).rate_limit_state.remaining == 2  # EXPLAIN ANALYZE took one
 
 
 def prepare(key: ApiKey) -> str:
     """The name of the very statement that ships, as the server keeps it."""
     while True:
-        admit(key)
+        authenticate(key)
         with connection.cursor() as cursor:
             cursor.execute("SELECT name FROM pg_prepared_statements WHERE statement LIKE '%apikeys_bucket%'")
             if names := cursor.fetchall():
@@ -194,7 +194,7 @@ def test_statement__is_planned_once_for_a_connection(key, other):
     anew()
 
     for _ in range(30):
-        admit(key)
+        authenticate(key)
 
     with connection.cursor() as cursor:
         cursor.execute("SELECT statement, generic_plans, custom_plans FROM pg_prepared_statements")
@@ -207,10 +207,10 @@ def test_statement__is_sent_whole_where_nothing_is_to_be_prepared(key, other, mo
     monkeypatch.setitem(connection.settings_dict["OPTIONS"], "prepare_threshold", None)
     anew()
 
-    verdicts = [admit(key) for _ in range(10)]
+    auth_results = [authenticate(key) for _ in range(10)]
 
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_prepared_statements")
         assert cursor.fetchone() == (0,)
-    assert [verdict.is_admitted for verdict in verdicts] == [True] * 10
+    assert [auth_result.is_admitted for auth_result in auth_results] == [True] * 10
     anew()

@@ -30,7 +30,7 @@ class Told(NamedTuple):
     retry_after: int | None
 
 
-class Verdict(NamedTuple):
+class AuthResult(NamedTuple):
     """What the database noted of it."""
 
     at: datetime
@@ -53,7 +53,7 @@ def webs(django_db_setup, django_db_blocker, tmp_path_factory):
 
 
 @pytest.fixture
-def verdicts(transactional_db):
+def auth_results(transactional_db):
     """Reads every verdict since the start of the test, in the order in which their calls held the bucket."""
     with connection.cursor() as cursor:
         cursor.execute("""
@@ -66,10 +66,10 @@ def verdicts(transactional_db):
             FOR EACH ROW EXECUTE FUNCTION note_verdict();
         """)
 
-    def read() -> list[Verdict]:
+    def read() -> list[AuthResult]:
         with connection.cursor() as cursor:
             cursor.execute("SELECT at, is_admitted FROM verdicts ORDER BY number")
-            return [Verdict(*row) for row in cursor.fetchall()]
+            return [AuthResult(*row) for row in cursor.fetchall()]
 
     yield read
     with connection.cursor() as cursor:
@@ -82,11 +82,11 @@ def told(answer) -> Told:
     return Told(answer.status, *values, retry_after and int(retry_after))
 
 
-def replay(verdicts: list[Verdict]) -> tuple[list[bool], Counter[Told]]:
+def replay(auth_results: list[AuthResult]) -> tuple[list[bool], Counter[Told]]:
     """What the textbook's algorithm would have said at the database's own times, and told."""
     model, admitted, said = Gcra(LIMIT), [], Counter()
-    for verdict in verdicts:
-        now = Fraction(round(verdict.at.timestamp() * 1_000_000), 1_000_000)
+    for auth_result in auth_results:
+        now = Fraction(round(auth_result.at.timestamp() * 1_000_000), 1_000_000)
         admitted.append(model.admits(now))
         retry_after = None if admitted[-1] else model.retry_after(now)
         said[Told(200 if admitted[-1] else 429, model.remaining(now), model.reset(now), retry_after)] += 1
@@ -99,16 +99,16 @@ def cpu_seconds(webs: list[Web]) -> Counter[int]:
     return Counter({worker.pid: sum(worker.cpu_times()[:2]) for worker in workers})
 
 
-def race(webs: list[Web], key, verdicts, pause: float) -> None:
+def race(webs: list[Web], key, auth_results, pause: float) -> None:
     callers = [Caller(webs[number % len(webs)].port, key.token) for number in range(CLIENTS)]
     before = cpu_seconds(webs)
 
     answers = Counter(call_at_once(callers, lambda caller: told(caller.ask(URL)), CALLS, pause))
 
-    noted = verdicts()
+    noted = auth_results()
     admitted, said = replay(noted)
-    assert [verdict.at for verdict in noted] == sorted(verdict.at for verdict in noted)
-    assert [verdict.is_admitted for verdict in noted] == admitted
+    assert [auth_result.at for auth_result in noted] == sorted(auth_result.at for auth_result in noted)
+    assert [auth_result.is_admitted for auth_result in noted] == admitted
     assert answers == said
     assert answers.total() == CLIENTS * CALLS
     came_back = (noted[-1].at - noted[0].at).total_seconds() * LIMIT / 60
@@ -116,19 +116,19 @@ def race(webs: list[Web], key, verdicts, pause: float) -> None:
     assert sum(used > 0.02 for used in (cpu_seconds(webs) - before).values()) > 1  # it was a race of processes
 
 
-def test_one_server__admits_what_the_limit_allows(webs, verdicts, make_key):
-    race(webs[:1], make_key(rate_limit=LIMIT), verdicts, pause=0)
+def test_one_server__admits_what_the_limit_allows(webs, auth_results, make_key):
+    race(webs[:1], make_key(rate_limit=LIMIT), auth_results, pause=0)
 
 
-def test_two_servers__admit_together_what_the_limit_allows(webs, verdicts, make_key):
-    race(webs, make_key(rate_limit=LIMIT), verdicts, pause=3 / CALLS)
+def test_two_servers__admit_together_what_the_limit_allows(webs, auth_results, make_key):
+    race(webs, make_key(rate_limit=LIMIT), auth_results, pause=3 / CALLS)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("run", range(20))
 @pytest.mark.parametrize(("servers", "seconds"), [(1, 0), (2, 0), (2, 10)])
-def test_limit__is_exact_every_time(webs, verdicts, make_key, servers, seconds, run):
-    race(webs[:servers], make_key(rate_limit=LIMIT), verdicts, pause=seconds / CALLS)
+def test_limit__is_exact_every_time(webs, auth_results, make_key, servers, seconds, run):
+    race(webs[:servers], make_key(rate_limit=LIMIT), auth_results, pause=seconds / CALLS)
 
 
 def test_quota__is_exact_through_all_processes(webs, make_key, transactional_db):
