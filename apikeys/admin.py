@@ -18,7 +18,7 @@ from uuid_utils.compat import uuid7
 from apikeys import chart, listing, usage_provider
 from apikeys.audit import Actor, KeyEvent, Via
 from apikeys.models import ApiKey
-from apikeys.querysets import DEAD, WORKING, Refused
+from apikeys.querysets import UNUSABLE_STATES, WORKING, TransitionRefused
 from lockngen.admin import CappedPaginator, SoftDeleteAdmin
 
 CHART_DAYS = 30
@@ -38,7 +38,7 @@ class StateFilter(admin.SimpleListFilter):
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> list[tuple[str, str]]:
-        return [(state, state.capitalize()) for state in (*WORKING, *reversed(DEAD))]
+        return [(state, state.capitalize()) for state in (*WORKING, *reversed(UNUSABLE_STATES))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         return queryset.filter(state=self.value()) if self.value() else queryset
@@ -128,7 +128,7 @@ class ApiKeyAdmin(SoftDeleteAdmin):
     @admin.display(description="made with it")
     def works(self, key: ApiKey) -> str:
         return format_html(
-            '<a href="{}">{}</a>', usage_provider.of_keys().admin_address(key), usage_provider.of_keys().noun
+            '<a href="{}">{}</a>', usage_provider.get_provider().admin_address(key), usage_provider.get_provider().noun
         )
 
     @admin.display(description="rotated from")
@@ -141,7 +141,7 @@ class ApiKeyAdmin(SoftDeleteAdmin):
 
     @admin.display(description="by day")
     def activity(self, key: ApiKey) -> str:
-        done = usage_provider.of_keys()
+        done = usage_provider.get_provider()
         return chart.by_day(done.by_day(key, CHART_DAYS), CHART_DAYS, done.noun)
 
     @admin.display(description="newest first")
@@ -201,7 +201,7 @@ class ApiKeyAdmin(SoftDeleteAdmin):
             return self._confirm(request, queryset, form, "rotate", "Rotate the key", consequence)
         try:
             new, token = key.rotate(grace=timedelta(hours=form.cleaned_data["grace"]), by=caller(request))
-        except Refused as refused:
+        except TransitionRefused as refused:
             self.message_user(request, str(refused), messages.ERROR)
             return None
         return self._show_token(request, new, token, old=key, title="Key rotated")
@@ -276,7 +276,7 @@ class KeyEventAdmin(admin.ModelAdmin):
 
     @admin.display(description="changes")
     def changed(self, event: KeyEvent) -> str:
-        return event.told
+        return event.summary
 
 
 def link(key: ApiKey | None) -> str:

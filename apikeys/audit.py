@@ -100,7 +100,7 @@ class KeyEvent(models.Model):
         return str(Actor(self.via, self.actor))
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """What changed, in words: old and new value of a setting, or what else there is to know."""
         return ", ".join(
             f"{name}: {value[0]} → {value[1]}" if isinstance(value, list) else f"{name}: {value}"

@@ -33,7 +33,7 @@ def more_facts(key: ApiKey) -> dict[str, Any]:
     """The same with what only `show` tells."""
     return {
         **facts(key),
-        usage_provider.of_keys().noun: usage_provider.of_keys().by_status(key),
+        usage_provider.get_provider().noun: usage_provider.get_provider().by_status(key),
         "events": [
             {"at": iso(event.at), "action": event.action, "by": event.by, "changes": event.changes}
             for event in newest_events(key)
@@ -67,8 +67,8 @@ def row(key: ApiKey) -> tuple[str, ...]:
 
 
 def details(key: ApiKey) -> str:
-    told = more_facts(key)
-    made = [f"{count} {status}" for status, count in told[usage_provider.of_keys().noun].items() if count]
+    shown = more_facts(key)
+    made = [f"{count} {status}" for status, count in shown[usage_provider.get_provider().noun].items() if count]
     used = NOTHING if key.requests_last_minute is None else key.requests_last_minute
     lines = {
         "name": printable(key.name),
@@ -80,14 +80,14 @@ def details(key: ApiKey) -> str:
         "quota": f"{key.max_pending} unfinished generations" if key.max_pending else "none",
         "priority": key.priority,
         "switched on": "yes" if key.is_active else "no",
-        usage_provider.of_keys().noun: ", ".join(made) or "none",
+        usage_provider.get_provider().noun: ", ".join(made) or "none",
         **{name: minute(getattr(key, f"{name.replace(' ', '_')}_at")) for name in DATES},
-        "rotated from": told["rotated_from"] or NOTHING,
-        "replaced by": told["replaced_by"] or NOTHING,
+        "rotated from": shown["rotated_from"] or NOTHING,
+        "replaced by": shown["replaced_by"] or NOTHING,
     }
     history = [
         printable(f"  {minute(event.at)}  {event.get_action_display().lower()} by {event.by}")
-        + (printable(f": {event.told}") if event.told else "")
+        + (printable(f": {event.summary}") if event.summary else "")
         for event in newest_events(key)
     ]
     return "\n".join([f"{name:<28}{value}" for name, value in lines.items()] + ["history, newest first", *history])

@@ -11,7 +11,7 @@ from uuid_utils.compat import uuid7
 
 from apikeys import tokens
 from apikeys.audit import CODE, Action, Actor, KeyEvent
-from apikeys.querysets import ACTIVE, DEAD, KeyLifeQuerySet, Refused
+from apikeys.querysets import ACTIVE, UNUSABLE_STATES, KeyStateQuerySet, TransitionRefused
 from apikeys.rate_limit import usage
 from apikeys.rate_limit.bucket import RateLimitBucket  # noqa: F401  a model of this app
 from apikeys.rate_limit.statement import AuthenticationQuerySet
@@ -24,19 +24,19 @@ DEVELOPMENT_NAME = "Development"
 MAX_PRIORITY = 10
 
 
-class ApiKeyQuerySet(AuthenticationQuerySet, KeyLifeQuerySet):
+class ApiKeyQuerySet(AuthenticationQuerySet, KeyStateQuerySet):
     def usable(self):
         """Keys that open doors now, by the database's clock."""
-        return self.filter(*(~condition for condition in DEAD.values()))
+        return self.filter(*(~condition for condition in UNUSABLE_STATES.values()))
 
     def issue(
-        self, *, kind: str = tokens.LIVE, by: Actor = CODE, noted: dict[str, Any] | None = None, **fields
+        self, *, kind: str = tokens.LIVE, by: Actor = CODE, changes: dict[str, Any] | None = None, **fields
     ) -> tuple["ApiKey", str]:
         """A new key and its token. The token is stored nowhere: this is the only time it can be shown."""
         token = tokens.make(kind)
         with transaction.atomic():
             key = self.create(key_hash=tokens.digest(token), prefix=tokens.visible(token), **fields)
-            KeyEvent.objects.record([key], Action.CREATED, by, noted)
+            KeyEvent.objects.record([key], Action.CREATED, by, changes)
         return key, token
 
     def ensure_development(self, *, by: Actor = CODE) -> "ApiKey":
@@ -125,24 +125,24 @@ class ApiKey(SoftDeleteModel):
 
     def revoke(self, *, cancel_pending: bool = False, by: Actor = CODE) -> bool:
         """Close the key for good. What waits for it is rendered all the same, unless that is cancelled with it."""
-        return self._won(self._row().revoke(cancel_pending=cancel_pending, by=by))
+        return self._applied(self._row().revoke(cancel_pending=cancel_pending, by=by))
 
     def deactivate(self, *, by: Actor = CODE) -> bool:
-        return self._won(self._row().deactivate(by=by))
+        return self._applied(self._row().deactivate(by=by))
 
     def activate(self, *, by: Actor = CODE) -> bool:
-        return self._won(self._row().activate(by=by))
+        return self._applied(self._row().activate(by=by))
 
     def delete(
         self, using: str | None = None, keep_parents: bool = False, *, by: Actor = CODE
     ) -> tuple[int, dict[str, int]]:
         counted = self._row(using).delete(by=by)
-        self._read_back()
+        self._reload()
         return counted
 
     def restore(self, *, by: Actor = CODE) -> bool:
         """Show a deleted key again. One that was revoked stays so."""
-        return self._won(self._row().restore(by=by))
+        return self._applied(self._row().restore(by=by))
 
     def hard_delete(
         self, using: str | None = None, keep_parents: bool = False, *, by: Actor = CODE
@@ -160,7 +160,7 @@ class ApiKey(SoftDeleteModel):
                 self._row().update(**fields)
                 KeyEvent.objects.record([before], Action.CHANGED, by, changes)
             switched = self._row().activate(by=by) if is_active else self._row().deactivate(by=by)
-        return self._won(switched + len(changes))
+        return self._applied(switched + len(changes))
 
     def rotate(self, *, grace: timedelta, by: Actor = CODE, **fields) -> tuple["ApiKey", str]:
         """Make the key that takes this one's place, with the same settings but for `fields`; returns it and its token.
@@ -171,17 +171,17 @@ class ApiKey(SoftDeleteModel):
             raise ValueError("A grace can't be negative.")
         with transaction.atomic():
             old = self._row().with_state().select_for_update(no_key=True).get()
-            old._refuse_to_be_rotated()
+            old._check_can_be_rotated()
             new, token = type(self).objects.issue(
                 kind=tokens.TEST if tokens.is_test(old.prefix) else tokens.LIVE,
                 by=by,
-                noted={"rotated_from": old.prefix},
+                changes={"rotated_from": old.prefix},
                 **{**old.settings, **fields, "rotated_from": old},
             )
             self._row().update(expires_at=Least("expires_at", Now() + grace))
-            self._read_back()
-            noted = {"replaced_by": new.prefix, **self.differences(old, {"expires_at": self.expires_at})}
-            KeyEvent.objects.record([self], Action.ROTATED, by, noted)
+            self._reload()
+            changes = {"replaced_by": new.prefix, **self.differences(old, {"expires_at": self.expires_at})}
+            KeyEvent.objects.record([self], Action.ROTATED, by, changes)
         return new, token
 
     @property
@@ -216,17 +216,17 @@ class ApiKey(SoftDeleteModel):
         """Old and new value of each field that differs."""
         return {name: [getattr(before, name), new] for name, new in fields.items() if getattr(before, name) != new}
 
-    def _refuse_to_be_rotated(self) -> None:
+    def _check_can_be_rotated(self) -> None:
         if successor := getattr(self, "replaced_by", None):
-            raise Refused(f"{self} was rotated before: its place has {successor}.")
+            raise TransitionRefused(f"{self} was rotated before: its place has {successor}.")
         if self.state != ACTIVE:
-            raise Refused(f"{self} is {self.state}: only an active key can be rotated.")
+            raise TransitionRefused(f"{self} is {self.state}: only an active key can be rotated.")
 
-    def _won(self, count: int) -> bool:
-        self._read_back()
+    def _applied(self, count: int) -> bool:
+        self._reload()
         return bool(count)
 
-    def _read_back(self) -> None:
-        super()._read_back()
+    def _reload(self) -> None:
+        super()._reload()
         for name in ("state", "requests_last_minute"):
             self.__dict__.pop(name, None)

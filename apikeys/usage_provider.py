@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from apikeys.models import ApiKey
 
 
-class Work:
+class UsageProvider:
     """No work at all, until some other is registered."""
 
     noun = "work"
@@ -32,13 +32,13 @@ class Work:
         return 0
 
 
-_registered = Work()
+_registered = UsageProvider()
 
 
-def register(work: Work) -> None:
+def register(work: UsageProvider) -> None:
     global _registered  # set once, when the apps are ready
     _registered = work
 
 
-def of_keys() -> Work:
+def get_provider() -> UsageProvider:
     return _registered

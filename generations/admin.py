@@ -14,7 +14,7 @@ from django.utils.text import Truncator
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from apikeys.models import ApiKey
-from apikeys.querysets import Refused
+from apikeys.querysets import TransitionRefused
 from generations import monitoring, renderers
 from generations.images import downloads
 from generations.models import Generation
@@ -128,7 +128,7 @@ class GenerationAdmin(SoftDeleteAdmin):
         for generation in queryset.select_related("api_key"):
             try:
                 again = generation.submit_again()
-            except (Refused, QueueFull) as error:
+            except (TransitionRefused, QueueFull) as error:
                 self.message_user(request, f"{generation.id}: {error}", messages.ERROR)
                 continue
             self.log_action_on(request, [generation], f"Submitted again as {again.id}.")

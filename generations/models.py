@@ -5,7 +5,7 @@ from django.db.models.functions import Now
 from uuid_utils.compat import uuid7
 
 from apikeys.models import ApiKey
-from apikeys.querysets import WORKING, Refused
+from apikeys.querysets import WORKING, TransitionRefused
 from generations.images.pending_deletion import DiscardedFile  # noqa: F401  a model of this app
 from generations.progress import notifications
 from generations.progress.reports import Report
@@ -147,7 +147,7 @@ class Generation(SoftDeleteModel):
             row = cursor.fetchone()
         if row:
             notifications.announce(self.pk)
-        self._read_back()
+        self._reload()
         return row[0] if row else None
 
     def complete(self, attempt: int, image_path: str, **facts) -> bool:
@@ -163,7 +163,7 @@ class Generation(SoftDeleteModel):
     def submit_again(self) -> "Generation":
         """A new generation with the same parameters for the same key. Raises Refused and QueueFull."""
         if self.api_key.state not in WORKING:
-            raise Refused(f"{self.api_key} is {self.api_key.state}: nothing can be submitted for it.")
+            raise TransitionRefused(f"{self.api_key} is {self.api_key.state}: nothing can be submitted for it.")
         parameters = {name: getattr(self, name) for name in PARAMETERS}
         return type(self).objects.submit(api_key=self.api_key, **parameters)
 
@@ -207,5 +207,5 @@ class Generation(SoftDeleteModel):
         won = bool(rows.update(**fields))
         if won:
             notifications.announce(self.pk)
-        self._read_back()
+        self._reload()
         return won

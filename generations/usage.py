@@ -9,14 +9,14 @@ from django.db.models.functions import TruncDate
 from django.urls import reverse
 
 from apikeys.models import ApiKey
-from apikeys.usage_provider import Work
+from apikeys.usage_provider import UsageProvider
 from generations.models import Generation
 from generations.status import Status
 
 DAY = 86400  # seconds
 
 
-class Generations(Work):
+class GenerationUsage(UsageProvider):
     """Live ones: those that the key's owner can list."""
 
     noun = "generations"

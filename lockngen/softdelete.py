@@ -67,14 +67,14 @@ class SoftDeleteModel(models.Model):
 
     def delete(self, using: str | None = None, keep_parents: bool = False) -> tuple[int, dict[str, int]]:
         counted = self._row(using).delete()
-        self._read_back()
+        self._reload()
         return counted
 
     delete.alters_data = True
 
     def restore(self) -> bool:
         restored = bool(self._row().restore())
-        self._read_back()
+        self._reload()
         return restored
 
     restore.alters_data = True
@@ -87,7 +87,7 @@ class SoftDeleteModel(models.Model):
     def _row(self, using: str | None = None) -> SoftDeleteQuerySet:
         return type(self).all_objects.using(using or self._state.db).filter(pk=self.pk)
 
-    def _read_back(self) -> None:
+    def _reload(self) -> None:
         """Take over what the database now says: its clock dates a change, and another process may have won."""
         self.refresh_from_db(fields=[field.attname for field in self._meta.concrete_fields if not field.primary_key])
 

@@ -60,7 +60,7 @@ def test_create__sets_the_end(capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"),
+    ("arguments", "matching"),
     [
         (["x" * 101], "name"),
         ([""], "name"),
@@ -73,8 +73,8 @@ def test_create__sets_the_end(capsys):
         (["Ann", "--expires-in", "2020-01-01"], "expires-in"),
     ],
 )
-def test_create__names_what_is_wrong_and_makes_nothing(arguments, named):
-    with pytest.raises(CommandError, match=named):
+def test_create__names_what_is_wrong_and_makes_nothing(arguments, matching):
+    with pytest.raises(CommandError, match=matching):
         call_command("apikey", "create", *arguments)
 
     assert not ApiKey.objects.exists()
@@ -325,7 +325,7 @@ def test_outage__is_told_in_a_line(key, monkeypatch):
     def fail(*_):
         raise OperationalError("couldn't get a connection") from PoolTimeout()
 
-    monkeypatch.setattr(type(ApiKey.all_objects), "named", fail)
+    monkeypatch.setattr(type(ApiKey.all_objects), "matching", fail)
 
     with pytest.raises(CommandError, match="The database failed: couldn't get a connection") as error:
         call_command("apikey", "show", key.prefix)

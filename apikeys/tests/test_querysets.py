@@ -9,7 +9,7 @@ from django.utils import timezone
 from apikeys import tokens
 from apikeys.audit import Action, Actor, KeyEvent, Via
 from apikeys.models import ApiKey
-from apikeys.querysets import Refused
+from apikeys.querysets import TransitionRefused
 from apikeys.tests.test_models import UNUSABLE
 
 pytestmark = pytest.mark.django_db
@@ -219,7 +219,7 @@ def test_rotate__refuses_a_negative_grace(key):
 def test_rotate__refuses_a_dead_key(make_key, state):
     key = make_key(**UNUSABLE[state])
 
-    with pytest.raises(Refused, match=f"is {state}: only an active key"):
+    with pytest.raises(TransitionRefused, match=f"is {state}: only an active key"):
         key.rotate(grace=HOUR)
 
     assert ApiKey.all_objects.count() == 1
@@ -228,7 +228,7 @@ def test_rotate__refuses_a_dead_key(make_key, state):
 def test_rotate__happens_once_to_a_key(key):
     new, _ = key.rotate(grace=HOUR)
 
-    with pytest.raises(Refused, match="rotated before") as refused:
+    with pytest.raises(TransitionRefused, match="rotated before") as refused:
         ApiKey.objects.get(pk=key.pk).rotate(grace=HOUR)
 
     assert new.prefix in str(refused.value)

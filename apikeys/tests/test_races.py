@@ -10,7 +10,7 @@ from django.db import connection
 
 from apikeys.audit import Action
 from apikeys.models import ApiKey
-from apikeys.querysets import Refused
+from apikeys.querysets import TransitionRefused
 
 pytestmark = pytest.mark.django_db(transaction=True)
 AT_ONCE = 3  # a pool has four connections by default, and the test has one of them
@@ -25,7 +25,7 @@ def race(act: Callable[[ApiKey], object], key: ApiKey) -> list:
             same = ApiKey.all_objects.get(pk=key.pk)
             barrier.wait()
             return act(same)
-        except Refused as refused:
+        except TransitionRefused as refused:
             return refused
         finally:
             connection.close()
@@ -43,7 +43,7 @@ def test_revoke__is_won_by_one(key):
 def test_rotate__is_won_by_one(key, grace):
     results = race(lambda key: key.rotate(grace=grace), key)
 
-    (won,) = [result for result in results if not isinstance(result, Refused)]
+    (won,) = [result for result in results if not isinstance(result, TransitionRefused)]
     assert ApiKey.objects.usable_key(won[1]).rotated_from == key
     assert ApiKey.objects.count() == 2
     assert [event.action for event in key.events.all()] == [Action.ROTATED]

@@ -51,7 +51,7 @@ def test_by_status__counts_the_key_s_own_live_ones(key, make_key, make_generatio
     make_generation().delete()
     make_generation(api_key=make_key())
 
-    counted = usage_provider.of_keys().by_status(key)
+    counted = usage_provider.get_provider().by_status(key)
 
     assert counted == {"pending": 2, "processing": 1, "completed": 0, "failed": 0, "cancelled": 0}
 
@@ -61,14 +61,14 @@ def test_by_day__counts_from_the_first_moment_of_the_first_day(key, make_generat
     for time in (midnight, midnight - timedelta(days=2), midnight - timedelta(days=2, milliseconds=1)):
         make_generation_at(time)
 
-    assert usage_provider.of_keys().by_day(key, 3) == {midnight.date(): 1, midnight.date() - timedelta(days=2): 1}
+    assert usage_provider.get_provider().by_day(key, 3) == {midnight.date(): 1, midnight.date() - timedelta(days=2): 1}
 
 
 def test_by_day__is_one_query_that_reads_no_more_than_an_index_finds(key, make_key, django_assert_num_queries):
     make_many_generations([key, *(make_key() for _ in range(9))])
 
     with django_assert_num_queries(1) as captured:
-        usage_provider.of_keys().by_day(key, 5)
+        usage_provider.get_provider().by_day(key, 5)
 
     with connection.cursor() as cursor:
         cursor.execute("EXPLAIN (FORMAT json) " + captured[0]["sql"])
@@ -115,7 +115,7 @@ def test_revoke__cancels_what_waits_for_a_key_that_was_revoked_before(key, make_
 
 def test_revoke__cancels_nothing_where_it_fails(key, make_generation, monkeypatch):
     make_generation()
-    monkeypatch.setattr(usage_provider.of_keys(), "noun", property)  # which no JSON can hold
+    monkeypatch.setattr(usage_provider.get_provider(), "noun", property)  # which no JSON can hold
 
     with pytest.raises(TypeError):
         key.revoke(cancel_pending=True)

@@ -14,7 +14,7 @@ from django.utils import timezone
 from apikeys import listing, tokens
 from apikeys.audit import Actor, Via
 from apikeys.models import DEVELOPMENT_TOKEN, ApiKey
-from apikeys.querysets import ACTIVE, WORKING, Refused
+from apikeys.querysets import ACTIVE, WORKING, TransitionRefused
 from lockngen import exit_codes
 from lockngen.database import retry
 
@@ -71,7 +71,7 @@ class Command(BaseCommand):
                 self.change(command, **options)
             else:
                 getattr(self, command.replace("-", "_"))(**options)
-        except Refused as refused:
+        except TransitionRefused as refused:
             raise CommandError(listing.printable(str(refused))) from None
         except retry.ERRORS as error:
             if retry.outage(error) is None:
@@ -87,33 +87,35 @@ class Command(BaseCommand):
             ApiKey(**fields).clean_fields(exclude=["key_hash", "prefix"])
         except ValidationError as error:
             raise CommandError(
-                "; ".join(f"{name}: {' '.join(said)}" for name, said in error.message_dict.items()),
+                "; ".join(f"{name}: {' '.join(messages)}" for name, messages in error.message_dict.items()),
                 returncode=exit_codes.USAGE,
             ) from None
-        self.hand_over(*ApiKey.objects.issue(by=caller(), **fields))
+        self.print_token(*ApiKey.objects.issue(by=caller(), **fields))
 
     def rotate(self, key: ApiKey, grace: timedelta, expires_in: timedelta | None, **options) -> None:
         fields = {"expires_at": end(expires_in)} if expires_in else {}
         new, token = key.rotate(grace=grace, by=caller(), **fields)
         until = listing.minute(key.expires_at)
-        self.say(f"{key} works until {until} UTC." if key.state in WORKING else f"{key} opens nothing any more.")
-        self.hand_over(new, token)
+        self.write_message(
+            f"{key} works until {until} UTC." if key.state in WORKING else f"{key} opens nothing any more."
+        )
+        self.print_token(new, token)
 
-    def hand_over(self, key: ApiKey, token: str) -> None:
-        self.say(f"{key}: this is the only time its token is shown.")
+    def print_token(self, key: ApiKey, token: str) -> None:
+        self.write_message(f"{key}: this is the only time its token is shown.")
         self.stdout.write(token)
 
     def change(self, command: str, key: ApiKey, cancel_pending: bool = False, **options) -> None:
         _, done, done_before, aim = TRANSITIONS[command]
         if command == "activate" and key.revoked_at:
-            raise Refused(f"{key} is revoked, and that is permanent: make a new key with apikey create.")
+            raise TransitionRefused(f"{key} is revoked, and that is permanent: make a new key with apikey create.")
         arguments = {"cancel_pending": True} if cancel_pending else {}
-        won = getattr(key, command)(by=caller(), **arguments)
+        applied = getattr(key, command)(by=caller(), **arguments)
         if command == "delete":
-            won = won[0]
+            applied = applied[0]
         is_there = key.state == aim or (aim == ACTIVE and key.state in WORKING)
         is_elsewhere = "" if is_there else f" It is {key.state}."
-        self.say(f"{key} {f'is {done}' if won else done_before}.{is_elsewhere}")
+        self.write_message(f"{key} {f'is {done}' if applied else done_before}.{is_elsewhere}")
 
     def list(self, all: bool, json: bool, **options) -> None:
         manager = ApiKey.all_objects if all else ApiKey.objects
@@ -131,11 +133,11 @@ class Command(BaseCommand):
         ApiKey.objects.ensure_development(by=caller())
         self.stdout.write(DEVELOPMENT_TOKEN)
 
-    def say(self, text: str) -> None:
+    def write_message(self, text: str) -> None:
         self.stderr.write(listing.printable(text))
 
     def find(self, text: str) -> ApiKey:
-        found = list(ApiKey.all_objects.named(text).order_by("-id")[: CANDIDATES_SHOWN + 1])
+        found = list(ApiKey.all_objects.matching(text).order_by("-id")[: CANDIDATES_SHOWN + 1])
         if len(found) == 1:
             return found[0]
         # A token may be given, but it is never printed.
@@ -174,9 +176,9 @@ def grace(text: str) -> timedelta:
     return timedelta(0) if text == "0" else duration(text)
 
 
-def end(life: timedelta | None) -> datetime | None:
-    return timezone.now() + life if life else None
+def end(duration_: timedelta | None) -> datetime | None:
+    return timezone.now() + duration_ if duration_ else None
 
 
-def as_json(told) -> str:
-    return json.dumps(told, indent=2, ensure_ascii=False)
+def as_json(facts) -> str:
+    return json.dumps(facts, indent=2, ensure_ascii=False)
