@@ -87,7 +87,7 @@ class GenerationAdmin(SoftDeleteAdmin):
     fieldsets = (
         (None, {"fields": ("picture", "status", "prompt", "negative_prompt", "error_message")}),
         ("Parameters", {"fields": ("model", "width", "height", "steps", "guidance", "seed")}),
-        ("Life", {"fields": ("id", "api_key", "created_at", "started_at", "completed_at", "attempts", "releases")}),
+        ("Life", {"fields": ("id", "api_key", "created_at", "started_at", "completed_at", "attempts", "requeues")}),
         ("Image", {"fields": ("pixels", "image_bytes", "image_type", "image_sha256", "image_path", "thumbnail_path")}),
         ("Deletion", {"fields": ("deletion", "deleted_at")}),
     )

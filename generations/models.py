@@ -6,7 +6,7 @@ from uuid_utils.compat import uuid7
 
 from apikeys.models import ApiKey
 from apikeys.querysets import WORKING, TransitionRefused
-from generations.images.pending_deletion import DiscardedFile  # noqa: F401  a model of this app
+from generations.images.pending_deletion import PendingDeletion  # noqa: F401  a model of this app
 from generations.progress import notifications
 from generations.progress.reports import Report
 from generations.querysets import PROMPT_WORDS, GenerationQuerySet
@@ -55,7 +55,9 @@ class Generation(SoftDeleteModel):
     image_sha256 = FixedCharField(max_length=64, null=True, blank=True)
     error_message = models.CharField(max_length=ERROR_LENGTH, null=True, blank=True)
     attempts = models.IntegerField(default=0, db_default=0, help_text="The last one's number fences off the others.")
-    releases = models.IntegerField(default=0, db_default=0, help_text="Attempts handed back, which cost no try.")
+    requeues = models.IntegerField(
+        db_column="releases", default=0, db_default=0, help_text="Attempts handed back, which cost no try."
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     started_at = models.DateTimeField(null=True, blank=True)
     completed_at = models.DateTimeField(null=True, blank=True)
@@ -100,7 +102,7 @@ class Generation(SoftDeleteModel):
                 condition=Q(width__gt=0, height__gt=0, steps__gt=0), name="generation_sizes_are_positive"
             ),
             models.CheckConstraint(
-                condition=Q(attempts__gte=F("releases"), releases__gte=0),
+                condition=Q(attempts__gte=F("requeues"), requeues__gte=0),
                 name="generation_attempts_are_counted",
             ),
             deletion_is_dated("generation_deletion_is_dated"),
@@ -152,10 +154,10 @@ class Generation(SoftDeleteModel):
 
     def complete(self, attempt: int, image_path: str, **facts) -> bool:
         """Facts are all of IMAGE_FACTS, or none, and the model and the seed that were used."""
-        return self._finish(self._held(attempt), Status.COMPLETED, image_path=image_path, **facts)
+        return self._finish(self._current(attempt), Status.COMPLETED, image_path=image_path, **facts)
 
     def fail(self, attempt: int, error_message: str) -> bool:
-        return self._finish(self._held(attempt), Status.FAILED, error_message=error_message[:ERROR_LENGTH])
+        return self._finish(self._current(attempt), Status.FAILED, error_message=error_message[:ERROR_LENGTH])
 
     def cancel(self) -> bool:
         return self._finish(self._row().unfinished(), Status.CANCELLED)
@@ -167,18 +169,18 @@ class Generation(SoftDeleteModel):
         parameters = {name: getattr(self, name) for name in PARAMETERS}
         return type(self).objects.submit(api_key=self.api_key, **parameters)
 
-    def release(self, attempt: int, costs_a_try: bool) -> bool:
+    def requeue(self, attempt: int, counts_as_attempt: bool) -> bool:
         """Put an attempt's generation back among the waiting ones."""
-        releases = F("releases") if costs_a_try else F("releases") + 1
-        return self._change(self._held(attempt), status=Status.PENDING, started_at=None, releases=releases)
+        requeues = F("requeues") if counts_as_attempt else F("requeues") + 1
+        return self._change(self._current(attempt), status=Status.PENDING, started_at=None, requeues=requeues)
 
-    def is_held(self, attempt: int) -> bool:
+    def is_current(self, attempt: int) -> bool:
         """Whether an attempt is still the one that counts."""
-        return self._held(attempt).exists()
+        return self._current(attempt).exists()
 
     def tell(self, report: Report) -> bool:
         """The same, and if it is, whoever listens is told how far it is. Stores nothing."""
-        return bool(self._held(report.attempt).values_list(notifications.telling(self.pk, report)))
+        return bool(self._current(report.attempt).values_list(notifications.telling(self.pk, report)))
 
     def is_at(self, attempt: int, status: Status) -> bool:
         """Whether this attempt, the last one, has brought it to this state."""
@@ -193,11 +195,11 @@ class Generation(SoftDeleteModel):
         return self.status in UNFINISHED
 
     @property
-    def tries(self) -> int:
+    def counted_attempts(self) -> int:
         """Attempts that count against RENDER_MAX_ATTEMPTS: those that weren't handed back."""
-        return self.attempts - self.releases
+        return self.attempts - self.requeues
 
-    def _held(self, attempt: int) -> GenerationQuerySet:
+    def _current(self, attempt: int) -> GenerationQuerySet:
         return self._row().filter(status=Status.PROCESSING, attempts=attempt)
 
     def _finish(self, rows: GenerationQuerySet, status: Status, **fields) -> bool:

@@ -14,7 +14,7 @@ from procrastinate.contrib.django.models import ProcrastinateEvent, Procrastinat
 
 from apikeys.models import ApiKey
 from generations import renderers
-from generations.images.pending_deletion import DiscardedFile
+from generations.images.pending_deletion import PendingDeletion
 from generations.models import Generation
 from generations.scheduling.queues import RENDER_TASK
 from generations.status import FINISHED, Status
@@ -192,7 +192,7 @@ def retention() -> Facts:
     return {
         "finished_days": settings.RETENTION_FINISHED,
         "deleted_days": settings.RETENTION_DELETED,
-        "files_to_remove": DiscardedFile.objects.count(),
+        "files_to_remove": PendingDeletion.objects.count(),
     }
 
 

@@ -17,8 +17,8 @@ from generations.images import files, orphans, retention
 from generations.models import Generation
 from generations.renderers import RendererFailure, RenderError, RendererUnavailable, RenderRequest
 from generations.renderers.base import Progress, Waiting
-from generations.rendering.completion import Superseded, deliver
-from generations.rendering.monitor import Lookout
+from generations.rendering.completion import Superseded, store_and_complete
+from generations.rendering.monitor import AttemptMonitor
 from generations.scheduling.fair_share import URGENT, FairShare
 from generations.scheduling.queues import MAINTENANCE, RENDER, RENDER_TASK
 from generations.status import Status
@@ -30,7 +30,7 @@ LONGEST_WAIT = 60.0  # seconds between two tries
 FINISHED_JOBS_KEPT = 24  # hours
 PURGED_FOR = 60.0  # seconds at most, every ten minutes: a tenth of one render's place in a worker
 WAITING_TIMEOUTS = 10  # times RENDER_TIMEOUT; what a renderer has not begun by then fails
-HELD_CHECKED = 1.0  # seconds between two looks at whether a render is still wanted, which also tell how far it is
+CHECK_INTERVAL = 1.0  # seconds between two looks at whether a render is still wanted, which also tell how far it is
 
 
 class RenderRetry(BaseRetryStrategy):
@@ -45,21 +45,21 @@ class RenderRetry(BaseRetryStrategy):
 @app.task(name=RENDER_TASK, queue=RENDER, pass_context=True, retry=RenderRetry())
 def render(context: JobContext, generation_id: str) -> None:
     """One attempt at a generation. Raises where the queue has to run it again."""
-    generation, attempt = _begin(generation_id, context.job.priority)
+    generation, attempt = _start(generation_id, context.job.priority)
     if generation:  # an attempt before may have been killed while it stored its image
-        files.sweep(generation, before=attempt or generation.attempts + 1)
+        files.delete_leftovers(generation, before=attempt or generation.attempts + 1)
     if attempt is None:
         logger.info("Generation %s: nothing to render.", generation_id)
-        _call_off(generation)
-    elif generation.tries > settings.RENDER_MAX_ATTEMPTS:  # the worker died in the last one
-        _give_up(generation, attempt)
+        _cancel_render(generation)
+    elif generation.counted_attempts > settings.RENDER_MAX_ATTEMPTS:  # the worker died in the last one
+        _fail_permanently(generation, attempt)
     else:
         _attempt(generation, attempt, context)
 
 
 # After a lost COMMIT it is begun anew: a number must not be believed one's own that may be a later attempt's.
 @retry.unit_of_work(find=lambda *_: None, patient=True)
-def _begin(generation_id: str, priority: int) -> tuple[Generation | None, int | None]:
+def _start(generation_id: str, priority: int) -> tuple[Generation | None, int | None]:
     generation = Generation.all_objects.filter(pk=generation_id).first()
     if generation is None:
         return None, None
@@ -71,58 +71,60 @@ def _attempt(generation: Generation, attempt: int, context: JobContext) -> None:
     logger.info("Generation %s: attempt %d starts.", generation.id, attempt)
     try:
         request = _request(generation, attempt)
-        image = renderers.get_pool().render(request, _watch(generation, attempt, context))
-        deliver(generation, request, image, lambda: _check(generation, attempt, context))
+        image = renderers.get_pool().render(request, _monitor_of(generation, attempt, context))
+        store_and_complete(generation, request, image, lambda: _ensure_current(generation, attempt, context))
         logger.info("Generation %s is completed.", generation.id)
     except Superseded:
         logger.info("Generation %s: attempt %d is not wanted any more.", generation.id, attempt)
-        _call_off(generation)
+        _cancel_render(generation)
     except RenderError as error:
         logger.warning("Generation %s failed: %s", generation.id, error)
         _fail(generation, attempt, str(error))
     except JobAborted:
-        _hand_back(generation, attempt, context)
+        _requeue_on_shutdown(generation, attempt, context)
     except Exception as error:
         # An outage of the database, of the storage or of all renderers says nothing about the prompt.
-        costs_a_try = retry.outage(error) is None and not isinstance(error, RendererUnavailable | files.NotStored)
-        logger.warning("Generation %s: attempt %d broke off.", generation.id, attempt, exc_info=costs_a_try)
-        if costs_a_try and generation.tries >= settings.RENDER_MAX_ATTEMPTS:
-            _give_up(generation, attempt, error)
-        elif _release(generation, attempt, costs_a_try=costs_a_try):
+        counts_as_attempt = retry.outage(error) is None and not isinstance(
+            error, RendererUnavailable | files.StorageUnavailable
+        )
+        logger.warning("Generation %s: attempt %d broke off.", generation.id, attempt, exc_info=counts_as_attempt)
+        if counts_as_attempt and generation.counted_attempts >= settings.RENDER_MAX_ATTEMPTS:
+            _fail_permanently(generation, attempt, error)
+        elif _requeue(generation, attempt, counts_as_attempt=counts_as_attempt):
             raise
 
 
-def _hand_back(generation: Generation, attempt: int, context: JobContext) -> None:
+def _requeue_on_shutdown(generation: Generation, attempt: int, context: JobContext) -> None:
     if context.abort_reason() != AbortReason.SHUTDOWN:  # somebody ended the job itself
         retry.idempotent(generation.cancel, patient=True)()
-        _call_off(generation)
+        _cancel_render(generation)
     # Where this attempt was overtaken, the job is the other's: raising would start it a third time.
-    elif _release(generation, attempt, costs_a_try=False):
+    elif _requeue(generation, attempt, counts_as_attempt=False):
         logger.info("Generation %s is handed back: the worker stops.", generation.id)
         raise JobAborted
 
 
-def _was_released(generation: Generation, attempt: int, **_) -> bool | None:
+def _was_requeued(generation: Generation, attempt: int, **_) -> bool | None:
     return generation.is_at(attempt, Status.PENDING) or None
 
 
-@retry.unit_of_work(find=_was_released, patient=True)
-def _release(generation: Generation, attempt: int, *, costs_a_try: bool) -> bool:
-    return generation.release(attempt, costs_a_try)
+@retry.unit_of_work(find=_was_requeued, patient=True)
+def _requeue(generation: Generation, attempt: int, *, counts_as_attempt: bool) -> bool:
+    return generation.requeue(attempt, counts_as_attempt)
 
 
-def _give_up(generation: Generation, attempt: int, error: Exception | None = None) -> None:
+def _fail_permanently(generation: Generation, attempt: int, error: Exception | None = None) -> None:
     logger.warning("Generation %s failed: attempt %d was the last one.", generation.id, attempt)
-    said = f" {error}" if isinstance(error, RendererFailure) else ""
-    _fail(generation, attempt, f"Rendering was tried {settings.RENDER_MAX_ATTEMPTS} times without success.{said}")
+    reason = f" {error}" if isinstance(error, RendererFailure) else ""
+    _fail(generation, attempt, f"Rendering was tried {settings.RENDER_MAX_ATTEMPTS} times without success.{reason}")
 
 
 def _fail(generation: Generation, attempt: int, message: str) -> None:
     retry.idempotent(generation.fail, patient=True)(attempt, message)
-    _call_off(generation)
+    _cancel_render(generation)
 
 
-def _call_off(generation: Generation | None) -> None:
+def _cancel_render(generation: Generation | None) -> None:
     """Have the renderer end what it may still do for a generation that ended. A later attempt's is left alone."""
     if generation and generation.attempts and _has_ended(generation):
         connection.close()
@@ -154,26 +156,26 @@ def _request(generation: Generation, attempt: int) -> RenderRequest:
     )
 
 
-def _watch(generation: Generation, attempt: int, context: JobContext) -> Progress:
+def _monitor_of(generation: Generation, attempt: int, context: JobContext) -> Progress:
     """Ends a render when the worker stops, nobody wants it any more, or it takes longer than RENDER_TIMEOUT.
 
     The timeout counts from the render's begin. Waiting for it in a renderer's queue takes WAITING_TIMEOUTS at most.
     """
-    begun_at = looked_at = time.monotonic()
+    begun_at = checked_at = time.monotonic()
     has_begun = False
-    lookout = Lookout(generation, attempt)
+    monitor = AttemptMonitor(generation, attempt)
 
     def progress(percent: int) -> None:
-        nonlocal looked_at, begun_at, has_begun
+        nonlocal checked_at, begun_at, has_begun
         logger.debug("Job %s: %d%%", context.job.id, percent)
         if context.should_abort():
             raise JobAborted
         if not has_begun and not isinstance(percent, Waiting):
             has_begun, begun_at = True, time.monotonic()
         _check_time(begun_at, has_begun)
-        if time.monotonic() - looked_at > HELD_CHECKED:
-            looked_at = time.monotonic()
-            if not lookout.is_wanted(percent):
+        if time.monotonic() - checked_at > CHECK_INTERVAL:
+            checked_at = time.monotonic()
+            if not monitor.is_current(percent):
                 raise Superseded
 
     return progress
@@ -186,11 +188,11 @@ def _check_time(begun_at: float, has_begun: bool) -> None:
         raise RenderError(f"{what} longer than {timeout:g} seconds.")
 
 
-def _check(generation: Generation, attempt: int, context: JobContext) -> None:
+def _ensure_current(generation: Generation, attempt: int, context: JobContext) -> None:
     """Ends what is rendered already, and waits for the storage, when the worker stops or nobody wants it any more."""
     if context.should_abort():
         raise JobAborted
-    if not Lookout(generation, attempt).is_wanted(100):
+    if not AttemptMonitor(generation, attempt).is_current(100):
         raise Superseded
 
 
@@ -262,13 +264,13 @@ def purge(context: JobContext, timestamp: int) -> None:
 
 @app.periodic(cron="47 4 * * 0")
 @app.task(
-    name="generations.look_for_orphans",
+    name="generations.find_orphans",
     queue=MAINTENANCE,
-    queueing_lock="look_for_orphans",
+    queueing_lock="find_orphans",
     priority=URGENT,
     pass_context=True,
 )
-def look_for_orphans(context: JobContext, timestamp: int) -> None:
+def find_orphans(context: JobContext, timestamp: int) -> None:
     """Remove what killed processes left behind, and tell of files that belong to no generation.
 
     Those are left alone: they may be all that is left of what an older copy of the database doesn't know of.

@@ -17,10 +17,10 @@ FOLDER = "generations"
 COLUMNS = ("image_path", "thumbnail_path")  # which name the files
 THUMBNAIL = "thumb.webp"
 THUMBNAIL_TYPE = formats.CONTENT_TYPES["webp"]
-SWEPT = 10  # attempts; an upload after which so many began is left to the search for orphans
+MAX_LEFTOVER_ATTEMPTS = 10  # attempts; an upload after which so many began is left to the search for orphans
 
 
-class NotStored(Exception):
+class StorageUnavailable(Exception):
     """The storage did not take a file, which says nothing about the picture."""
 
 
@@ -28,7 +28,7 @@ def store(generation: Generation, attempt: int, image: Picture) -> dict[str, Any
     """Save what an attempt has made and return it in the words of `Generation.complete`.
 
     No two attempts share a name, `generations/<yyyy>/<mm>/<id>-<attempt>.<png, jpg, webp or thumb.webp>`, so none can
-    do anything to what another has stored. Raises NotStored.
+    do anything to what another has stored. Raises StorageUnavailable.
     """
     return {
         "image_path": _save(_path(generation, attempt, image.suffix), image.content, image.content_type),
@@ -41,14 +41,14 @@ def store(generation: Generation, attempt: int, image: Picture) -> dict[str, Any
     }
 
 
-def sweep(generation: Generation, before: int, since: int = 1) -> None:
+def delete_leftovers(generation: Generation, before: int, since: int = 1) -> None:
     """Remove what attempts have left that ended otherwise: those from `since` on and `before` another.
 
     They must be over, so that none can be named by its generation any more; what it names already is left alone. It
     is tidiness and no more: where storage or database are away it raises nothing, and the search for orphans finds the
     rest.
     """
-    attempts = range(max(since, before - SWEPT), before)
+    attempts = range(max(since, before - MAX_LEFTOVER_ATTEMPTS), before)
     if not attempts:
         return
     left = {_path(generation, attempt, end) for attempt in attempts for end in (*formats.CONTENT_TYPES, THUMBNAIL)}
@@ -82,7 +82,7 @@ def _save(path: str, content: bytes, content_type: str) -> str:
     try:
         return default_storage.save(path, file)
     except Exception as error:
-        raise NotStored(retry.one_line(error)) from error
+        raise StorageUnavailable(retry.one_line(error)) from error
 
 
 @retry.idempotent

@@ -11,7 +11,7 @@ from django.core.files.storage import default_storage
 from django.db import transaction
 
 from generations.images import files as images
-from generations.images.pending_deletion import DiscardedFile
+from generations.images.pending_deletion import PendingDeletion
 from generations.models import Generation
 from generations.querysets import GenerationQuerySet
 from lockngen.database import retry
@@ -47,11 +47,11 @@ def purge(size: int = BATCH) -> Iterator[Tally]:
     Whoever iterates may stop at any time, and may be killed. Two at once share the work.
     """
     tally = Tally()
-    for files in _left_behind(size):
+    for files in _pending_batches(size):
         _remove(files, tally)
         yield tally
     for rows in expired():
-        while batch := _discard(rows, size):
+        while batch := _delete_batch(rows, size):
             tally.generations += len(batch.generations)
             removed = _remove(batch.files, tally)
             yield tally
@@ -62,7 +62,7 @@ def purge(size: int = BATCH) -> Iterator[Tally]:
 def survey(size: int = BATCH) -> Iterator[Tally]:
     """Tell what a purge would remove, without removing it."""
     tally = Tally()
-    for path in DiscardedFile.objects.values_list("path", flat=True).iterator(size):
+    for path in PendingDeletion.objects.values_list("path", flat=True).iterator(size):
         _count(path, tally)
     for number, generation in enumerate(reduce(or_, expired(), Generation.all_objects.none()).iterator(size), 1):
         tally.generations += 1
@@ -76,40 +76,40 @@ def survey(size: int = BATCH) -> Iterator[Tally]:
 @dataclass
 class Batch:
     generations: list[Generation]
-    files: list[DiscardedFile]
+    files: list[PendingDeletion]
 
     def __bool__(self) -> bool:
         return bool(self.generations)
 
 
 @retry.idempotent  # a try that was committed after all has only taken the batch before
-def _discard(rows: GenerationQuerySet, size: int) -> Batch:
+def _delete_batch(rows: GenerationQuerySet, size: int) -> Batch:
     """Remove some rows, and name their files in the same transaction. Removing a file can't be undone, nor can it be
     part of a transaction; so it comes after.
     """
     with transaction.atomic():
         # What another purge holds is its own; what somebody restores at this moment is looked at once that is done.
         generations = list(rows.select_for_update(skip_locked=True)[:size])
-        files = [DiscardedFile(path=path) for generation in generations for path in images.paths(generation)]
-        DiscardedFile.objects.bulk_create(files)
+        files = [PendingDeletion(path=path) for generation in generations for path in images.paths(generation)]
+        PendingDeletion.objects.bulk_create(files)
         Generation.all_objects.filter(pk__in=[generation.pk for generation in generations]).hard_delete()
     return Batch(generations, files)
 
 
-def _left_behind(size: int) -> Iterator[list[DiscardedFile]]:
+def _pending_batches(size: int) -> Iterator[list[PendingDeletion]]:
     """What earlier purges named and did not come to remove."""
     last = 0
-    while files := _discarded_after(last, size):
+    while files := _pending_after(last, size):
         yield files
         last = files[-1].pk
 
 
 @retry.idempotent
-def _discarded_after(last: int, size: int) -> list[DiscardedFile]:
-    return list(DiscardedFile.objects.filter(pk__gt=last).order_by("pk")[:size])
+def _pending_after(last: int, size: int) -> list[PendingDeletion]:
+    return list(PendingDeletion.objects.filter(pk__gt=last).order_by("pk")[:size])
 
 
-def _remove(files: list[DiscardedFile], tally: Tally) -> int:
+def _remove(files: list[PendingDeletion], tally: Tally) -> int:
     """Remove files, then their names, and return how many that were. One that is gone already is removed."""
     removed = []
     for file in files:
@@ -122,13 +122,13 @@ def _remove(files: list[DiscardedFile], tally: Tally) -> int:
         else:
             tally.bytes += size
             removed.append(file.pk)
-    tally.files += _forget(removed)
+    tally.files += _delete_records(removed)
     return len(removed)
 
 
 @retry.idempotent
-def _forget(files: list[int]) -> int:
-    return DiscardedFile.objects.filter(pk__in=files).delete()[0]
+def _delete_records(files: list[int]) -> int:
+    return PendingDeletion.objects.filter(pk__in=files).delete()[0]
 
 
 def _count(path: str, tally: Tally) -> None:

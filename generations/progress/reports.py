@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 LARGEST_PERCENT = 99  # of an attempt; 100 is what a completed generation has
-REPEATED = 5.0  # seconds after which it is told again though nothing changed, for whoever began to listen late
+REPEAT_AFTER = 5.0  # seconds after which it is told again though nothing changed, for whoever began to listen late
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +24,19 @@ class Report:
         return cls(attempt, max(0, min(LARGEST_PERCENT, int(percent))), step, steps)
 
 
-class News:
+class ProgressThrottle:
     """Tells what is new from what was told already. How often it is asked is how often anything is told."""
 
     def __init__(self, attempt: int, clock: Callable[[], float] = time.monotonic):
         self._clock = clock
-        self._told, self._told_at = Report(attempt), clock()  # an attempt begins at 0, which goes without saying
+        self._last_sent, self._last_sent_at = (
+            Report(attempt),
+            clock(),
+        )  # an attempt begins at 0, which goes without saying
 
-    def is_in(self, report: Report) -> bool:
+    def should_publish(self, report: Report) -> bool:
         """Whether this is to be told. If so, it counts as told."""
-        if report == self._told and self._clock() - self._told_at < REPEATED:
+        if report == self._last_sent and self._clock() - self._last_sent_at < REPEAT_AFTER:
             return False
-        self._told, self._told_at = report, self._clock()
+        self._last_sent, self._last_sent_at = report, self._clock()
         return True

@@ -25,21 +25,24 @@ class Superseded(Exception):
     """Nobody waits for this attempt any more: it was overtaken, cancelled or deleted."""
 
 
-def deliver(generation: Generation, request: RenderRequest, image: bytes, go_on: Callable[[], None]) -> None:
+def store_and_complete(
+    generation: Generation, request: RenderRequest, image: bytes, ensure_current: Callable[[], None]
+) -> None:
     """Store an image and complete its generation, with the model and the seed of the request that made it.
 
-    While the storage is away `go_on` is called before every further try, and raises where there is no point in one.
+    While the storage is away `ensure_current` is called before every further try, and raises where there is no point
+    in one.
 
-    Raises RendererFailure where it is no image, RenderError where it is not accepted, images.NotStored where
+    Raises RendererFailure where it is no image, RenderError where it is not accepted, images.StorageUnavailable where
     the storage stays away for longer than STORAGE_RETRY_TIMEOUT, and Superseded.
     """
     attempt = request.attempt
     try:
-        stored = _store(generation, attempt, _read(image), go_on)
+        stored = _store(generation, attempt, _read(image), ensure_current)
         if not _complete(generation, attempt, {**stored, "model": request.model, "seed": request.seed}):
             raise Superseded
     except Superseded:
-        files.sweep(generation, before=attempt + 1, since=attempt)
+        files.delete_leftovers(generation, before=attempt + 1, since=attempt)
         raise
 
 
@@ -52,16 +55,16 @@ def _read(image: bytes) -> Picture:
         raise RendererFailure("The renderer made a picture that can't be read.", error) from error
 
 
-def _store(generation: Generation, attempt: int, image: Picture, go_on: Callable[[], None]) -> dict[str, Any]:
+def _store(generation: Generation, attempt: int, image: Picture, ensure_current: Callable[[], None]) -> dict[str, Any]:
     connection.close()
-    tries = Retrying(
-        retry=retry_if_exception_type(files.NotStored),
+    retrying = Retrying(
+        retry=retry_if_exception_type(files.StorageUnavailable),
         stop=stop_before_delay(settings.STORAGE_RETRY_TIMEOUT),
         wait=wait_random_exponential(FIRST_PAUSE, max=LONGEST_PAUSE),
-        before_sleep=lambda state: go_on(),
+        before_sleep=lambda state: ensure_current(),
         reraise=True,
     )
-    return tries(files.store, generation, attempt, image)
+    return retrying(files.store, generation, attempt, image)
 
 
 def _was_completed(generation: Generation, attempt: int, stored: dict[str, Any]) -> bool | None:

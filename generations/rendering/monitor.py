@@ -5,37 +5,37 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from django.db import connection
 
 from generations.models import Generation
-from generations.progress.reports import News, Report
+from generations.progress.reports import ProgressThrottle, Report
 from lockngen.database import retry
 
-ANSWERED_WITHIN = 0.25  # seconds; a later answer is taken when the next question comes
+ANSWER_TIMEOUT = 0.25  # seconds; a later answer is taken when the next question comes
 _threads = ThreadPoolExecutor(64, "look")  # at most; there are as many as renders at once
 
 
-class Lookout:
+class AttemptMonitor:
     """One attempt's. What it has to tell is told by the statement that asks."""
 
     def __init__(self, generation: Generation, attempt: int):
         self._generation, self._attempt = generation, attempt
-        self._news = News(attempt)
-        self._look: Future[bool] | None = None
+        self._throttle = ProgressThrottle(attempt)
+        self._pending: Future[bool] | None = None
 
-    def is_wanted(self, percent: int) -> bool:
+    def is_current(self, percent: int) -> bool:
         """Whether the attempt counts, as far as is known. No connection is held when this returns."""
-        if self._look is None:
-            self._look = _threads.submit(self._ask, Report.of(self._attempt, percent))
+        if self._pending is None:
+            self._pending = _threads.submit(self._check, Report.of(self._attempt, percent))
         try:
-            is_wanted = self._look.result(ANSWERED_WITHIN)
+            is_current = self._pending.result(ANSWER_TIMEOUT)
         except TimeoutError:
             return True
-        self._look = None
-        return is_wanted
+        self._pending = None
+        return is_current
 
-    def _ask(self, report: Report) -> bool:
+    def _check(self, report: Report) -> bool:
         try:
-            if self._news.is_in(report):
-                return self._generation.tell(report)
-            return self._generation.is_held(self._attempt)
+            if self._throttle.should_publish(report):
+                return self._generation.publish(report)
+            return self._generation.is_current(self._attempt)
         except retry.ERRORS:
             return True  # no reason to throw a render away: the database may be back before it ends
         finally:

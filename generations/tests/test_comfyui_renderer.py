@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def comfyui(double, settings, monkeypatch):
     settings.RENDERER_URL = [double.url]
     settings.DEFAULT_WORKFLOW = "blank"
-    monkeypatch.setattr(tasks, "HELD_CHECKED", 0)
+    monkeypatch.setattr(tasks, "CHECK_INTERVAL", 0)
     yield
     renderers._pool_of.cache_clear()
 
@@ -129,10 +129,10 @@ def test_out_of_memory__is_tried_again_and_told_in_the_end(make_generation, run,
 
     with pytest.raises(RendererFailure):
         run(generation)
-    assert (generation.status, generation.tries) == (Status.PENDING, 1)
+    assert (generation.status, generation.counted_attempts) == (Status.PENDING, 1)
     run(generation)
 
-    assert (generation.status, generation.tries) == (Status.FAILED, 2)
+    assert (generation.status, generation.counted_attempts) == (Status.FAILED, 2)
     assert generation.error_message == ("Rendering was tried 2 times without success. The renderer ran out of memory.")
     names = [prompt["prompt"]["2"]["inputs"]["filename_prefix"] for prompt in double.prompts()]
     assert names == [f"lockngen/{generation.id}_1", f"lockngen/{generation.id}_2"]
@@ -196,7 +196,7 @@ def test_renderer_that_is_away__costs_no_try(make_generation, run, double, monke
     with pytest.raises(RendererUnavailable):
         run(generation)
 
-    assert (generation.status, generation.attempts, generation.tries) == (Status.PENDING, 1, 0)
+    assert (generation.status, generation.attempts, generation.counted_attempts) == (Status.PENDING, 1, 0)
 
 
 @pytest.mark.parametrize("end", ["cancel", "delete"])
@@ -235,7 +235,7 @@ def test_stopped_worker__leaves_the_prompt_to_the_next(make_generation, run, sto
     generation = make_generation()
 
     stop_while_rendering(generation)
-    assert (generation.status, generation.tries) == (Status.PENDING, 0)
+    assert (generation.status, generation.counted_attempts) == (Status.PENDING, 0)
     assert double.queue()[0] == [str(generation.id)]
     run(generation)
 

@@ -76,7 +76,7 @@ def test_deliver__stores_without_a_transaction_or_a_connection(make_generation, 
     while_storing(lambda: held.append((connection.in_atomic_block, connection.connection)))
     generation = make_generation()
 
-    completion.deliver(generation, make_request(attempt=generation.start()), PNG, lambda: None)
+    completion.store_and_complete(generation, make_request(attempt=generation.start()), PNG, lambda: None)
 
     assert held == [(False, None)] * 2
 
@@ -196,7 +196,7 @@ def test_deliver__in_doubt_for_good_keeps_its_files(make_generation, run, lose_c
         run(generation)
 
     assert len(files()) == 2
-    assert (generation.status, generation.tries) == (Status.PENDING, 0)
+    assert (generation.status, generation.counted_attempts) == (Status.PENDING, 0)
 
 
 def test_storage__that_is_away_for_a_moment_is_tried_again(make_generation, run, while_storing, files):
@@ -220,17 +220,17 @@ def test_storage__that_stays_away_costs_no_try(make_generation, run, storage_is_
     generation = make_generation()
 
     for _ in range(3):
-        with pytest.raises(images.NotStored):
+        with pytest.raises(images.StorageUnavailable):
             run(generation)
 
-    assert (generation.status, generation.attempts, generation.tries) == (Status.PENDING, 3, 0)
+    assert (generation.status, generation.attempts, generation.counted_attempts) == (Status.PENDING, 3, 0)
 
 
 def test_storage__that_was_away_gets_the_next_attempt_s_image_and_no_other(
     make_generation, run, renderer, storage_is_away, monkeypatch, files
 ):
     generation = make_generation()
-    with pytest.raises(images.NotStored):
+    with pytest.raises(images.StorageUnavailable):
         run(generation)
     monkeypatch.undo()
     monkeypatch.setattr(renderers, "get_pool", lambda: renderer)
@@ -258,7 +258,7 @@ def test_storage__that_is_away_is_not_waited_for_by_a_worker_that_stops(
     with pytest.raises(JobAborted):
         run(generation, context)
 
-    assert (generation.status, generation.tries) == (Status.PENDING, 0)
+    assert (generation.status, generation.counted_attempts) == (Status.PENDING, 0)
 
 
 def test_storage__that_is_away_is_not_waited_for_where_nobody_waits(

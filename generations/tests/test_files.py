@@ -46,7 +46,7 @@ def test_store__says_so_where_the_storage_does_not_take_it(make_generation, monk
 
     monkeypatch.setattr(DurableFileSystemStorage, "_save", refuse)
 
-    with pytest.raises(images.NotStored, match=r"^no room$"):
+    with pytest.raises(images.StorageUnavailable, match=r"^no room$"):
         images.store(make_generation(), 1, formats.read(PNG))
 
 
@@ -64,18 +64,18 @@ def test_sweep__removes_what_attempts_left_that_ended_otherwise(make_completed, 
     images.store(generation, 3, formats.read(PNG))
     later = set(images.store(generation, 4, formats.read(PNG)).values()) & files()
 
-    images.sweep(generation, before=4)
+    images.delete_leftovers(generation, before=4)
 
     assert files() == kept | later
 
 
 def test_sweep__goes_no_further_back_than_it_has_to(make_generation, files, monkeypatch):
-    monkeypatch.setattr(images, "SWEPT", 2)
+    monkeypatch.setattr(images, "MAX_LEFTOVER_ATTEMPTS", 2)
     generation = make_generation()
     for attempt in (1, 2, 3):
         images.store(generation, attempt, formats.read(PNG))
 
-    images.sweep(generation, before=4)
+    images.delete_leftovers(generation, before=4)
 
     assert {path.rpartition("-")[2] for path in files()} == {"1.png", "1.thumb.webp"}
 
@@ -84,7 +84,7 @@ def test_sweep__asks_nothing_where_there_was_no_attempt_before(make_generation, 
     generation = make_generation()
 
     with django_assert_num_queries(0):
-        images.sweep(generation, before=1)
+        images.delete_leftovers(generation, before=1)
 
 
 @pytest.mark.parametrize(
@@ -97,6 +97,6 @@ def test_sweep__gives_up_where_something_is_away(make_generation, monkeypatch, c
     monkeypatch.setattr(*away, refuse)
     generation = make_generation()
 
-    images.sweep(generation, before=2)
+    images.delete_leftovers(generation, before=2)
 
     assert f"Generation {generation.id} may have left files behind: no route to host" in caplog.text

@@ -123,7 +123,7 @@ def test_fail__ends_it_with_a_message_that_fits(make_processing):
     [
         lambda generation: generation.complete(1, "late.png"),
         lambda generation: generation.fail(1, "late"),
-        lambda generation: generation.release(1, costs_a_try=True),
+        lambda generation: generation.requeue(1, counts_as_attempt=True),
     ],
 )
 def test_overtaken_attempt__changes_nothing(make_processing, change):
@@ -133,8 +133,8 @@ def test_overtaken_attempt__changes_nothing(make_processing, change):
     assert not change(generation)
 
     assert (generation.status, generation.attempts, generation.image_path) == (Status.PROCESSING, 2, None)
-    assert not generation.is_held(1)
-    assert generation.is_held(2)
+    assert not generation.is_current(1)
+    assert generation.is_current(2)
 
 
 @pytest.mark.parametrize("status", FINISHED)
@@ -144,7 +144,7 @@ def test_overtaken_attempt__changes_nothing(make_processing, change):
         lambda generation: generation.start(),
         lambda generation: generation.complete(1, "late.png"),
         lambda generation: generation.fail(1, "late"),
-        lambda generation: generation.release(1, costs_a_try=False),
+        lambda generation: generation.requeue(1, counts_as_attempt=False),
         lambda generation: generation.cancel(),
     ],
 )
@@ -160,12 +160,12 @@ def test_finished_state__is_never_left(make_finished, status, change):
 def test_release__gives_a_try_back_unless_it_costs_one(make_processing):
     generation = make_processing()
 
-    assert generation.release(1, costs_a_try=False)
-    assert (generation.status, generation.tries, generation.started_at) == (Status.PENDING, 0, None)
+    assert generation.requeue(1, counts_as_attempt=False)
+    assert (generation.status, generation.counted_attempts, generation.started_at) == (Status.PENDING, 0, None)
 
     attempt = generation.start()
-    assert generation.release(attempt, costs_a_try=True)
-    assert (attempt, generation.tries) == (2, 1)
+    assert generation.requeue(attempt, counts_as_attempt=True)
+    assert (attempt, generation.counted_attempts) == (2, 1)
 
 
 @pytest.mark.parametrize("status", UNFINISHED)
@@ -222,7 +222,7 @@ def test_completed__knows_all_of_its_image_or_nothing(make_generation, facts):
         ({"width": 0}, "generation_sizes_are_positive"),
         ({"height": -8}, "generation_sizes_are_positive"),
         ({"steps": 0}, "generation_sizes_are_positive"),
-        ({"releases": 1}, "generation_attempts_are_counted"),
+        ({"requeues": 1}, "generation_attempts_are_counted"),
     ],
 )
 def test_constraint__refuses_what_must_not_be(make_generation, fields, constraint):

@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from generations import monitoring
-from generations.images.pending_deletion import DiscardedFile
+from generations.images.pending_deletion import PendingDeletion
 from generations.status import Status
 
 pytestmark = pytest.mark.django_db
@@ -156,7 +156,7 @@ def test_database_and_pool__are_told():
 
 def test_retention__is_told_with_the_files_that_are_still_to_go(settings):
     settings.RETENTION_FINISHED, settings.RETENTION_DELETED = 30, 0
-    DiscardedFile.objects.create(path="a.png")
+    PendingDeletion.objects.create(path="a.png")
 
     assert monitoring.retention() == {
         "finished_days": 30,

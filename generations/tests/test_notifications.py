@@ -61,7 +61,7 @@ TRANSITIONS = {
     "start": lambda generation: generation.start(),
     "complete": lambda generation: generation.complete(generation.start(), "a.png"),
     "fail": lambda generation: generation.fail(generation.start(), "It is too large."),
-    "release": lambda generation: generation.release(generation.start(), costs_a_try=True),
+    "requeue": lambda generation: generation.requeue(generation.start(), counts_as_attempt=True),
     "cancel": lambda generation: generation.cancel(),
 }
 
@@ -72,7 +72,7 @@ def test_transition__is_announced(make_generation, said, name):
 
     TRANSITIONS[name](generation)
 
-    begins = name in ("complete", "fail", "release")
+    begins = name in ("complete", "fail", "requeue")
     assert said() == [{"id": str(generation.id)}] * (1 + begins)
 
 
@@ -164,11 +164,11 @@ def test_report__writes_no_row(make_generation, sql, said):
 
 
 def test_render__tells_its_progress_by_the_look_that_it_takes_anyway(make_generation, make_context, said, monkeypatch):
-    monkeypatch.setattr(tasks, "HELD_CHECKED", 0)
+    monkeypatch.setattr(tasks, "CHECK_INTERVAL", 0)
     generation = make_generation()
-    progress = tasks._watch(generation, generation.start(), make_context())
-    looks, is_held = [], Generation.is_held
-    monkeypatch.setattr(Generation, "is_held", lambda *asked: looks.append(percent) or is_held(*asked))
+    progress = tasks._monitor_of(generation, generation.start(), make_context())
+    looks, is_current = [], Generation.is_current
+    monkeypatch.setattr(Generation, "is_current", lambda *asked: looks.append(percent) or is_current(*asked))
     said()
 
     for percent in (0, Percent(10, 3, 30), Percent(10, 3, 30), 100):
@@ -289,7 +289,7 @@ def test_progress__is_shown_from_what_is_heard(api, make_generation, listening):
     assert show() == 100
 
 
-@pytest.mark.parametrize("end", ["fail", "cancel", "release"])
+@pytest.mark.parametrize("end", ["fail", "cancel", "requeue"])
 def test_progress__is_0_unless_it_is_rendered_or_done(api, make_generation, board, end):
     generation = make_generation()
     attempt = generation.start()
@@ -299,7 +299,7 @@ def test_progress__is_0_unless_it_is_rendered_or_done(api, make_generation, boar
     if end == "cancel":
         generation.cancel()
     else:
-        getattr(generation, end)(attempt, *{"fail": ["No."], "release": [True]}[end])
+        getattr(generation, end)(attempt, *{"fail": ["No."], "requeue": [True]}[end])
 
     assert api.get(f"/api/v1/generations/{generation.id}").json()["progress"] == 0
 

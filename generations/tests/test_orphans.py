@@ -192,7 +192,7 @@ def test_task__removes_leftovers_and_tells_of_the_rest(put, image_folder, make_c
     for path in (NOBODYS, *LEFTOVERS):
         put(path)
 
-    tasks.look_for_orphans.func(make_context(), timestamp=0)
+    tasks.find_orphans.func(make_context(), timestamp=0)
 
     assert files(image_folder) == {NOBODYS}
     assert "Files that belong to no generation: 1." in caplog.text
@@ -202,6 +202,6 @@ def test_task__stops_with_its_worker(put, image_folder, make_context):
     for path in LEFTOVERS:
         put(path)
 
-    tasks.look_for_orphans.func(make_context(AbortReason.SHUTDOWN), timestamp=0)
+    tasks.find_orphans.func(make_context(AbortReason.SHUTDOWN), timestamp=0)
 
     assert files(image_folder) == set(LEFTOVERS)

@@ -7,7 +7,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from generations.images import retention
-from generations.images.pending_deletion import DiscardedFile
+from generations.images.pending_deletion import PendingDeletion
 from generations.management.commands import purge as purge_command
 from generations.models import Generation
 
@@ -41,7 +41,7 @@ def test_command__with_dry_run_tells_and_changes_nothing(make_finished, files):
     assert run("--dry-run", "--batch", "1") == "Would remove 4 generations and 8 files (64 bytes).\n"
 
     assert (list(Generation.all_objects.values()), files()) == before
-    assert not DiscardedFile.objects.exists()
+    assert not PendingDeletion.objects.exists()
 
 
 def test_command__says_that_everything_is_kept(make_finished, settings):
@@ -70,7 +70,7 @@ def test_command__names_a_batch_that_can_not_be(number):
     ("error", "said", "code"), [(KeyboardInterrupt, "goes on from here", 130), (OSError("no\nroute"), "no route$", 1)]
 )
 def test_command__that_breaks_off_says_why_in_one_line(make_finished, monkeypatch, error, said, code):
-    monkeypatch.setattr(retention, "_discard", Mock(side_effect=error))
+    monkeypatch.setattr(retention, "_delete_batch", Mock(side_effect=error))
 
     with pytest.raises(CommandError, match=said) as raised:
         run()

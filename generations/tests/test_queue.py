@@ -168,7 +168,7 @@ def test_periodic_tasks__run_as_often_as_is_worth_it():
         "generations.rebase_shares": "17 * * * *",
         "generations.remove_finished_jobs": "17 * * * *",
         "generations.purge": "*/10 * * * *",
-        "generations.look_for_orphans": "47 4 * * 0",
+        "generations.find_orphans": "47 4 * * 0",
     }
 
 

@@ -24,7 +24,7 @@ from procrastinate.job_context import AbortReason
 from generations import tasks
 from generations.images import files as images
 from generations.images import retention
-from generations.images.pending_deletion import DiscardedFile
+from generations.images.pending_deletion import PendingDeletion
 from generations.models import Generation
 from generations.status import FINISHED, Status
 from generations.tests.support.processes import manage
@@ -56,7 +56,7 @@ def assert_nothing_is_lost_or_astray(files) -> None:
     """Every file of a row is there, and every file is a row's or known as one to remove."""
     owned = owned_by(*left())
     assert owned <= files()
-    assert files() <= owned | {discarded.path for discarded in DiscardedFile.objects.all()}
+    assert files() <= owned | {discarded.path for discarded in PendingDeletion.objects.all()}
 
 
 def test_purge__removes_rows_and_images_whose_time_is_over(make_finished, files):
@@ -70,7 +70,7 @@ def test_purge__removes_rows_and_images_whose_time_is_over(make_finished, files)
     assert left() == kept
     assert files() == owned_by(*kept)
     assert (tally.generations, tally.files, tally.bytes, tally.failures) == (6, 12, 96, 0)
-    assert not DiscardedFile.objects.exists()
+    assert not PendingDeletion.objects.exists()
 
 
 @pytest.mark.parametrize(("finished", "deleted"), [(0, 0), (0, 7), (30, 0)])
@@ -122,7 +122,7 @@ def test_purge__of_an_image_that_is_gone_already(make_finished, image_folder):
     assert purge().generations == 1
 
     assert not left()
-    assert not DiscardedFile.objects.exists()
+    assert not PendingDeletion.objects.exists()
 
 
 def test_purge__asks_as_much_for_many_rows_as_for_one(make_finished):
@@ -147,7 +147,7 @@ STEPS = [
     "django.db.models.query:QuerySet.bulk_create",
     "lockngen.softdelete:SoftDeleteQuerySet.hard_delete",
     "lockngen.storage.filesystem:DurableFileSystemStorage.delete",
-    "generations.images.retention:_forget",
+    "generations.images.retention:_delete_records",
 ]
 
 
@@ -164,7 +164,7 @@ def test_purge__that_breaks_off_loses_nothing_and_the_next_one_ends_it(make_fini
     assert_nothing_is_lost_or_astray(files)
     purge()
     assert (left(), files()) == ({kept}, owned_by(kept))
-    assert not DiscardedFile.objects.exists()
+    assert not PendingDeletion.objects.exists()
 
 
 def killed_at(step: str, moment: str, call: int):
@@ -199,7 +199,7 @@ def test_purge__whose_process_is_killed_is_ended_by_the_next_one(make_finished, 
     assert_nothing_is_lost_or_astray(files)
     purge(size=10)
     assert (left(), files()) == (kept, owned_by(*kept))
-    assert not DiscardedFile.objects.exists()
+    assert not PendingDeletion.objects.exists()
 
 
 @commits
@@ -267,7 +267,7 @@ def test_purge__is_not_held_up_by_a_file_that_can_not_be_removed(make_finished, 
 
     assert [tally.failures for tally in tallies] == [1, 1]
     assert not left()
-    assert [discarded.path for discarded in DiscardedFile.objects.all()] == [stuck.image_path]
+    assert [discarded.path for discarded in PendingDeletion.objects.all()] == [stuck.image_path]
 
 
 @pytest.mark.parametrize("abort", [None, AbortReason.SHUTDOWN])

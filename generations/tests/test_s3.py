@@ -203,7 +203,7 @@ def test_sweep__removes_what_an_attempt_left(make_completed, keys):
     generation = make_completed()
     files.store(generation, 2, formats.read(PNG))
 
-    files.sweep(generation, before=3)
+    files.delete_leftovers(generation, before=3)
 
     assert keys() == set(files.paths(generation))
 
@@ -284,8 +284,8 @@ def test_storage__that_refuses_costs_no_try(make_generation, make_context, setti
     settings.STORAGES = {**settings.STORAGES}
     generation = make_generation(width=64, height=64)
 
-    with pytest.raises(files.NotStored, match="NoSuchBucket"):
+    with pytest.raises(files.StorageUnavailable, match="NoSuchBucket"):
         tasks.render(make_context(), str(generation.id))
 
     generation.refresh_from_db()
-    assert (generation.status, generation.tries) == (Status.PENDING, 0)
+    assert (generation.status, generation.counted_attempts) == (Status.PENDING, 0)

@@ -79,7 +79,7 @@ def test_render__is_tried_again_after_an_unexpected_error(make_generation, run, 
     for tries in (1, 2):
         with pytest.raises(ZeroDivisionError):
             run(generation)
-        assert (generation.status, generation.tries) == (Status.PENDING, tries)
+        assert (generation.status, generation.counted_attempts) == (Status.PENDING, tries)
     run(generation)
 
     assert (generation.status, generation.attempts) == (Status.FAILED, 3)
@@ -103,7 +103,7 @@ def test_render__is_handed_back_by_a_worker_that_stops(make_generation, make_con
     with pytest.raises(JobAborted):
         run(generation, make_context(AbortReason.SHUTDOWN))
 
-    assert (generation.status, generation.tries) == (Status.PENDING, 0)
+    assert (generation.status, generation.counted_attempts) == (Status.PENDING, 0)
 
 
 def test_render__ends_after_the_timeout(make_generation, run, settings):
@@ -156,7 +156,7 @@ def test_render__drops_the_image_of_what_was_cancelled_meanwhile(make_generation
 
 @pytest.mark.parametrize("end", ["cancel", "delete", "start"])
 def test_render__stops_once_nobody_wants_it(make_generation, run, render_with, monkeypatch, end):
-    monkeypatch.setattr(tasks, "HELD_CHECKED", 0)
+    monkeypatch.setattr(tasks, "CHECK_INTERVAL", 0)
     generation = make_generation()
 
     def render(request, progress):
@@ -244,16 +244,16 @@ def test_render__that_was_handed_back_has_all_its_tries(make_generation, run, re
     render_with(lambda request, progress: 1 / 0)
     generation = make_generation()
     for _ in range(2):
-        generation.release(generation.start(), costs_a_try=False)
+        generation.requeue(generation.start(), counts_as_attempt=False)
 
     with pytest.raises(ZeroDivisionError):
         run(generation)
 
-    assert (generation.status, generation.tries) == (Status.PENDING, 1)
+    assert (generation.status, generation.counted_attempts) == (Status.PENDING, 1)
 
 
 def test_render__holds_no_connection_while_it_paints(make_generation, run, render_with, monkeypatch):
-    monkeypatch.setattr(tasks, "HELD_CHECKED", 0)
+    monkeypatch.setattr(tasks, "CHECK_INTERVAL", 0)
     held = []
 
     def render(request, progress):
@@ -270,8 +270,8 @@ def test_render__holds_no_connection_while_it_paints(make_generation, run, rende
 
 def test_render__looks_once_in_a_while_whether_it_is_wanted(make_generation, run, render_with, monkeypatch):
     looks = []
-    monkeypatch.setattr(tasks.Lookout, "is_wanted", lambda self, percent: looks.append(percent) or True)
-    monkeypatch.setattr(tasks, "HELD_CHECKED", 0.5)
+    monkeypatch.setattr(tasks.AttemptMonitor, "is_current", lambda self, percent: looks.append(percent) or True)
+    monkeypatch.setattr(tasks, "CHECK_INTERVAL", 0.5)
 
     def render(request, progress):
         time.sleep(0.6)
@@ -286,8 +286,8 @@ def test_render__looks_once_in_a_while_whether_it_is_wanted(make_generation, run
 
 
 def test_render__goes_on_while_the_database_is_away(make_generation, run, render_with, monkeypatch):
-    monkeypatch.setattr(tasks, "HELD_CHECKED", 0)
-    for look in ("is_held", "tell"):
+    monkeypatch.setattr(tasks, "CHECK_INTERVAL", 0)
+    for look in ("is_current", "tell"):
         monkeypatch.setattr(Generation, look, Mock(side_effect=OperationalError("the connection is lost")))
     generation = make_generation()
 
@@ -303,9 +303,9 @@ def test_render__goes_on_while_the_database_is_away(make_generation, run, render
 
 
 def test_render__does_not_wait_for_a_database_that_does_not_answer(make_generation, run, render_with, monkeypatch):
-    monkeypatch.setattr(tasks, "HELD_CHECKED", 0)
+    monkeypatch.setattr(tasks, "CHECK_INTERVAL", 0)
     over, looks, waited = threading.Event(), [], []
-    for look in ("is_held", "tell"):
+    for look in ("is_current", "tell"):
         monkeypatch.setattr(Generation, look, lambda *_: looks.append(True) or over.wait(20))
 
     def render(request, progress):

@@ -1,0 +1,35 @@
+from django.db import migrations, models
+from django.db.models import F, Q
+
+
+class Migration(migrations.Migration):
+    dependencies = [("generations", "0010_rename_turn")]
+
+    # The table and its columns keep their stored names.
+    operations = [
+        migrations.SeparateDatabaseAndState(
+            state_operations=[
+                migrations.RenameModel("DiscardedFile", "PendingDeletion"),
+                migrations.AlterModelTable("pendingdeletion", "generations_discardedfile"),
+                migrations.RemoveConstraint("generation", "generation_attempts_are_counted"),
+                migrations.RenameField("generation", "releases", "requeues"),
+                migrations.AlterField(
+                    "generation",
+                    "requeues",
+                    models.IntegerField(
+                        db_column="releases",
+                        default=0,
+                        db_default=0,
+                        help_text="Attempts handed back, which cost no try.",
+                    ),
+                ),
+                migrations.AddConstraint(
+                    "generation",
+                    models.CheckConstraint(
+                        condition=Q(attempts__gte=F("requeues"), requeues__gte=0),
+                        name="generation_attempts_are_counted",
+                    ),
+                ),
+            ]
+        )
+    ]
