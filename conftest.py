@@ -81,7 +81,7 @@ def image_folder(settings, tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def deaf(monkeypatch):
+def no_listener(monkeypatch):
     """No test listens for events, over a connection that it would leave behind, unless it asks for `listening`."""
     monkeypatch.setattr(notifications.listener, "start", lambda: None)
 

@@ -148,7 +148,7 @@ class Generation(SoftDeleteModel):
             cursor.execute(statement, [Status.PROCESSING.value, self.pk, [status.value for status in UNFINISHED]])
             row = cursor.fetchone()
         if row:
-            notifications.announce(self.pk)
+            notifications.notify(self.pk)
         self._reload()
         return row[0] if row else None
 
@@ -178,9 +178,9 @@ class Generation(SoftDeleteModel):
         """Whether an attempt is still the one that counts."""
         return self._current(attempt).exists()
 
-    def tell(self, report: Report) -> bool:
+    def publish(self, report: Report) -> bool:
         """The same, and if it is, whoever listens is told how far it is. Stores nothing."""
-        return bool(self._current(report.attempt).values_list(notifications.telling(self.pk, report)))
+        return bool(self._current(report.attempt).values_list(notifications.notify_expression(self.pk, report)))
 
     def is_at(self, attempt: int, status: Status) -> bool:
         """Whether this attempt, the last one, has brought it to this state."""
@@ -208,6 +208,6 @@ class Generation(SoftDeleteModel):
     def _change(self, rows: GenerationQuerySet, **fields) -> bool:
         won = bool(rows.update(**fields))
         if won:
-            notifications.announce(self.pk)
+            notifications.notify(self.pk)
         self._reload()
         return won

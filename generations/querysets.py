@@ -130,7 +130,7 @@ class GenerationQuerySet(SoftDeleteQuerySet):
 
     def cancel(self) -> int:
         """Cancel those that aren't finished and return how many that were."""
-        return self._announced(self.unfinished().update(status=Status.CANCELLED, completed_at=Now()))
+        return self._notified(self.unfinished().update(status=Status.CANCELLED, completed_at=Now()))
 
     cancel.alters_data = True
     cancel.queryset_only = True
@@ -144,13 +144,13 @@ class GenerationQuerySet(SoftDeleteQuerySet):
             is_deleted=True,
             deleted_at=Now(),
         )
-        return self._counted(self._announced(count))
+        return self._counted(self._notified(count))
 
     delete.alters_data = True
     delete.queryset_only = True
 
-    def _announced(self, count: int) -> int:
+    def _notified(self, count: int) -> int:
         # Once for all of them: whoever watches any generation looks at its row.
         if count:
-            notifications.announce()
+            notifications.notify()
         return count

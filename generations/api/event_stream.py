@@ -15,30 +15,30 @@ from generations.progress import notifications
 from lockngen.database import retry
 from lockngen.web import event_streams
 
-LOOKED = 5.0  # seconds at most between two looks at the row, as an event may be missed
+READ_INTERVAL = 5.0  # seconds at most between two looks at the row, as an event may be missed
 
 
 def of(generation: Generation, request: HttpRequest) -> event_streams.Source:
     """`progress` now and whenever it changes, and `end` with the generation. Holds no connection while it waits."""
-    with notifications.board.watching(generation.pk) as watcher:
-        told, looked_at = None, float("-inf")
+    with notifications.hub.subscribe(generation.pk) as subscription:
+        last_sent, read_at = None, float("-inf")
         while True:
-            if watcher.must_look() or time.monotonic() - looked_at > LOOKED:
-                generation, looked_at = _look(generation, request.auth), time.monotonic()
+            if subscription.needs_refresh() or time.monotonic() - read_at > READ_INTERVAL:
+                generation, read_at = _read(generation, request.auth), time.monotonic()
             if generation is None:
                 return
             state = ProgressOut.of(generation)
-            if state != told:
-                told = state
+            if state != last_sent:
+                last_sent = state
                 yield event_streams.event("progress", state.model_dump_json())
             if not generation.is_unfinished:
                 yield event_streams.event("end", _as_json(generation, request))
                 return
-            if not watcher.wait(event_streams.TICK):
+            if not subscription.wait(event_streams.TICK):
                 yield None
 
 
-def _look(generation: Generation, key: ApiKey) -> Generation | None:
+def _read(generation: Generation, key: ApiKey) -> Generation | None:
     """The row as it is now, or as it was before where the database is away; None once it or its key is gone for good.
 
     One that is deleted meanwhile is cancelled by that, and ends.

@@ -28,21 +28,21 @@ CHANNEL = "lockngen_generation"
 MOST_REPORTS = 10_000  # kept in memory, about 3 MB
 
 
-def telling(id: UUID, report: Report) -> Func:
+def notify_expression(id: UUID, report: Report) -> Func:
     """An expression: whatever row is selected with it, the report is told."""
     payload = Value(json.dumps({"id": str(id), **asdict(report)}))
     return Func(Value(CHANNEL), payload, function="pg_notify", output_field=TextField())
 
 
-def announce(id: UUID | None = None) -> None:
+def notify(id: UUID | None = None) -> None:
     """Say that the state of a generation has changed, or, without an id, that of any.
 
     After the commit and by itself: NOTIFY takes a lock that all others wait for, which is then held for no disk.
     """
-    transaction.on_commit(lambda: _say({"id": str(id)} if id else {}))
+    transaction.on_commit(lambda: _send({"id": str(id)} if id else {}))
 
 
-def _say(payload: dict[str, str]) -> None:
+def _send(payload: dict[str, str]) -> None:
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, json.dumps(payload)])
@@ -51,70 +51,70 @@ def _say(payload: dict[str, str]) -> None:
         connection.close()
 
 
-class Watcher:
+class Subscription:
     """Who waits for news of one generation."""
 
     def __init__(self):
-        self._has_news = threading.Event()
-        self._must_look = False
+        self._has_changed = threading.Event()
+        self._needs_refresh = False
 
-    def wake(self, *, look: bool) -> None:
-        self._must_look = self._must_look or look
-        self._has_news.set()
+    def wake(self, *, refresh: bool) -> None:
+        self._needs_refresh = self._needs_refresh or refresh
+        self._has_changed.set()
 
     def wait(self, seconds: float) -> bool:
         """Whether there was news within that time."""
-        if not self._has_news.wait(seconds):
+        if not self._has_changed.wait(seconds):
             return False
-        self._has_news.clear()
+        self._has_changed.clear()
         return True
 
-    def must_look(self) -> bool:
+    def needs_refresh(self) -> bool:
         """Whether the row may have changed since this was asked last."""
-        must_look, self._must_look = self._must_look, False
-        return must_look
+        needs_refresh, self._needs_refresh = self._needs_refresh, False
+        return needs_refresh
 
 
-class Board:
+class ProgressHub:
     """The last that was heard of each attempt, and who waits for more."""
 
     def __init__(self):
         self._lock = threading.Lock()
         self._reports: OrderedDict[UUID, Report] = OrderedDict()
-        self._watchers: dict[UUID, set[Watcher]] = defaultdict(set)
+        self._subscriptions: dict[UUID, set[Subscription]] = defaultdict(set)
 
-    def hear(self, payload: str) -> None:
+    def receive(self, payload: str) -> None:
         """Take in what was said. What can't be understood is of another release, or nobody's."""
         try:
             id, report = _parse(json.loads(payload))
         except (ValueError, TypeError, AttributeError, RecursionError):
             return
         with self._lock:
-            self._note(id, report)
-            for watcher in self._watchers.get(id, ()) if id else self._all():
-                watcher.wake(look=report is None)
+            self._store(id, report)
+            for subscription in self._subscriptions.get(id, ()) if id else self._all():
+                subscription.wake(refresh=report is None)
 
-    def miss(self) -> None:
+    def refresh_all(self) -> None:
         """Something may have been said that wasn't heard."""
         with self._lock:
-            for watcher in self._all():
-                watcher.wake(look=True)
+            for subscription in self._all():
+                subscription.wake(refresh=True)
 
     def last(self, id: UUID, attempt: int) -> Report | None:
         report = self._reports.get(id)
         return report if report and report.attempt == attempt else None
 
     @contextmanager
-    def watching(self, id: UUID) -> Iterator[Watcher]:
-        watcher = Watcher()
+    def subscribe(self, id: UUID) -> Iterator[Subscription]:
+        subscription = Subscription()
         with self._lock:
-            self._watchers[id].add(watcher)
+            self._subscriptions[id].add(subscription)
         try:
-            yield watcher
+            yield subscription
         finally:
-            self._forget(id, watcher)
+            self._unsubscribe(id, subscription)
 
-    def _note(self, id: UUID | None, report: Report | None) -> None:
+    def _store(self, id: UUID | None, report: Report | None) -> None:
         if report is None:
             self._reports.pop(id, None)
             return
@@ -123,31 +123,31 @@ class Board:
         if len(self._reports) > MOST_REPORTS:
             self._reports.popitem(last=False)
 
-    def _all(self) -> list[Watcher]:
-        return [watcher for watchers in self._watchers.values() for watcher in watchers]
+    def _all(self) -> list[Subscription]:
+        return [subscription for subscriptions in self._subscriptions.values() for subscription in subscriptions]
 
-    def _forget(self, id: UUID, watcher: Watcher) -> None:
+    def _unsubscribe(self, id: UUID, subscription: Subscription) -> None:
         with self._lock:
-            self._watchers[id].discard(watcher)
-            if not self._watchers[id]:
-                del self._watchers[id]
+            self._subscriptions[id].discard(subscription)
+            if not self._subscriptions[id]:
+                del self._subscriptions[id]
 
 
-def _parse(said: dict[str, Any]) -> tuple[UUID | None, Report | None]:
-    said = dict(**said)  # or TypeError
-    id = UUID(said.pop("id")) if "id" in said else None
-    return id, Report(**said) if said else None
+def _parse(payload: dict[str, Any]) -> tuple[UUID | None, Report | None]:
+    payload = dict(**payload)  # or TypeError
+    id = UUID(payload.pop("id")) if "id" in payload else None
+    return id, Report(**payload) if payload else None
 
 
-board = Board()
-listener = Listener(CHANNEL, board.hear, board.miss)
+hub = ProgressHub()
+listener = Listener(CHANNEL, hub.receive, hub.refresh_all)
 
 
 def last_report(generation) -> Report | None:
     """What was heard of the attempt that is under way, if one is. The first question lets this process listen."""
     if generation.is_unfinished:
         listener.start()
-    return board.last(generation.id, generation.attempts) if generation.status == Status.PROCESSING else None
+    return hub.last(generation.id, generation.attempts) if generation.status == Status.PROCESSING else None
 
 
 def percent(generation) -> int:

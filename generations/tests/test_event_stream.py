@@ -11,7 +11,7 @@ from apikeys.tests.test_models import UNUSABLE
 from generations.api import event_stream
 from generations.models import Generation
 from generations.progress import notifications
-from generations.progress.notifications import Board
+from generations.progress.notifications import ProgressHub
 from generations.progress.reports import Report
 from lockngen.web import event_streams
 
@@ -20,21 +20,21 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def board(monkeypatch) -> Board:
+def hub(monkeypatch) -> ProgressHub:
     """What this process has heard: nothing yet, and nobody is told by the database."""
-    monkeypatch.setattr(notifications, "board", board := Board())
+    monkeypatch.setattr(notifications, "hub", hub := ProgressHub())
     monkeypatch.setattr(event_streams, "TICK", 0.01)
-    return board
+    return hub
 
 
 @pytest.fixture
-def tell(board):
+def publish(hub):
     """Let this process hear of an attempt, or that a generation has changed."""
 
-    def tell(generation, report: Report | None = None) -> None:
-        board.hear(json.dumps({"id": str(generation.id), **(asdict(report) if report else {})}))
+    def publish(generation, report: Report | None = None) -> None:
+        hub.receive(json.dumps({"id": str(generation.id), **(asdict(report) if report else {})}))
 
-    return tell
+    return publish
 
 
 class Client:
@@ -73,21 +73,21 @@ def progress(status: str, percent: int, step: int | None = None, steps: int | No
     return "progress", {"status": status, "progress": percent, "step": step, "steps": steps}
 
 
-def test_stream__tells_what_is_now_each_change_and_the_end(api, make_generation, follow, tell):
+def test_stream__tells_what_is_now_each_change_and_the_end(api, make_generation, follow, publish):
     generation = make_generation()
     client = follow(generation)
 
     assert client.next() == progress("pending", 0)
     attempt = generation.start()
-    tell(generation)
+    publish(generation)
     assert client.next() == progress("processing", 0)
-    tell(generation, Report(attempt, 40, 12, 30))
+    publish(generation, Report(attempt, 40, 12, 30))
     assert client.next() == progress("processing", 40, 12, 30)
-    tell(generation, Report(attempt, 40, 12, 30))
-    tell(generation, Report(attempt, 50, 15, 30))
+    publish(generation, Report(attempt, 40, 12, 30))
+    publish(generation, Report(attempt, 50, 15, 30))
     assert client.next() == progress("processing", 50, 15, 30)
     generation.complete(attempt, "a.png")
-    tell(generation)
+    publish(generation)
     assert client.next() == progress("completed", 100)
     assert client.next() == ("end", api.get(f"/api/v1/generations/{generation.id}").json())
     assert list(client.chunks) == []
@@ -105,55 +105,55 @@ def test_stream__of_what_is_finished_ends_at_once(make_generation, follow):
     assert list(client.chunks) == []
 
 
-def test_stream__begins_with_the_last_that_was_heard(make_generation, follow, tell):
+def test_stream__begins_with_the_last_that_was_heard(make_generation, follow, publish):
     generation = make_generation()
-    tell(generation, Report(generation.start(), 40))
+    publish(generation, Report(generation.start(), 40))
 
     assert follow(generation).next() == progress("processing", 40)
 
 
-def test_stream__starts_anew_with_an_attempt_and_ignores_the_one_before(make_generation, follow, tell):
+def test_stream__starts_anew_with_an_attempt_and_ignores_the_one_before(make_generation, follow, publish):
     generation = make_generation()
     first = generation.start()
-    tell(generation, Report(first, 40))
+    publish(generation, Report(first, 40))
     client = follow(generation)
     client.next()
 
     second = generation.start()
-    tell(generation)
-    tell(generation, Report(first, 60))
+    publish(generation)
+    publish(generation, Report(first, 60))
     assert client.next() == progress("processing", 0)
-    tell(generation, Report(second, 1))
+    publish(generation, Report(second, 1))
     assert client.next() == progress("processing", 1)
 
 
 @pytest.mark.parametrize("end", ["cancel", "delete"])
-def test_stream__ends_with_what_was_cancelled_or_deleted(make_generation, follow, tell, end):
+def test_stream__ends_with_what_was_cancelled_or_deleted(make_generation, follow, publish, end):
     generation = make_generation()
     client = follow(generation)
     client.next()
 
     getattr(generation, end)()
-    tell(generation)
+    publish(generation)
 
     assert client.next() == progress("cancelled", 0)
     assert client.next()[1]["status"] == "cancelled"
 
 
-def test_stream__ends_without_a_word_with_a_row_that_is_gone(make_generation, follow, tell):
+def test_stream__ends_without_a_word_with_a_row_that_is_gone(make_generation, follow, publish):
     generation = make_generation()
     client = follow(generation)
     client.next()
 
     id = generation.id
     generation.hard_delete()
-    tell(SimpleNamespace(id=id))
+    publish(SimpleNamespace(id=id))
 
     assert list(client.chunks) == []
 
 
 def test_stream__makes_up_for_an_event_that_it_missed(make_generation, follow, monkeypatch):
-    monkeypatch.setattr(event_stream, "LOOKED", 0.05)
+    monkeypatch.setattr(event_stream, "READ_INTERVAL", 0.05)
     generation = make_generation()
     client = follow(generation)
     client.next()
@@ -164,8 +164,8 @@ def test_stream__makes_up_for_an_event_that_it_missed(make_generation, follow, m
 
 
 def test_stream__looks_seldom_while_nothing_happens(make_generation, follow, monkeypatch):
-    looks, look = [], event_stream._look
-    monkeypatch.setattr(event_stream, "_look", lambda *asked: looks.append(True) or look(*asked))
+    looks, look = [], event_stream._read
+    monkeypatch.setattr(event_stream, "_read", lambda *asked: looks.append(True) or look(*asked))
     monkeypatch.setattr(event_streams, "HEARTBEAT", 0.05)
     client = follow(make_generation())
     client.next()
@@ -186,7 +186,7 @@ def test_stream__holds_no_connection_while_it_waits(make_generation, follow, mon
 
 @pytest.mark.parametrize("state", UNUSABLE)
 def test_stream__ends_with_its_key(key, make_generation, follow, monkeypatch, state):
-    monkeypatch.setattr(event_stream, "LOOKED", 0)
+    monkeypatch.setattr(event_stream, "READ_INTERVAL", 0)
     client = follow(make_generation())
     client.next()
 
@@ -197,7 +197,7 @@ def test_stream__ends_with_its_key(key, make_generation, follow, monkeypatch, st
 
 def test_stream__outlives_an_outage_of_the_database(make_generation, follow, monkeypatch):
     monkeypatch.setattr(event_streams, "HEARTBEAT", 0)
-    monkeypatch.setattr(event_stream, "LOOKED", 0)
+    monkeypatch.setattr(event_stream, "READ_INTERVAL", 0)
     generation = make_generation()
     client = follow(generation)
     client.next()
@@ -303,11 +303,11 @@ def test_stream__that_is_only_asked_for_its_headers_takes_no_place(make_generati
         answer.close()
 
 
-def test_stream__that_is_closed_is_forgotten(make_generation, follow, board):
+def test_stream__that_is_closed_is_forgotten(make_generation, follow, hub):
     client = follow(make_generation())
     client.next()
-    assert board._watchers
+    assert hub._subscriptions
 
     client.answer.close()
 
-    assert not board._watchers
+    assert not hub._subscriptions

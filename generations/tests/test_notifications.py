@@ -10,7 +10,7 @@ from django.db import connection, connections, transaction
 from generations import tasks
 from generations.models import Generation
 from generations.progress import notifications
-from generations.progress.notifications import Board
+from generations.progress.notifications import ProgressHub
 from generations.progress.reports import Report
 from generations.renderers.base import Percent
 from generations.status import Status
@@ -18,7 +18,7 @@ from lockngen.database.direct import direct_params
 
 
 @pytest.fixture
-def said(transactional_db):
+def sent(transactional_db):
     """Reads what has been said since it was asked last."""
     with psycopg.connect(**direct_params(connections["default"]), autocommit=True) as session:
         session.execute(f"LISTEN {notifications.CHANNEL}")
@@ -30,16 +30,16 @@ def said(transactional_db):
 
 
 @pytest.fixture
-def board(monkeypatch) -> Board:
+def hub(monkeypatch) -> ProgressHub:
     """What this process has heard: nothing yet."""
-    monkeypatch.setattr(notifications, "board", board := Board())
-    return board
+    monkeypatch.setattr(notifications, "hub", hub := ProgressHub())
+    return hub
 
 
 @pytest.fixture
-def listening(transactional_db, monkeypatch, board):
+def listening(transactional_db, monkeypatch, hub):
     """This process listens."""
-    listener = notifications.Listener(notifications.CHANNEL, board.hear, board.miss)
+    listener = notifications.Listener(notifications.CHANNEL, hub.receive, hub.refresh_all)
     monkeypatch.setattr(notifications, "listener", listener)
     yield listener
     listener.stop()
@@ -67,59 +67,59 @@ TRANSITIONS = {
 
 
 @pytest.mark.parametrize("name", TRANSITIONS)
-def test_transition__is_announced(make_generation, said, name):
+def test_transition__is_announced(make_generation, sent, name):
     generation = make_generation()
 
     TRANSITIONS[name](generation)
 
     begins = name in ("complete", "fail", "requeue")
-    assert said() == [{"id": str(generation.id)}] * (1 + begins)
+    assert sent() == [{"id": str(generation.id)}] * (1 + begins)
 
 
 @pytest.mark.parametrize("name", TRANSITIONS)
-def test_transition__that_was_none_is_not_announced(make_generation, said, name):
+def test_transition__that_was_none_is_not_announced(make_generation, sent, name):
     generation = make_generation()
     generation.cancel()
-    said()
+    sent()
 
     TRANSITIONS[name](generation)
 
-    assert said() == []
+    assert sent() == []
 
 
 @pytest.mark.parametrize("end", ["cancel", "delete"])
-def test_change_of_many__is_announced_once(make_generation, said, end):
+def test_change_of_many__is_announced_once(make_generation, sent, end):
     for _ in range(3):
         make_generation()
 
     getattr(Generation.objects.all(), end)()
 
-    assert said() == [{}]
+    assert sent() == [{}]
 
 
-def test_deletion__is_announced(make_generation, said):
+def test_deletion__is_announced(make_generation, sent):
     make_generation().delete()
 
-    assert said() == [{}]
+    assert sent() == [{}]
 
 
 def test_change__is_announced_after_its_commit(make_generation, monkeypatch, transactional_db):
-    generation, said = make_generation(), []
-    monkeypatch.setattr(notifications, "_say", said.append)
+    generation, sent = make_generation(), []
+    monkeypatch.setattr(notifications, "_send", sent.append)
 
     with transaction.atomic():
         generation.cancel()
-        assert said == []
+        assert sent == []
 
-    assert said == [{"id": str(generation.id)}]
+    assert sent == [{"id": str(generation.id)}]
 
 
 def test_change__that_can_not_be_announced_is_made_all_the_same(make_generation, monkeypatch, transactional_db):
     generation = make_generation()
-    announce = notifications.transaction.on_commit
+    notify = notifications.transaction.on_commit
 
     def lose_the_connection(function):
-        announce(lambda: (connection.connection.pgconn.finish(), function()))
+        notify(lambda: (connection.connection.pgconn.finish(), function()))
 
     monkeypatch.setattr(notifications.transaction, "on_commit", lose_the_connection)
 
@@ -127,28 +127,28 @@ def test_change__that_can_not_be_announced_is_made_all_the_same(make_generation,
     assert Generation.objects.get().status == Status.CANCELLED
 
 
-def test_report__is_told_of_the_attempt_that_counts(make_generation, said):
+def test_report__is_told_of_the_attempt_that_counts(make_generation, sent):
     generation = make_generation()
     attempt = generation.start()
-    said()
+    sent()
 
-    assert generation.tell(Report(attempt, 40, 12, 30))
+    assert generation.publish(Report(attempt, 40, 12, 30))
 
-    assert said() == [{"id": str(generation.id), "attempt": 1, "percent": 40, "step": 12, "steps": 30}]
+    assert sent() == [{"id": str(generation.id), "attempt": 1, "percent": 40, "step": 12, "steps": 30}]
 
 
-def test_report__of_an_attempt_that_was_overtaken_is_not_told(make_generation, said):
+def test_report__of_an_attempt_that_was_overtaken_is_not_told(make_generation, sent):
     generation = make_generation()
     attempt = generation.start()
     generation.start()
-    said()
+    sent()
 
-    assert not generation.tell(Report(attempt, 40))
+    assert not generation.publish(Report(attempt, 40))
 
-    assert said() == []
+    assert sent() == []
 
 
-def test_report__writes_no_row(make_generation, sql, said):
+def test_report__writes_no_row(make_generation, sql, sent):
     generation = make_generation()
     attempt = generation.start()
     version = "SELECT ctid, xmin::text, xmax::text FROM generations_generation"
@@ -157,54 +157,54 @@ def test_report__writes_no_row(make_generation, sql, said):
 
     with transaction.atomic():
         counted = sql(written)
-        generation.tell(Report(attempt, 40))
+        generation.publish(Report(attempt, 40))
         assert sql(written) == counted
 
     assert sql(version) == before
 
 
-def test_render__tells_its_progress_by_the_look_that_it_takes_anyway(make_generation, make_context, said, monkeypatch):
+def test_render__tells_its_progress_by_the_look_that_it_takes_anyway(make_generation, make_context, sent, monkeypatch):
     monkeypatch.setattr(tasks, "CHECK_INTERVAL", 0)
     generation = make_generation()
     progress = tasks._monitor_of(generation, generation.start(), make_context())
     looks, is_current = [], Generation.is_current
     monkeypatch.setattr(Generation, "is_current", lambda *asked: looks.append(percent) or is_current(*asked))
-    said()
+    sent()
 
     for percent in (0, Percent(10, 3, 30), Percent(10, 3, 30), 100):
         progress(percent)
 
-    assert [(event["percent"], event["step"]) for event in said()] == [(10, 3), (99, None)]
+    assert [(event["percent"], event["step"]) for event in sent()] == [(10, 3), (99, None)]
     assert looks == [0, 10]  # where there was nothing to tell
 
 
 def test_board__knows_the_last_report_of_an_attempt():
-    board, id = Board(), uuid4()
+    hub, id = ProgressHub(), uuid4()
 
     for report in (Report(1, 80), Report(2, 5), Report(2, 10)):
-        board.hear(heard(id, report))
+        hub.receive(heard(id, report))
 
-    assert board.last(id, 2) == Report(2, 10)
-    assert board.last(id, 1) is board.last(id, 3) is board.last(uuid4(), 2) is None
+    assert hub.last(id, 2) == Report(2, 10)
+    assert hub.last(id, 1) is hub.last(id, 3) is hub.last(uuid4(), 2) is None
 
 
 def test_board__forgets_what_has_changed():
-    board, id = Board(), uuid4()
-    board.hear(heard(id, Report(1, 80)))
+    hub, id = ProgressHub(), uuid4()
+    hub.receive(heard(id, Report(1, 80)))
 
-    board.hear(json.dumps({"id": str(id)}))
+    hub.receive(json.dumps({"id": str(id)}))
 
-    assert board.last(id, 1) is None
+    assert hub.last(id, 1) is None
 
 
 def test_board__keeps_so_many_and_no_more(monkeypatch):
     monkeypatch.setattr(notifications, "MOST_REPORTS", 2)
-    board, ids = Board(), [uuid4() for _ in range(3)]
+    hub, ids = ProgressHub(), [uuid4() for _ in range(3)]
 
     for id in [*ids[:2], ids[0], ids[2]]:
-        board.hear(heard(id, Report(1, 5)))
+        hub.receive(heard(id, Report(1, 5)))
 
-    assert [bool(board.last(id, 1)) for id in ids] == [True, False, True]
+    assert [bool(hub.last(id, 1)) for id in ids] == [True, False, True]
 
 
 ID = "01a2060a-d97e-74b1-8053-66d169bbcd7f"
@@ -226,47 +226,47 @@ SENSELESS = {
 
 @pytest.mark.parametrize("payload", SENSELESS.values(), ids=SENSELESS)
 def test_board__takes_no_harm_from_what_makes_no_sense(payload):
-    board = Board()
+    hub = ProgressHub()
 
-    with board.watching(UUID(ID)) as watcher:
-        board.hear(payload)
+    with hub.subscribe(UUID(ID)) as subscription:
+        hub.receive(payload)
 
-        assert not watcher.wait(0)
+        assert not subscription.wait(0)
 
 
 def test_watcher__is_woken_by_news_of_its_generation_alone():
-    board, id = Board(), uuid4()
+    hub, id = ProgressHub(), uuid4()
 
-    with board.watching(id) as watcher:
-        board.hear(heard(uuid4(), Report(1, 5)))
-        assert not watcher.wait(0)
+    with hub.subscribe(id) as subscription:
+        hub.receive(heard(uuid4(), Report(1, 5)))
+        assert not subscription.wait(0)
 
-        board.hear(heard(id, Report(1, 5)))
-        assert [watcher.wait(0), watcher.wait(0)] == [True, False]
-        assert not watcher.must_look()
+        hub.receive(heard(id, Report(1, 5)))
+        assert [subscription.wait(0), subscription.wait(0)] == [True, False]
+        assert not subscription.needs_refresh()
 
 
 @pytest.mark.parametrize("what", ["its own change", "a change of many", "a gap"])
 def test_watcher__looks_once_after_what_may_have_changed_its_row(what):
-    board, id = Board(), uuid4()
+    hub, id = ProgressHub(), uuid4()
 
-    with board.watching(id) as watcher:
+    with hub.subscribe(id) as subscription:
         if what == "a gap":
-            board.miss()
+            hub.refresh_all()
         else:
-            board.hear(json.dumps({"id": str(id)} if what == "its own change" else {}))
+            hub.receive(json.dumps({"id": str(id)} if what == "its own change" else {}))
 
-        assert watcher.wait(0)
-        assert [watcher.must_look(), watcher.must_look()] == [True, False]
+        assert subscription.wait(0)
+        assert [subscription.needs_refresh(), subscription.needs_refresh()] == [True, False]
 
 
 def test_board__keeps_nobody_who_watches_no_more():
-    board = Board()
+    hub = ProgressHub()
 
-    with board.watching(uuid4()), board.watching(uuid4()):
+    with hub.subscribe(uuid4()), hub.subscribe(uuid4()):
         pass
 
-    assert not board._watchers
+    assert not hub._subscriptions
 
 
 def test_progress__is_shown_from_what_is_heard(api, make_generation, listening):
@@ -276,13 +276,13 @@ def test_progress__is_shown_from_what_is_heard(api, make_generation, listening):
     assert show() == 0
     attempt = generation.start()
     eventually(lambda: listening.is_listening)
-    generation.tell(Report(attempt, 40))
+    generation.publish(Report(attempt, 40))
     assert eventually(show) == 40
     assert api.get("/api/v1/generations").json()["items"][0]["progress"] == 40
 
     attempt = generation.start()
     assert show() == 0
-    generation.tell(Report(attempt, 5))
+    generation.publish(Report(attempt, 5))
     assert eventually(show) == 5
 
     generation.complete(attempt, "a.png")
@@ -290,10 +290,10 @@ def test_progress__is_shown_from_what_is_heard(api, make_generation, listening):
 
 
 @pytest.mark.parametrize("end", ["fail", "cancel", "requeue"])
-def test_progress__is_0_unless_it_is_rendered_or_done(api, make_generation, board, end):
+def test_progress__is_0_unless_it_is_rendered_or_done(api, make_generation, hub, end):
     generation = make_generation()
     attempt = generation.start()
-    board.hear(heard(generation.id, Report(attempt, 40)))
+    hub.receive(heard(generation.id, Report(attempt, 40)))
     assert api.get(f"/api/v1/generations/{generation.id}").json()["progress"] == 40
 
     if end == "cancel":
@@ -317,21 +317,21 @@ def test_listener__starts_with_the_first_question_about_what_is_unfinished(make_
     assert bool(started) == (status == "pending")
 
 
-def test_listener__listens_again_after_its_session_was_ended(listening, make_generation, board, sql, caplog):
+def test_listener__listens_again_after_its_session_was_ended(listening, make_generation, hub, sql, caplog):
     generation = make_generation()
     attempt = generation.start()
     listening.start()
     eventually(lambda: listening.is_listening)
     sessions = f"FROM pg_stat_activity WHERE application_name ~ '{notifications.CHANNEL}$'"
 
-    with board.watching(generation.id) as watcher:
+    with hub.subscribe(generation.id) as subscription:
         ((pid, _),) = sql(f"SELECT pid, pg_terminate_backend(pid) {sessions}")
-        assert watcher.wait(10)
-        assert watcher.must_look()  # something may have been missed
+        assert subscription.wait(10)
+        assert subscription.needs_refresh()  # something may have been missed
 
     assert eventually(lambda: sql(f"SELECT pid {sessions}")) != [(pid,)]
-    generation.tell(Report(attempt, 7))
-    assert eventually(lambda: board.last(generation.id, attempt)) == Report(attempt, 7)
+    generation.publish(Report(attempt, 7))
+    assert eventually(lambda: hub.last(generation.id, attempt)) == Report(attempt, 7)
     assert caplog.text.count("Not listening") == 1
 
 
@@ -345,8 +345,8 @@ def test_listener__is_one_however_often_it_is_started(listening, sql):
     ]
 
 
-def test_listener__waits_longer_each_time_for_a_database_that_is_away(monkeypatch, board):
-    listener, pauses = notifications.Listener(notifications.CHANNEL, board.hear, board.miss), []
+def test_listener__waits_longer_each_time_for_a_database_that_is_away(monkeypatch, hub):
+    listener, pauses = notifications.Listener(notifications.CHANNEL, hub.receive, hub.refresh_all), []
 
     def wait(seconds: float) -> None:
         pauses.append(seconds)

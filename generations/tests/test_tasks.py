@@ -287,7 +287,7 @@ def test_render__looks_once_in_a_while_whether_it_is_wanted(make_generation, run
 
 def test_render__goes_on_while_the_database_is_away(make_generation, run, render_with, monkeypatch):
     monkeypatch.setattr(tasks, "CHECK_INTERVAL", 0)
-    for look in ("is_current", "tell"):
+    for look in ("is_current", "publish"):
         monkeypatch.setattr(Generation, look, Mock(side_effect=OperationalError("the connection is lost")))
     generation = make_generation()
 
@@ -305,7 +305,7 @@ def test_render__goes_on_while_the_database_is_away(make_generation, run, render
 def test_render__does_not_wait_for_a_database_that_does_not_answer(make_generation, run, render_with, monkeypatch):
     monkeypatch.setattr(tasks, "CHECK_INTERVAL", 0)
     over, looks, waited = threading.Event(), [], []
-    for look in ("is_current", "tell"):
+    for look in ("is_current", "publish"):
         monkeypatch.setattr(Generation, look, lambda *_: looks.append(True) or over.wait(20))
 
     def render(request, progress):

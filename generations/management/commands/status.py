@@ -25,14 +25,14 @@ class Command(BaseCommand):
 
     def handle(self, watch: float | None, **options) -> None:
         try:
-            self.tell(watch, **options)
+            self.publish(watch, **options)
             while watch:
                 time.sleep(watch)
-                self.tell(watch, **options)
+                self.publish(watch, **options)
         except KeyboardInterrupt:
             self.stderr.write("")  # the shell's prompt goes below ^C
 
-    def tell(self, watch: float | None, **options) -> None:
+    def publish(self, watch: float | None, **options) -> None:
         try:
             facts = monitoring.gather()
         except retry.ERRORS as error:
