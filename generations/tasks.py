@@ -58,7 +58,7 @@ def render(context: JobContext, generation_id: str) -> None:
 
 
 # After a lost COMMIT it is begun anew: a number must not be believed one's own that may be a later attempt's.
-@retry.unit_of_work(find=lambda *_: None, patient=True)
+@retry.unit_of_work(find=lambda *_: None, long_running=True)
 def _start(generation_id: str, priority: int) -> tuple[Generation | None, int | None]:
     generation = Generation.all_objects.filter(pk=generation_id).first()
     if generation is None:
@@ -96,7 +96,7 @@ def _attempt(generation: Generation, attempt: int, context: JobContext) -> None:
 
 def _requeue_on_shutdown(generation: Generation, attempt: int, context: JobContext) -> None:
     if context.abort_reason() != AbortReason.SHUTDOWN:  # somebody ended the job itself
-        retry.idempotent(generation.cancel, patient=True)()
+        retry.idempotent(generation.cancel, long_running=True)()
         _cancel_render(generation)
     # Where this attempt was overtaken, the job is the other's: raising would start it a third time.
     elif _requeue(generation, attempt, counts_as_attempt=False):
@@ -108,7 +108,7 @@ def _was_requeued(generation: Generation, attempt: int, **_) -> bool | None:
     return generation.is_at(attempt, Status.PENDING) or None
 
 
-@retry.unit_of_work(find=_was_requeued, patient=True)
+@retry.unit_of_work(find=_was_requeued, long_running=True)
 def _requeue(generation: Generation, attempt: int, *, counts_as_attempt: bool) -> bool:
     return generation.requeue(attempt, counts_as_attempt)
 
@@ -120,7 +120,7 @@ def _fail_permanently(generation: Generation, attempt: int, error: Exception | N
 
 
 def _fail(generation: Generation, attempt: int, message: str) -> None:
-    retry.idempotent(generation.fail, patient=True)(attempt, message)
+    retry.idempotent(generation.fail, long_running=True)(attempt, message)
     _cancel_render(generation)
 
 

@@ -129,14 +129,14 @@ def timeouts_hold(app_configs, databases=None, **kwargs) -> list[checks.CheckMes
     if "default" not in (databases or ()):
         return []
     try:
-        complaint = timeouts.complaint(connection)
+        mismatch = timeouts.find_mismatch(connection)
     except DatabaseError:  # away: whoever needs it will say so
         return []
-    if complaint is None:
+    if mismatch is None:
         return []
     # Behind PgBouncer they lag behind every change, which must not keep a release, old or new, from being started.
     level = checks.INFO if settings.DB_PGBOUNCER else checks.WARNING
-    return [checks.CheckMessage(level, f"Not in force: {complaint[0]}.", hint=complaint[1], id="lockngen.W002")]
+    return [checks.CheckMessage(level, f"Not in force: {mismatch[0]}.", hint=mismatch[1], id="lockngen.W002")]
 
 
 @checks.register

@@ -101,7 +101,7 @@ class WorkerConnector(PsycopgConnector):
             try:
                 await super().listen_notify(on_notification, channels)
             except ConnectorException as error:
-                if not retry.passes(error):
+                if not retry.is_transient(error):
                     raise
             await asyncio.sleep(PAUSE)
 
@@ -126,7 +126,7 @@ class WorkerConnector(PsycopgConnector):
         except ConnectorException as error:
             if isinstance(error.__cause__, psycopg.errors.ForeignKeyViolation):  # it was forgotten
                 await self.execute_query_async(SAY_ALIVE, worker_id=self._worker_id)
-            elif not retry.passes(error):
+            elif not retry.is_transient(error):
                 raise
             logger.warning("No job can be taken at the moment: %s", retry.one_line(error.__cause__))
             return NO_JOB
@@ -182,14 +182,14 @@ def make_pool(**options) -> Pool:
 
 async def patiently(call: Callable[..., Awaitable[Any]], *args, **arguments) -> Any:
     """Repeat the call while what it fails at may pass."""
-    give_up_at = None
+    deadline = None
     while True:
         try:
             return await call(*args, **arguments)
         except ConnectorException as error:
-            if not retry.passes(error) or time.monotonic() > (give_up_at or float("inf")):
+            if not retry.is_transient(error) or time.monotonic() > (deadline or float("inf")):
                 raise
-            if give_up_at is None:
-                give_up_at = time.monotonic() + settings.DB_WORKER_RETRY_TIMEOUT
+            if deadline is None:
+                deadline = time.monotonic() + settings.DB_WORKER_RETRY_TIMEOUT
                 logger.warning("The worker's database failed, which may pass: %s", retry.one_line(error.__cause__))
         await asyncio.sleep(PAUSE)

@@ -72,7 +72,7 @@ def _was_completed(generation: Generation, attempt: int, stored: dict[str, Any])
 
 
 # Where it stays unknown whether it was committed, the files stay: the next attempt, if there is one, removes them.
-@retry.unit_of_work(find=_was_completed, patient=True)
+@retry.unit_of_work(find=_was_completed, long_running=True)
 def _complete(generation: Generation, attempt: int, stored: dict[str, Any]) -> bool:
     try:
         return generation.complete(attempt, **stored)

@@ -75,10 +75,10 @@ def test_render__takes_other_kinds_of_images(double, render, make_request, kind)
 def test_render__waits_for_a_history_that_is_written_after_the_success(double, render, make_request, monkeypatch):
     monkeypatch.setattr(prompt, "LOOK", 600)  # the events tell when it is time
     double.set(seconds=0.3, history_delay=0.3)
-    give_up_at = time.monotonic() + 20
+    deadline = time.monotonic() + 20
 
     def progress(percent: int) -> None:
-        if time.monotonic() > give_up_at:
+        if time.monotonic() > deadline:
             raise Stop
 
     assert render(make_request(), progress).size == (64, 64)

@@ -46,9 +46,9 @@ def listening(transactional_db, monkeypatch, hub):
 
 
 def eventually(condition: Callable[[], object], seconds: float = 10) -> object:
-    give_up_at = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds
     while not (found := condition()):
-        assert time.monotonic() < give_up_at
+        assert time.monotonic() < deadline
         time.sleep(0.01)
     return found
 

@@ -34,7 +34,7 @@ READ_ONLY = (
 class Connection(psycopg.Connection):
     """A connection of the pool."""
 
-    is_patient = False  # waits for an answer as long as it takes, as a migration does
+    is_long_running = False  # waits for an answer as long as it takes, as a migration does
     connect_ms: float | None = None  # how long the last of this process took to be made, in milliseconds
 
     @classmethod
@@ -46,7 +46,7 @@ class Connection(psycopg.Connection):
 
     def wait(self, *args, **options):
         milliseconds = settings.DB_TIMEOUTS.get("statement_timeout")  # unless DATABASE_URL gives one of its own
-        if milliseconds and not self.is_patient:
+        if milliseconds and not self.is_long_running:
             options.setdefault("timeout", milliseconds / 1000 + SECONDS_OF_GRACE)
         try:
             return super().wait(*args, **options)
@@ -89,16 +89,16 @@ class DatabaseWrapper(base.DatabaseWrapper):
             connection = super().get_new_connection(conn_params)
         return connection
 
-    def be_patient(self) -> None:
+    def lift_statement_timeout(self) -> None:
         """Lift the server's limit and ours on how long a statement may take, while this connection is held."""
         with self.cursor() as cursor:
             cursor.execute("SET statement_timeout = 0")
-        self.connection.is_patient = True
+        self.connection.is_long_running = True
 
-    def be_impatient(self) -> None:
+    def restore_statement_timeout(self) -> None:
         with self.cursor() as cursor:
             cursor.execute("RESET statement_timeout")
-        self.connection.is_patient = False
+        self.connection.is_long_running = False
 
     def prepared_cursor(self):
         """A cursor whose statements the server plans once for each connection, if prepare_threshold allows that.

@@ -43,43 +43,44 @@ class InDoubt(OperationalError):
 class Outage(Enum):
     """What an error says about the transaction that it ended."""
 
-    UNDONE = "nothing of it is stored: repeat it"
-    LOST = "the connection is gone: nothing is stored, unless COMMIT had been sent"
-    REFUSED = "repeating it at once would not help"
+    ROLLED_BACK = "nothing of it is stored: repeat it"
+    CONNECTION_LOST = "the connection is gone: nothing is stored, unless COMMIT had been sent"
+    PERMANENT = "repeating it at once would not help"
 
 
 # Error codes by https://www.postgresql.org/docs/current/errcodes-appendix.html; whatever isn't here is no outage but a
 # mistake. Which of them are transient agrees with Npgsql's NpgsqlException.IsTransient, on which EF Core's
-# EnableRetryOnFailure depends, except for those of a standby; it does not tell UNDONE from LOST.
+# EnableRetryOnFailure depends, except for those of a standby; it does not tell ROLLED_BACK from LOST.
 OUTAGES = {
-    "08001": Outage.UNDONE,  # sqlclient_unable_to_establish_sqlconnection
-    "08004": Outage.UNDONE,  # sqlserver_rejected_establishment_of_sqlconnection
-    "53300": Outage.UNDONE,  # too_many_connections
-    "57P03": Outage.UNDONE,  # cannot_connect_now: it starts, stops or recovers
-    "40001": Outage.UNDONE,  # serialization_failure
-    "40P01": Outage.UNDONE,  # deadlock_detected
-    "55P03": Outage.UNDONE,  # lock_not_available: DB_LOCK_TIMEOUT has passed
+    "08001": Outage.ROLLED_BACK,  # sqlclient_unable_to_establish_sqlconnection
+    "08004": Outage.ROLLED_BACK,  # sqlserver_rejected_establishment_of_sqlconnection
+    "53300": Outage.ROLLED_BACK,  # too_many_connections
+    "57P03": Outage.ROLLED_BACK,  # cannot_connect_now: it starts, stops or recovers
+    "40001": Outage.ROLLED_BACK,  # serialization_failure
+    "40P01": Outage.ROLLED_BACK,  # deadlock_detected
+    "55P03": Outage.ROLLED_BACK,  # lock_not_available: DB_LOCK_TIMEOUT has passed
     # After a failover a session may lead to a standby; the pool replaces it, see postgresql/base.py.
-    "25006": Outage.UNDONE,  # read_only_sql_transaction
-    "0A000": Outage.UNDONE,  # feature_not_supported: a standby's error for UNLOGGED tables, and no other statement's
-    "08000": Outage.LOST,  # connection_exception
-    "08003": Outage.LOST,  # connection_does_not_exist
-    "08006": Outage.LOST,  # connection_failure
-    "08007": Outage.LOST,  # transaction_resolution_unknown
-    "08P01": Outage.LOST,  # protocol_violation: what PgBouncer says when its own connection is lost
-    "40003": Outage.LOST,  # statement_completion_unknown
-    "57P01": Outage.LOST,  # admin_shutdown; also what COMMIT answers when the server is ended in it
-    "57P02": Outage.LOST,  # crash_shutdown
-    "57P05": Outage.LOST,  # idle_session_timeout
-    "25P03": Outage.REFUSED,  # idle_in_transaction_session_timeout: the work itself is too slow
-    "25P04": Outage.REFUSED,  # transaction_timeout
-    "53000": Outage.REFUSED,  # insufficient_resources
-    "53100": Outage.REFUSED,  # disk_full
-    "53200": Outage.REFUSED,  # out_of_memory
-    "53400": Outage.REFUSED,  # configuration_limit_exceeded
-    "57014": Outage.REFUSED,  # query_canceled: DB_STATEMENT_TIMEOUT has passed
-    "58000": Outage.REFUSED,  # system_error
-    "58030": Outage.REFUSED,  # io_error
+    "25006": Outage.ROLLED_BACK,  # read_only_sql_transaction
+    # feature_not_supported: a standby's error for UNLOGGED tables, and no other statement's
+    "0A000": Outage.ROLLED_BACK,
+    "08000": Outage.CONNECTION_LOST,  # connection_exception
+    "08003": Outage.CONNECTION_LOST,  # connection_does_not_exist
+    "08006": Outage.CONNECTION_LOST,  # connection_failure
+    "08007": Outage.CONNECTION_LOST,  # transaction_resolution_unknown
+    "08P01": Outage.CONNECTION_LOST,  # protocol_violation: what PgBouncer says when its own connection is lost
+    "40003": Outage.CONNECTION_LOST,  # statement_completion_unknown
+    "57P01": Outage.CONNECTION_LOST,  # admin_shutdown; also what COMMIT answers when the server is ended in it
+    "57P02": Outage.CONNECTION_LOST,  # crash_shutdown
+    "57P05": Outage.CONNECTION_LOST,  # idle_session_timeout
+    "25P03": Outage.PERMANENT,  # idle_in_transaction_session_timeout: the work itself is too slow
+    "25P04": Outage.PERMANENT,  # transaction_timeout
+    "53000": Outage.PERMANENT,  # insufficient_resources
+    "53100": Outage.PERMANENT,  # disk_full
+    "53200": Outage.PERMANENT,  # out_of_memory
+    "53400": Outage.PERMANENT,  # configuration_limit_exceeded
+    "57014": Outage.PERMANENT,  # query_canceled: DB_STATEMENT_TIMEOUT has passed
+    "58000": Outage.PERMANENT,  # system_error
+    "58030": Outage.PERMANENT,  # io_error
 }
 
 
@@ -87,16 +88,16 @@ def outage(error: BaseException | None) -> Outage | None:
     """What an error means for its transaction, or None where it is not the database that fails."""
     while error is not None and not isinstance(error, psycopg.Error):
         if isinstance(error, OperationalError | InterfaceError) and error.__cause__ is None:
-            return Outage.LOST  # Django's own words for a connection that was lost before
+            return Outage.CONNECTION_LOST  # Django's own words for a connection that was lost before
         error = error.__cause__
     if isinstance(error, psycopg_pool.PoolTimeout | psycopg_pool.TooManyRequests | psycopg_pool.PoolClosed):
-        return Outage.UNDONE
+        return Outage.ROLLED_BACK
     if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:  # libpq's own, not the server's
-        return Outage.LOST
+        return Outage.CONNECTION_LOST
     return OUTAGES.get(getattr(error, "sqlstate", None))
 
 
-def idempotent(function: Callable, *, patient: bool = False) -> Callable:
+def idempotent(function: Callable, *, long_running: bool = False) -> Callable:
     """Decorate what may be done again whatever became of the first time: a read, or a write that repeats harmlessly.
 
     Inside a transaction it is called once, as nothing less than the transaction can be repeated. What is `patient` may
@@ -107,7 +108,7 @@ def idempotent(function: Callable, *, patient: bool = False) -> Callable:
     def repeated(*args, **kwargs):
         if connection.in_atomic_block:
             return function(*args, **kwargs)
-        return _policy(passes, patient)(function, *args, **kwargs)
+        return _policy(is_transient, long_running)(function, *args, **kwargs)
 
     return repeated
 
@@ -118,7 +119,9 @@ def connect() -> None:
     connection.ensure_connection()
 
 
-def unit_of_work(find: Callable[..., Any] | None = None, *, patient: bool = False) -> Callable[[Callable], Callable]:
+def unit_of_work(
+    find: Callable[..., Any] | None = None, *, long_running: bool = False
+) -> Callable[[Callable], Callable]:
     """Decorate a function that is one transaction, which this opens and commits.
 
     Where a try may have been committed, `find` is called with the function's arguments; what it finds is the result,
@@ -134,7 +137,7 @@ def unit_of_work(find: Callable[..., Any] | None = None, *, patient: bool = Fals
                 functools.partial(function, *args, **kwargs), find and functools.partial(find, *args, **kwargs)
             )
             try:
-                return _policy(work.can_be_repeated, patient)(work)
+                return _policy(work.can_be_repeated, long_running)(work)
             except ERRORS as error:
                 if work.in_doubt:
                     raise InDoubt(str(error)) from error
@@ -169,33 +172,33 @@ class _Work:
         return result
 
     def can_be_repeated(self, error: BaseException) -> bool:
-        return passes(error) and not (self.in_doubt and self.find is None)
+        return is_transient(error) and not (self.in_doubt and self.find is None)
 
 
 def _began_with_a_loss(error: BaseException | None) -> bool:
     # After COMMIT has failed Django wants a new connection, and where there is none that is what it says.
-    while error is not None and outage(error) is not Outage.LOST:
+    while error is not None and outage(error) is not Outage.CONNECTION_LOST:
         error = error.__context__
     return error is not None
 
 
-def passes(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether a try that failed with this error is worth another one."""
-    return outage(error) in (Outage.UNDONE, Outage.LOST)
+    return outage(error) in (Outage.ROLLED_BACK, Outage.CONNECTION_LOST)
 
 
-def _policy(can_be_repeated: Callable[[BaseException], bool], patient: bool) -> Retrying:
-    impatient_stop = stop_after_attempt(settings.DB_RETRY_ATTEMPTS) | stop_before_delay(settings.DB_RETRY_TIMEOUT)
+def _policy(can_be_repeated: Callable[[BaseException], bool], long_running: bool) -> Retrying:
+    short_stop = stop_after_attempt(settings.DB_RETRY_ATTEMPTS) | stop_before_delay(settings.DB_RETRY_TIMEOUT)
     return Retrying(
         retry=retry_if_exception(can_be_repeated),
-        stop=stop_before_delay(settings.DB_WORKER_RETRY_TIMEOUT) if patient else impatient_stop,
+        stop=stop_before_delay(settings.DB_WORKER_RETRY_TIMEOUT) if long_running else short_stop,
         wait=wait_random_exponential(settings.DB_RETRY_BACKOFF, max=LONGEST_PAUSE),
-        before_sleep=_let_go,
+        before_sleep=_release_connection,
         reraise=True,
     )
 
 
-def _let_go(state: RetryCallState) -> None:
+def _release_connection(state: RetryCallState) -> None:
     """Hand the connection back, which may be broken, and would be idle for the pause if it isn't."""
     connection.close()
     logger.info("The database failed, which may pass: %s", one_line(state.outcome.exception()))
@@ -206,8 +209,8 @@ def wait_for_database() -> bool:
 
     Outside the pool, which is opened only where requests are served.
     """
-    give_up_at = time.monotonic() + settings.DB_STARTUP_TIMEOUT
-    told = False
+    deadline = time.monotonic() + settings.DB_STARTUP_TIMEOUT
+    is_logged = False
     while True:
         try:
             with psycopg.connect(**connection.get_connection_params()) as asked:
@@ -215,12 +218,12 @@ def wait_for_database() -> bool:
             return True
         except psycopg.OperationalError as error:
             preconditions.refuse_startup_options(error)
-            if time.monotonic() > give_up_at:
+            if time.monotonic() > deadline:
                 return False
-            if not told:
+            if not is_logged:
                 seconds, reason = settings.DB_STARTUP_TIMEOUT, with_remedy(error)
                 logger.warning("Waiting up to %g s for the database: %s", seconds, reason)
-                told = True
+                is_logged = True
             time.sleep(STARTUP_PAUSE)
 
 

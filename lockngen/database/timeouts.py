@@ -21,7 +21,7 @@ def in_force(connection: BaseDatabaseWrapper) -> Timeouts:
         return dict(cursor.fetchall())
 
 
-def complaint(connection: BaseDatabaseWrapper) -> tuple[str, str] | None:
+def find_mismatch(connection: BaseDatabaseWrapper) -> tuple[str, str] | None:
     """What is wrong with the timeouts in force, and how to mend it."""
     found = in_force(connection)
     wrong = [f"{name} is {found[name]} ms, not {ms}" for name, ms in settings.DB_TIMEOUTS.items() if found[name] != ms]

@@ -115,13 +115,13 @@ def test_statement__is_given_up_on_where_the_server_does_not_answer(settings, mo
 def test_statement__may_take_long_on_a_patient_connection(settings, monkeypatch):
     monkeypatch.setattr(base, "SECONDS_OF_GRACE", 0)
     settings.DB_TIMEOUTS = {"statement_timeout": 200}
-    connection.be_patient()
+    connection.lift_statement_timeout()
 
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_sleep(0.4)")
 
-    connection.be_impatient()
-    assert not connection.connection.is_patient
+    connection.restore_statement_timeout()
+    assert not connection.connection.is_long_running
 
 
 def test_connect__is_timed(full_pool):

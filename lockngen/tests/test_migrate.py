@@ -17,7 +17,7 @@ from django.test.utils import CaptureQueriesContext
 from generations.models import Generation
 from lockngen.environment import BASE_DIR
 from lockngen.exit_codes import DATABASE
-from lockngen.management.commands.migrate import LOCK, Command, holder
+from lockngen.management.commands.migrate import LOCK, Command, lock_owner
 from lockngen.tests.conftest import address
 
 
@@ -158,7 +158,7 @@ def test_wait__is_not_for_a_migrate_of_another_database():
     with psycopg.connect(address("postgres"), autocommit=True) as stranger:
         stranger.execute("SELECT pg_advisory_lock(%s)", [LOCK])
 
-        assert holder(connection) == "it is just ending"
+        assert lock_owner(connection) == "it is just ending"
         call_command("migrate", "--wait", "0", verbosity=0)
 
 

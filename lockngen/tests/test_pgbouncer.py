@@ -137,25 +137,25 @@ def test_iterator__needs_no_session_to_itself(bouncer, dev):
 
 def test_complaint__names_the_step_that_is_missing(bouncer, dev, through, settings):
     settings.DB_TIMEOUTS = {"statement_timeout": 32_000, "lock_timeout": 11_000}
-    assert timeouts.complaint(through) == ("statement_timeout is 31000 ms, not 32000", "Run manage.py migrate.")
+    assert timeouts.find_mismatch(through) == ("statement_timeout is 31000 ms, not 32000", "Run manage.py migrate.")
 
     with through.cursor() as cursor:
         for statement in timeouts.statements_for_role(through):
             cursor.execute(statement)
-    assert timeouts.complaint(through) == ("statement_timeout is 31000 ms, not 32000", timeouts.RECONNECT)
+    assert timeouts.find_mismatch(through) == ("statement_timeout is 31000 ms, not 32000", timeouts.RECONNECT)
 
     bouncer.console("RECONNECT")
-    assert timeouts.complaint(through) is None
+    assert timeouts.find_mismatch(through) is None
 
 
 def test_startup_options__are_refused_or_dropped_and_then_missed(bouncer, through, settings):
     settings.DB_PGBOUNCER, settings.DB_TIMEOUTS = False, {"lock_timeout": 5_000}
     through.settings_dict["OPTIONS"] = {"options": "-c lock_timeout=5s"}
     with pytest.raises(OperationalError, match="unsupported startup parameter"):
-        timeouts.complaint(through)
+        timeouts.find_mismatch(through)
 
     bouncer.console("SET ignore_startup_parameters = 'options'")
-    what, remedy = timeouts.complaint(through)
+    what, remedy = timeouts.find_mismatch(through)
     bouncer.console("SET ignore_startup_parameters = ''")
 
     assert "not 5000" in what

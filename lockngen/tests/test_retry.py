@@ -25,18 +25,18 @@ def caused_by(error: Exception, wrapper: type[Exception] = DatabaseError) -> Exc
 @pytest.mark.parametrize(
     ("error", "meaning"),
     [
-        (errors.DeadlockDetected(), Outage.UNDONE),
-        (errors.LockNotAvailable(), Outage.UNDONE),
-        (errors.TooManyConnections(), Outage.UNDONE),
-        (psycopg_pool.PoolTimeout(), Outage.UNDONE),
-        (errors.AdminShutdown(), Outage.LOST),
-        (errors.ProtocolViolation(), Outage.LOST),
-        (psycopg.OperationalError("server closed the connection unexpectedly"), Outage.LOST),
-        (InterfaceError("connection already closed"), Outage.LOST),
-        (caused_by(errors.AdminShutdown(), ConnectorException), Outage.LOST),
-        (caused_by(errors.IdleInTransactionSessionTimeout()), Outage.REFUSED),
-        (caused_by(errors.DiskFull()), Outage.REFUSED),
-        (caused_by(errors.QueryCanceled()), Outage.REFUSED),
+        (errors.DeadlockDetected(), Outage.ROLLED_BACK),
+        (errors.LockNotAvailable(), Outage.ROLLED_BACK),
+        (errors.TooManyConnections(), Outage.ROLLED_BACK),
+        (psycopg_pool.PoolTimeout(), Outage.ROLLED_BACK),
+        (errors.AdminShutdown(), Outage.CONNECTION_LOST),
+        (errors.ProtocolViolation(), Outage.CONNECTION_LOST),
+        (psycopg.OperationalError("server closed the connection unexpectedly"), Outage.CONNECTION_LOST),
+        (InterfaceError("connection already closed"), Outage.CONNECTION_LOST),
+        (caused_by(errors.AdminShutdown(), ConnectorException), Outage.CONNECTION_LOST),
+        (caused_by(errors.IdleInTransactionSessionTimeout()), Outage.PERMANENT),
+        (caused_by(errors.DiskFull()), Outage.PERMANENT),
+        (caused_by(errors.QueryCanceled()), Outage.PERMANENT),
         (caused_by(errors.UniqueViolation()), None),
         (caused_by(errors.UndefinedTable()), None),
         (caused_by(psycopg.InterfaceError("the cursor is closed"), InterfaceError), None),
@@ -47,7 +47,7 @@ def caused_by(error: Exception, wrapper: type[Exception] = DatabaseError) -> Exc
 )
 def test_outage__tells_what_an_error_means_for_its_transaction(error, meaning):
     assert retry.outage(error) is meaning
-    assert retry.passes(error) == (meaning in (Outage.UNDONE, Outage.LOST))
+    assert retry.is_transient(error) == (meaning in (Outage.ROLLED_BACK, Outage.CONNECTION_LOST))
 
 
 def test_outages__are_codes_of_the_server():
@@ -132,7 +132,7 @@ def test_unit_of_work__of_a_worker_is_patient(other, make_work, settings):
     settings.DB_RETRY_ATTEMPTS, settings.DB_RETRY_BACKOFF = 1, 0
     work = make_work(*[end_own_connection] * 3)
 
-    made = retry.unit_of_work(patient=True)(work)()
+    made = retry.unit_of_work(long_running=True)(work)()
 
     assert work.calls == 4
     assert list(ApiKey.objects.all()) == [made]
@@ -147,7 +147,7 @@ def test_idempotent__of_a_worker_is_patient_for_a_time(transactional_db, setting
         raise errors.LockNotAvailable
 
     with pytest.raises(errors.LockNotAvailable):
-        retry.idempotent(fail, patient=True)()
+        retry.idempotent(fail, long_running=True)()
 
     assert len(calls) > 1
 
@@ -219,7 +219,7 @@ def test_lost_commit__is_the_last_try_of_what_can_not_be_found(transactional_db,
         retry.unit_of_work()(work)()
 
     assert work.calls == 1
-    assert retry.outage(caught.value) is Outage.LOST
+    assert retry.outage(caught.value) is Outage.CONNECTION_LOST
 
 
 def test_lost_commit__stays_in_doubt_where_it_can_not_be_looked_for(

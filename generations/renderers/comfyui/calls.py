@@ -97,10 +97,10 @@ class Calls:
 
     async def _bounded(self, exchange, seconds: float) -> Answer:
         task = asyncio.ensure_future(exchange)
-        give_up_at = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds
         try:
             while not task.done():
-                left = give_up_at - time.monotonic()
+                left = deadline - time.monotonic()
                 if left <= 0:
                     raise TimeoutError("the whole answer")
                 await asyncio.wait({task}, timeout=min(left, TICK))

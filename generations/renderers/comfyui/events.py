@@ -66,7 +66,7 @@ class Events:
 
     def next(self, seconds: float) -> dict[str, Any]:
         """The next event as `{"type": …, "data": {…}}`, or an empty one after some seconds."""
-        give_up_at = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds
         self.connect()
         try:
             if self._connection:
@@ -77,7 +77,7 @@ class Events:
             pass
         except FAILURES:
             self._drop()
-        time.sleep(max(0, give_up_at - time.monotonic()))
+        time.sleep(max(0, deadline - time.monotonic()))
         return {}
 
     def _drop(self) -> None:

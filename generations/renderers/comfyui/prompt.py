@@ -89,14 +89,14 @@ class Prompt:
 
     def _listen(self, seconds: float) -> bool:
         """Take in events until some seconds are over, or one of them says that the prompt ended."""
-        give_up_at = time.monotonic() + seconds
-        while (left := give_up_at - time.monotonic()) > 0:
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
             event = self.events.next(min(left, TICK))
             if self._take_in(event):
                 return True
             self.tick()
             if not self.events.is_live:
-                give_up_at = min(give_up_at, time.monotonic() + LOOK_WITHOUT_EVENTS)
+                deadline = min(deadline, time.monotonic() + LOOK_WITHOUT_EVENTS)
         return False
 
     def _take_in(self, event: dict[str, Any]) -> bool:
@@ -148,8 +148,8 @@ class Prompt:
             logger.warning("Generation %s: %s Waiting up to %g s: %s", self.tag, error, self.patience, error.reason)
 
     def _pause(self, seconds: float) -> None:
-        give_up_at = time.monotonic() + seconds
-        while (left := give_up_at - time.monotonic()) > 0:
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
             self.tick()
             time.sleep(min(TICK, left))
 

@@ -59,7 +59,7 @@ class Server:
         self.home = Path(data).absolute() / "postgres"
         self.cluster = self.home / "cluster"
         self._users_lock: int | None = None
-        self._holder: int | None = None
+        self._owner_pid: int | None = None
 
     def acquire(self) -> str:
         """Join the running server or start it; the URL of its database."""
@@ -72,16 +72,16 @@ class Server:
                 except BaseException:
                     drop_lock(users_lock)
                     raise
-                self._let_go()
-                self._users_lock, self._holder = users_lock, os.getpid()
+                self._drop_users_lock()
+                self._users_lock, self._owner_pid = users_lock, os.getpid()
                 return self._url("lockngen")
 
     def release(self) -> None:
         """Leave the server; the last to leave stops it."""
-        if self._holder != os.getpid():
+        if self._owner_pid != os.getpid():
             return
         with explained(self.home), locked(self.home / "start.lock") as start_lock:
-            self._let_go()
+            self._drop_users_lock()
             last_lock = try_lock(self.home / "users.lock")
             try:
                 if last_lock is not None:
@@ -89,11 +89,11 @@ class Server:
             finally:
                 drop_lock(last_lock)
 
-    def _let_go(self) -> None:
+    def _drop_users_lock(self) -> None:
         # A forked child carries its parent's lock along, but it is not the child's to drop.
-        if self._holder == os.getpid():
+        if self._owner_pid == os.getpid():
             drop_lock(self._users_lock)
-        self._users_lock = self._holder = None
+        self._users_lock = self._owner_pid = None
 
     def _make_home(self) -> None:
         data, user = self.home.parent, os.geteuid()
@@ -146,7 +146,7 @@ class Server:
 
         In between it is starting, recovering or stopping, or a child outlives its killed postmaster.
         """
-        give_up_at = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             if (server_lock := try_lock(self.home / "server.lock")) is not None:
                 return server_lock
@@ -155,7 +155,7 @@ class Server:
                     connection.execute("SELECT 1")
                 return None
             except (OSError, psycopg.OperationalError):
-                if time.monotonic() > give_up_at:
+                if time.monotonic() > deadline:
                     raise
             time.sleep(0.05)
 

@@ -37,7 +37,7 @@ class Command(BaseCommand):
 
 def gather() -> dict[str, dict[str, Any]]:
     stats = connection_pool_stats()
-    complaint = timeouts.complaint(connection)
+    mismatch = timeouts.find_mismatch(connection)
     return {
         "server": {
             "version": show("server_version"),
@@ -45,7 +45,7 @@ def gather() -> dict[str, dict[str, Any]]:
             "through a pooler": is_pooled(connection),
         },
         "settings": {name: show(name) for name in SETTINGS},
-        **({"not in force": dict(zip(("what", "remedy"), complaint, strict=True))} if complaint else {}),
+        **({"not in force": dict(zip(("what", "remedy"), mismatch, strict=True))} if mismatch else {}),
         "pool": {name: stats[name] for name in ("pool_min", "pool_max", "pool_size", "pool_available")},
         "cold connect (ms)": timed(connect_anew),
         "checkout from the pool (ms)": timed(check_out),

@@ -57,25 +57,27 @@ class Command(migrate.Command):
     @contextmanager
     def locked(self, connection: BaseDatabaseWrapper, wait: float) -> Iterator[None]:
         # Polled for: who waits inside the server holds a snapshot, for which CREATE INDEX CONCURRENTLY waits in turn.
-        give_up_at = time.monotonic() + wait
-        told = False
-        while not ask(connection, "SELECT pg_try_advisory_lock(%s)", LOCK)[0][0]:
-            if not told:
-                self.stderr.write(f"Another migrate is at work ({holder(connection)}); waiting for it to end.")
-                told = True
-            if time.monotonic() > give_up_at:
-                raise CommandError(f"The other migrate ({holder(connection)}) has not ended after {wait:g} seconds.")
+        deadline = time.monotonic() + wait
+        is_reported = False
+        while not query(connection, "SELECT pg_try_advisory_lock(%s)", LOCK)[0][0]:
+            if not is_reported:
+                self.stderr.write(f"Another migrate is at work ({lock_owner(connection)}); waiting for it to end.")
+                is_reported = True
+            if time.monotonic() > deadline:
+                raise CommandError(
+                    f"The other migrate ({lock_owner(connection)}) has not ended after {wait:g} seconds."
+                )
             time.sleep(POLL_PAUSE)
         try:
             yield
         finally:
             with suppress(DatabaseError):  # a lost connection has lost its lock as well
-                ask(connection, "SELECT pg_advisory_unlock(%s)", LOCK)
+                query(connection, "SELECT pg_advisory_unlock(%s)", LOCK)
 
     def drop_invalid_indexes(self, connection: BaseDatabaseWrapper) -> None:
         """What a CREATE INDEX CONCURRENTLY leaves that was killed; its migration will make the index again."""
         tables = sorted({model._meta.db_table for model in apps.get_models()})
-        rows = ask(
+        rows = query(
             connection,
             """SELECT index.relname FROM pg_index JOIN pg_class index ON index.oid = indexrelid
                JOIN pg_class "table" ON "table".oid = indrelid
@@ -84,14 +86,14 @@ class Command(migrate.Command):
         )
         for (name,) in rows:
             self.stderr.write(f"Dropping the invalid index {name}, which a killed migration left.")
-            ask(connection, f"DROP INDEX CONCURRENTLY IF EXISTS {connection.ops.quote_name(name)}")
+            query(connection, f"DROP INDEX CONCURRENTLY IF EXISTS {connection.ops.quote_name(name)}")
 
     def give_timeouts(self, connection: BaseDatabaseWrapper) -> None:
         """Behind PgBouncer no connection can ask for them as it starts: the role begins with them."""
         statements = timeouts.statements_for_role(connection) if settings.DB_PGBOUNCER else []
         try:
             for statement in statements:
-                ask(connection, statement)
+                query(connection, statement)
         except ProgrammingError as error:  # the role that migrates may not change that of web and workers
             self.stderr.write(f"{one_line(error)} A superuser has to run:")
         if statements:
@@ -110,12 +112,12 @@ def refuse_pooler(connection: BaseDatabaseWrapper) -> None:
 @contextmanager
 def without_statement_timeout(connection: BaseDatabaseWrapper) -> Iterator[None]:
     """Building an index may take long. Waiting for a lock may not, as others wait behind it: DB_LOCK_TIMEOUT holds."""
-    connection.be_patient()
+    connection.lift_statement_timeout()
     try:
         yield
     finally:
         with suppress(DatabaseError):
-            connection.be_impatient()
+            connection.restore_statement_timeout()
 
 
 @contextmanager
@@ -129,9 +131,9 @@ def missing_rights_explained() -> Iterator[None]:
         raise CommandError(f"A migration was refused and undone: {one_line(error)}. {remedy}") from None
 
 
-def holder(connection: BaseDatabaseWrapper) -> str:
+def lock_owner(connection: BaseDatabaseWrapper) -> str:
     """Who has the lock, for a person who waits for it."""
-    rows = ask(
+    rows = query(
         connection,
         """SELECT pid, coalesce(host(client_addr), 'this machine'), to_char(backend_start, 'HH24:MI:SS')
            FROM pg_locks JOIN pg_stat_activity USING (pid)
@@ -143,7 +145,7 @@ def holder(connection: BaseDatabaseWrapper) -> str:
     return "from {1}, connected at {2}, server process {0}".format(*rows[0]) if rows else "it is just ending"
 
 
-def ask(connection: BaseDatabaseWrapper, statement: str, *parameters) -> list[tuple]:
+def query(connection: BaseDatabaseWrapper, statement: str, *parameters) -> list[tuple]:
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters or None)
         return cursor.fetchall() if cursor.description else []

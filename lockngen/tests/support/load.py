@@ -54,8 +54,8 @@ class Load:
 
     def _follow(self, client: Client, id: str) -> None:
         """Read it until it is there, or until patience ends."""
-        give_up_at = time.monotonic() + PATIENCE
-        while time.monotonic() < give_up_at and not self.over.is_set():
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline and not self.over.is_set():
             shown = self._log(None, f"{URL}/{id}", client.get(f"{URL}/{id}"))
             if shown.outcome == "ok" and shown.json["status"] == "completed":
                 self._log(None, f"{URL}/{id}/image", client.get(f"{URL}/{id}/image"))
