@@ -27,28 +27,28 @@ from lockngen.database.direct import direct_params
 logger = logging.getLogger(__name__)
 
 PAUSE = 0.5  # seconds between two tries
-TAKE_JOB = sql.queries["fetch_job"]
-END_JOB = (sql.queries["finish_job"], sql.queries["retry_job"])
+FETCH_JOB = sql.queries["fetch_job"]
+FINISH_JOB = (sql.queries["finish_job"], sql.queries["retry_job"])
 # Not the end of a job that was rescued from this worker while it was frozen, and that another one has in hand.
-IF_OURS = """
+IF_OWNED = """
     WITH ours AS (SELECT FROM procrastinate_jobs
                   WHERE id = %(job_id)s AND (worker_id = %(worker_id)s OR worker_id IS NULL) FOR UPDATE)
     {} FROM ours
 """
-SAY_ALIVE = sql.queries["update_heartbeat"]
+HEARTBEAT = sql.queries["update_heartbeat"]
 # Whoever starts forgets the workers that have been silent for long. One of them may have been frozen, and thaw.
-SAY_ALIVE_AGAIN = """
+UPSERT_HEARTBEAT = """
     INSERT INTO procrastinate_workers (id) OVERRIDING SYSTEM VALUE VALUES (%(worker_id)s)
     ON CONFLICT (id) DO UPDATE SET last_heartbeat = now()
 """
 # What a worker that stops says at last. Without it the end of its heartbeat says the same a little later.
-SAY_GOODBYE = sql.queries["unregister_worker"]
-MISLAID = """
+UNREGISTER = sql.queries["unregister_worker"]
+LOST_FETCH = """
     SELECT * FROM procrastinate_jobs WHERE worker_id = %(worker_id)s AND status = 'doing' AND id <> ALL(%(running)s)
     ORDER BY id LIMIT 1
 """
 NO_JOB = {"id": None}
-LOOK = '{"type": "job_inserted", "job_id": 0}'
+WAKE_UP = '{"type": "job_inserted", "job_id": 0}'
 
 
 def use_connector(app: App) -> None:
@@ -75,26 +75,26 @@ class WorkerConnector(PsycopgConnector):
     def __init__(self, **options):
         super().__init__(**options)
         self._running: list[int] = []
-        self._heard = 0  # notifications
+        self._received = 0  # notifications
         self._worker_id: int | None = None
 
     async def execute_query_async(self, query: str, **arguments: Any) -> None:
-        if query in END_JOB:
-            await self._end_job(query, **arguments)
-        elif query == SAY_ALIVE:
-            await patiently(super().execute_query_async, SAY_ALIVE_AGAIN, **arguments)
-        elif query == SAY_GOODBYE:
+        if query in FINISH_JOB:
+            await self._finish_job(query, **arguments)
+        elif query == HEARTBEAT:
+            await retry_transient(super().execute_query_async, UPSERT_HEARTBEAT, **arguments)
+        elif query == UNREGISTER:
             await super().execute_query_async(query, **arguments)
         else:
-            await patiently(super().execute_query_async, query, **arguments)
+            await retry_transient(super().execute_query_async, query, **arguments)
 
     async def execute_query_one_async(self, query: str, **arguments: Any) -> dict[str, Any]:
-        if query == TAKE_JOB:
-            return await self._take_job(query, **arguments)
-        return await patiently(super().execute_query_one_async, query, **arguments)
+        if query == FETCH_JOB:
+            return await self._fetch_job(query, **arguments)
+        return await retry_transient(super().execute_query_one_async, query, **arguments)
 
     async def execute_query_all_async(self, query: str, **arguments: Any) -> list[dict[str, Any]]:
-        return await patiently(super().execute_query_all_async, query, **arguments)
+        return await retry_transient(super().execute_query_all_async, query, **arguments)
 
     async def listen_notify(self, on_notification: Notify, channels: Iterable[str]) -> None:
         while True:
@@ -111,21 +111,21 @@ class WorkerConnector(PsycopgConnector):
             yield connection
 
     async def _loop_notify(self, on_notification: Notify, connection: psycopg.AsyncConnection, **options) -> None:
-        async def hear(**notification: Any) -> None:
-            self._heard += 1
+        async def receive(**notification: Any) -> None:
+            self._received += 1
             await on_notification(**notification)
 
-        await hear(channel="", payload=LOOK)  # for what came while nobody listened
-        await super()._loop_notify(hear, connection, **options)
+        await receive(channel="", payload=WAKE_UP)  # for what came while nobody listened
+        await super()._loop_notify(receive, connection, **options)
 
-    async def _take_job(self, query: str, **arguments: Any) -> dict[str, Any]:
+    async def _fetch_job(self, query: str, **arguments: Any) -> dict[str, Any]:
         """A job, or none for now: the worker asks again soon, and hears meanwhile when it is told to stop."""
         self._worker_id = arguments["worker_id"]
         try:
-            row = await self._look_for_job(query, **arguments)
+            row = await self._poll_job(query, **arguments)
         except ConnectorException as error:
             if isinstance(error.__cause__, psycopg.errors.ForeignKeyViolation):  # it was forgotten
-                await self.execute_query_async(SAY_ALIVE, worker_id=self._worker_id)
+                await self.execute_query_async(HEARTBEAT, worker_id=self._worker_id)
             elif not retry.is_transient(error):
                 raise
             logger.warning("No job can be taken at the moment: %s", retry.one_line(error.__cause__))
@@ -134,28 +134,28 @@ class WorkerConnector(PsycopgConnector):
             self._running.append(row["id"])
         return row
 
-    async def _look_for_job(self, query: str, **arguments: Any) -> dict[str, Any]:
-        row, heard = NO_JOB, None
+    async def _poll_job(self, query: str, **arguments: Any) -> dict[str, Any]:
+        row, received = NO_JOB, None
         # The worker forgets what it is told while it looks, and would look again when it polls.
-        while row["id"] is None and heard != self._heard:
-            heard = self._heard
+        while row["id"] is None and received != self._received:
+            received = self._received
             row = await super().execute_query_one_async(query, **arguments)
             if row["id"] is None:
-                row = await self._mislaid_job(arguments["worker_id"])
+                row = await self._recover_job(arguments["worker_id"])
         return row
 
-    async def _mislaid_job(self, worker_id: int) -> dict[str, Any]:
+    async def _recover_job(self, worker_id: int) -> dict[str, Any]:
         """One that this worker has without knowing: the answer that said so got lost."""
-        rows = await super().execute_query_all_async(MISLAID, worker_id=worker_id, running=self._running)
+        rows = await super().execute_query_all_async(LOST_FETCH, worker_id=worker_id, running=self._running)
         return rows[0] if rows else NO_JOB
 
-    async def _end_job(self, query: str, **arguments: Any) -> None:
+    async def _finish_job(self, query: str, **arguments: Any) -> None:
         id = arguments["job_id"]
         if id in self._running:
-            query = IF_OURS.format(query.rstrip(";"))
+            query = IF_OWNED.format(query.rstrip(";"))
             arguments["worker_id"] = self._worker_id
         try:
-            await patiently(super().execute_query_async, query, **arguments)
+            await retry_transient(super().execute_query_async, query, **arguments)
         except ConnectorException as error:
             if not isinstance(error.__cause__, psycopg.errors.RaiseException):
                 raise
@@ -180,7 +180,7 @@ def make_pool(**options) -> Pool:
     return Pool(**{**options, "check": None, "connection_class": AsyncConnection})
 
 
-async def patiently(call: Callable[..., Awaitable[Any]], *args, **arguments) -> Any:
+async def retry_transient(call: Callable[..., Awaitable[Any]], *args, **arguments) -> Any:
     """Repeat the call while what it fails at may pass."""
     deadline = None
     while True:

@@ -11,7 +11,7 @@ from benchmarks.backlog import fill
 from generations.models import Generation
 from generations.scheduling.fair_share import FairShare
 from lockngen.environment import BASE_DIR
-from lockngen.queue import TAKE_JOB
+from lockngen.queue import FETCH_JOB
 
 WAITING = 3000
 READ = """
@@ -45,7 +45,7 @@ def submit(key) -> None:
 
 def fetch(queues) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(TAKE_JOB, {"queues": queues, "worker_id": None})
+        cursor.execute(FETCH_JOB, {"queues": queues, "worker_id": None})
         assert cursor.fetchone()[0]
 
 

@@ -12,7 +12,7 @@ from procrastinate.exceptions import ConnectorException
 from procrastinate.psycopg_connector import PsycopgConnector
 
 from lockngen import queue
-from lockngen.queue import SAY_ALIVE, TAKE_JOB, patiently
+from lockngen.queue import FETCH_JOB, HEARTBEAT, retry_transient
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -99,9 +99,9 @@ def test_pool__hands_out_none_of_the_sessions_that_were_ended(other):
 
 def test_job__that_was_taken_without_hearing_of_it_is_found(other, job, worker):
     async def take_three_times(connector):
-        await PsycopgConnector.execute_query_one_async(connector, TAKE_JOB, queues=None, worker_id=worker)
-        found = await connector.execute_query_one_async(TAKE_JOB, queues=None, worker_id=worker)
-        return found["id"], await connector.execute_query_one_async(TAKE_JOB, queues=None, worker_id=worker)
+        await PsycopgConnector.execute_query_one_async(connector, FETCH_JOB, queues=None, worker_id=worker)
+        found = await connector.execute_query_one_async(FETCH_JOB, queues=None, worker_id=worker)
+        return found["id"], await connector.execute_query_one_async(FETCH_JOB, queues=None, worker_id=worker)
 
     assert run(take_three_times) == (job, queue.NO_JOB)
 
@@ -110,7 +110,7 @@ def test_job__can_not_be_taken_while_the_database_is_away(monkeypatch, job, work
     fail_first(monkeypatch, "execute_query_one_async")
 
     async def take_twice(connector):
-        return [(await connector.execute_query_one_async(TAKE_JOB, queues=None, worker_id=worker))["id"] for _ in "ab"]
+        return [(await connector.execute_query_one_async(FETCH_JOB, queues=None, worker_id=worker))["id"] for _ in "ab"]
 
     assert run(take_twice) == [None, job]
     assert "No job can be taken at the moment: server closed" in caplog.text
@@ -121,10 +121,10 @@ def test_job__that_comes_while_the_worker_looks_for_one_is_found(monkeypatch, ot
     look = PsycopgConnector.execute_query_one_async
 
     async def look_slowly(connector, *args, **arguments):
-        row, heard = await look(connector, *args, **arguments), connector._heard
+        row, heard = await look(connector, *args, **arguments), connector._received
         if row["id"] is None:
             other.execute("INSERT INTO procrastinate_jobs (queue_name, task_name, args) VALUES ('a', 'b', '{}')")
-            while connector._heard == heard:
+            while connector._received == heard:
                 await asyncio.sleep(0.01)
         return row
 
@@ -132,10 +132,10 @@ def test_job__that_comes_while_the_worker_looks_for_one_is_found(monkeypatch, ot
 
     async def listen_and_take(connector):
         listening = asyncio.create_task(connector.listen_notify(ignore, ["procrastinate_any_queue_v1"]))
-        while not connector._heard:
+        while not connector._received:
             await asyncio.sleep(0.01)
         monkeypatch.setattr(PsycopgConnector, "execute_query_one_async", look_slowly)
-        row = await connector.execute_query_one_async(TAKE_JOB, queues=None, worker_id=worker)
+        row = await connector.execute_query_one_async(FETCH_JOB, queues=None, worker_id=worker)
         listening.cancel()
         return row["task_name"]
 
@@ -147,7 +147,7 @@ def test_job__ends_once_however_often_it_is_said(monkeypatch, other, job, worker
     fail_first(monkeypatch, "execute_query_async", times=lost_answers)
 
     async def take_and_end_twice(connector):
-        await connector.execute_query_one_async(TAKE_JOB, queues=None, worker_id=worker)
+        await connector.execute_query_one_async(FETCH_JOB, queues=None, worker_id=worker)
         for _ in range(2):
             await connector.execute_query_async(
                 sql.queries["finish_job"], job_id=job, status="succeeded", delete_job=False
@@ -163,7 +163,7 @@ def test_job__that_another_worker_has_taken_over_is_left_to_that(other, job, wor
     (successor,) = other.execute("INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING id").fetchone()
 
     async def be_overtaken(connector):
-        await connector.execute_query_one_async(TAKE_JOB, queues=None, worker_id=worker)
+        await connector.execute_query_one_async(FETCH_JOB, queues=None, worker_id=worker)
         other.execute("UPDATE procrastinate_jobs SET worker_id = %s", [successor])
         await connector.execute_query_async(**end, job_id=job)
         return connector._running
@@ -175,13 +175,13 @@ def test_job__that_another_worker_has_taken_over_is_left_to_that(other, job, wor
 @pytest.mark.parametrize(("end", "status"), [(FINISH, "succeeded"), (RETRY, "todo")], ids=["finish", "retry"])
 def test_worker__that_was_forgotten_ends_its_job_and_takes_the_next(other, job, worker, end, status):
     async def be_forgotten(connector):
-        await connector.execute_query_one_async(TAKE_JOB, queues=None, worker_id=worker)
+        await connector.execute_query_one_async(FETCH_JOB, queues=None, worker_id=worker)
         other.execute("DELETE FROM procrastinate_workers")
         await connector.execute_query_async(**end, job_id=job)
         (ended,) = other.execute("SELECT status FROM procrastinate_jobs").fetchone()
         other.execute("UPDATE procrastinate_jobs SET status = 'todo'")
         return ended, [
-            (await connector.execute_query_one_async(TAKE_JOB, queues=None, worker_id=worker))["id"] for _ in "ab"
+            (await connector.execute_query_one_async(FETCH_JOB, queues=None, worker_id=worker))["id"] for _ in "ab"
         ]
 
     assert run(be_forgotten) == (status, [None, job])
@@ -190,7 +190,7 @@ def test_worker__that_was_forgotten_ends_its_job_and_takes_the_next(other, job, 
 def test_heartbeat__of_a_worker_that_was_forgotten_makes_it_known_again(other, worker):
     other.execute("DELETE FROM procrastinate_workers")
 
-    run(lambda connector: connector.execute_query_async(SAY_ALIVE, worker_id=worker))
+    run(lambda connector: connector.execute_query_async(HEARTBEAT, worker_id=worker))
 
     assert other.execute("SELECT id FROM procrastinate_workers").fetchall() == [(worker,)]
 
@@ -198,7 +198,7 @@ def test_heartbeat__of_a_worker_that_was_forgotten_makes_it_known_again(other, w
 def test_heartbeat__is_that_of_now(other, worker):
     other.execute("UPDATE procrastinate_workers SET last_heartbeat = '2026-01-01'")
 
-    run(lambda connector: connector.execute_query_async(SAY_ALIVE, worker_id=worker))
+    run(lambda connector: connector.execute_query_async(HEARTBEAT, worker_id=worker))
 
     assert other.execute("SELECT last_heartbeat > '2026-01-02' FROM procrastinate_workers").fetchall() == [(True,)]
 
@@ -227,7 +227,7 @@ def test_listener__hears_again_after_its_session_was_ended(other):
         listener.cancel()
         return [first, second, third]
 
-    assert run(listen) == [queue.LOOK, queue.LOOK, "fine"]
+    assert run(listen) == [queue.WAKE_UP, queue.WAKE_UP, "fine"]
 
 
 def test_patience__ends(settings, monkeypatch):
@@ -240,7 +240,7 @@ def test_patience__ends(settings, monkeypatch):
         raise lost()
 
     with pytest.raises(ConnectorException):
-        asyncio.run(patiently(fail))
+        asyncio.run(retry_transient(fail))
 
     assert len(calls) > 2
 
@@ -253,6 +253,6 @@ def test_patience__is_not_for_mistakes():
         raise ConnectorException from psycopg.errors.UndefinedTable()
 
     with pytest.raises(ConnectorException):
-        asyncio.run(patiently(fail))
+        asyncio.run(retry_transient(fail))
 
     assert len(calls) == 1
