@@ -23,7 +23,7 @@ def remaining(answer) -> int:
     return int(answer["RateLimit-Remaining"])
 
 
-def test_counted_call__tells_where_the_key_stands(make_key, client_of):
+def test_counted_call__shows_where_the_key_stands(make_key, client_of):
     client = client_of(make_key(rate_limit=6))
 
     first, second = client.get(URL), client.get(URL)
@@ -32,7 +32,7 @@ def test_counted_call__tells_where_the_key_stands(make_key, client_of):
     assert limits(second) == ["6", "4", "20"] * 2
 
 
-def test_counted_call__without_a_limit_has_nothing_to_tell(make_key, client_of):
+def test_counted_call__without_a_limit_has_nothing_to_show(make_key, client_of):
     assert limits(client_of(make_key(rate_limit=0)).get(URL)) == [None] * 6
 
 
@@ -47,14 +47,14 @@ def test_counted_call__without_a_limit_has_nothing_to_tell(make_key, client_of):
         (lambda client: client.head(URL), 200),
     ],
 )
-def test_counted_call__tells_it_whatever_the_answer(api, debug, call, status):
+def test_counted_call__shows_it_whatever_the_answer(api, debug, call, status):
     answer = call(api)
 
     assert (answer.status_code, remaining(answer)) == (status, 99)
     assert None not in limits(answer)
 
 
-def test_counted_call__tells_it_in_a_conflict(api, make_generation):
+def test_counted_call__shows_it_in_a_conflict(api, make_generation):
     generation = make_generation()
     generation.complete(generation.start(), "a.png")
 
@@ -64,7 +64,7 @@ def test_counted_call__tells_it_in_a_conflict(api, make_generation):
 
 
 @pytest.mark.parametrize(("error", "status"), [(ZeroDivisionError("broken"), 500), (OperationalError("away"), 503)])
-def test_counted_call__tells_it_when_we_fail(api, debug, monkeypatch, error, status):
+def test_counted_call__shows_it_when_we_fail(api, debug, monkeypatch, error, status):
     monkeypatch.setattr(Generation.objects, "owned_by", Mock(side_effect=error))
 
     answer = api.get(URL)
@@ -91,7 +91,7 @@ def test_free_call__is_answered_when_the_limit_is_used_up(make_key, client_of):
     assert client.get("/api/v1/key").json()["remaining"] == 0
 
 
-def test_limited_call__is_a_429_that_says_when_to_try_again(make_key, client_of, debug):
+def test_limited_call__is_a_429_that_states_when_to_try_again(make_key, client_of, debug):
     client = client_of(make_key(rate_limit=2))
     client.get(URL), client.get(URL)
 

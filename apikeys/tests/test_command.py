@@ -98,7 +98,7 @@ def test_ensure_development__is_refused_without_debug():
 
 
 @pytest.mark.parametrize("command", TRANSITIONS)
-def test_transition__says_what_was_done_and_is_done_once(make_key, apikey, command):
+def test_transition__states_what_was_done_and_is_done_once(make_key, apikey, command):
     key = make_key()
     if command in ("activate", "restore"):
         apikey({"activate": "deactivate", "restore": "delete"}[command], str(key.pk))
@@ -111,7 +111,7 @@ def test_transition__says_what_was_done_and_is_done_once(make_key, apikey, comma
     assert ApiKey.all_objects.with_state().get().state == state
 
 
-def test_transition__says_where_the_key_stays_closed(make_key, apikey):
+def test_transition__states_where_the_key_stays_closed(make_key, apikey):
     key = make_key(expires_at=timezone.now())
 
     assert apikey("activate", key.prefix)[1].endswith("was active already. It is expired.\n")
@@ -141,7 +141,7 @@ def test_find__of_several_keys_lists_them(make_key, apikey):
     assert "\x1b" not in text
 
 
-def test_show__tells_that_a_rotated_key_works_on(key, apikey):
+def test_show__shows_that_a_rotated_key_works_on(key, apikey):
     apikey("rotate", key.prefix, "--grace", "1h")
 
     shown = json.loads(apikey("show", str(key.pk), "--json")[0])
@@ -150,7 +150,7 @@ def test_show__tells_that_a_rotated_key_works_on(key, apikey):
     assert shown["replaced_by"]
 
 
-def test_transition__is_told_in_a_line_whatever_the_name(make_key, apikey):
+def test_transition__is_reported_in_a_line_whatever_the_name(make_key, apikey):
     key = make_key(name="Ann\n\x1b[2J")
 
     assert apikey("revoke", key.prefix)[1] == f"Ann  [2J ({key.prefix}…) is revoked.\n"
@@ -296,7 +296,7 @@ def test_list__asks_as_much_for_many_keys_as_for_one(make_key, apikey, django_as
     assert counted == [5]
 
 
-def test_show__tells_what_the_key_was_used_for_and_what_was_done_to_it(key, apikey, make_generation, monkeypatch):
+def test_show__shows_what_the_key_was_used_for_and_what_was_done_to_it(key, apikey, make_generation, monkeypatch):
     monkeypatch.setattr(usage, "requests_last_minute", lambda keys: {key.pk: 12 for key in keys})
     make_generation(), make_generation().delete()
     key.change(name="Ann")
@@ -315,13 +315,13 @@ def test_show__tells_what_the_key_was_used_for_and_what_was_done_to_it(key, apik
     assert "changed by code: name: Test → Ann" in text
 
 
-def test_show__tells_null_where_the_requests_are_unknown(key, apikey, monkeypatch):
+def test_show__shows_null_where_the_requests_are_unknown(key, apikey, monkeypatch):
     monkeypatch.setattr(usage, "requests_last_minute", lambda keys: {})
 
     assert json.loads(apikey("show", key.prefix, "--json")[0])["requests_last_minute"] is None
 
 
-def test_outage__is_told_in_a_line(key, monkeypatch):
+def test_outage__is_reported_in_a_line(key, monkeypatch):
     def fail(*_):
         raise OperationalError("couldn't get a connection") from PoolTimeout()
 
@@ -333,14 +333,14 @@ def test_outage__is_told_in_a_line(key, monkeypatch):
     assert error.value.returncode == 3
 
 
-def test_usage__is_told_from_a_refusal_by_the_exit_code():
+def test_usage__is_reported_from_a_refusal_by_the_exit_code():
     done = subprocess.run([sys.executable, "manage.py", "apikey", "rotate"], capture_output=True, text=True)
 
     assert done.returncode == 2
     assert done.stdout == ""
 
 
-def test_help__tells_the_exit_codes():
+def test_help__shows_the_exit_codes():
     text = Command().create_parser("manage.py", "apikey").format_help()
 
     assert "Exit codes: 0 it is done" in " ".join(text.split())

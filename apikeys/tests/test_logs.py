@@ -16,7 +16,7 @@ from apikeys.tests.test_models import UNUSABLE
 from generations.tests.support.calls import URL
 
 
-def test_log__tells_the_reason_of_each_refusal_in_one_line(make_key, caplog):
+def test_log__shows_the_reason_of_each_refusal_in_one_line(make_key, caplog):
     sent = bad_tokens(make_key)
     Client().get(URL)
     for token in sent.values():
@@ -49,7 +49,7 @@ def test_log__names_the_key_of_a_dead_one_and_of_a_limited_one(make_key, client_
     assert f"reason=limited key={limited.pk} prefix={limited.prefix} " in second
 
 
-def test_log__says_nothing_of_an_admitted_call(api, caplog):
+def test_log__states_nothing_of_an_admitted_call(api, caplog):
     api.get(URL)
 
     assert caplog.records == []

@@ -34,7 +34,7 @@ def is_open(key: ApiKey) -> bool:
 
 
 @pytest.mark.parametrize("state", [*UNUSABLE, "active"])
-def test_state__says_why_a_key_opens_nothing(make_key, state):
+def test_state__states_why_a_key_opens_nothing(make_key, state):
     key = make_key(**UNUSABLE.get(state, {"expires_at": timezone.now() + HOUR}))
 
     assert key.state == state
@@ -73,7 +73,7 @@ def test_transition__is_won_once_and_noted_once(make_key, change):
 
 
 @pytest.mark.parametrize("change", TRANSITIONS)
-def test_transition__of_many_tells_how_many_it_changed(make_key, change):
+def test_transition__of_many_shows_how_many_it_changed(make_key, change):
     key, other = make_key(**BEFORE.get(change, {})), make_key(**BEFORE.get(change, {}))
     getattr(other, change)()
 
@@ -295,7 +295,7 @@ def test_audit__notes_each_of_many_that_are_removed(make_key):
 
 
 @pytest.mark.parametrize("state", UNUSABLE)
-def test_audit__knows_that_the_development_key_was_brought_back(settings, state):
+def test_audit__has_that_the_development_key_was_brought_back(settings, state):
     settings.DEBUG = True
     key = ApiKey.objects.ensure_development(by=ANN)
     ApiKey.objects.update(**UNUSABLE[state])

@@ -51,7 +51,7 @@ def test_admit__returns_the_whole_key(make_key):
     assert ApiKey.objects.get().name == "Bea"
 
 
-def test_admit__refuses_what_is_beyond_the_limit_and_says_when_to_come_back(make_key):
+def test_admit__refuses_what_is_beyond_the_limit_and_states_when_to_come_back(make_key):
     key = make_key(rate_limit=3)
 
     auth_results = [authenticate(key) for _ in range(5)]
@@ -150,7 +150,7 @@ def test_usable__agrees_with_the_statement_in_every_combination_of_states(make_k
     assert len(usable) == 2
 
 
-def test_unknown_token__is_told_from_a_limited_one(key, django_assert_num_queries):
+def test_unknown_token__is_reported_from_a_limited_one(key, django_assert_num_queries):
     token = tokens.make()
 
     with django_assert_num_queries(1):
@@ -272,7 +272,7 @@ def test_last_use__is_written_for_the_first_time(key):
 
 @pytest.mark.parametrize("field", ["is_active", "expires_at", "revoked_at", "is_deleted"])
 @pytest.mark.parametrize("other", ["is_active", "expires_at", "revoked_at", "is_deleted"])
-def test_state__is_the_one_that_the_life_of_keys_knows(make_key, field, other):
+def test_state__is_the_one_that_the_life_of_keys_has(make_key, field, other):
     now = timezone.now()
     dead = {
         "is_active": {"is_active": False},

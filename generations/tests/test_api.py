@@ -17,7 +17,7 @@ from lockngen.web.problems import IN_DOUBT
 UNKNOWN = uuid.UUID(int=7)
 
 
-def test_show__tells_how_it_ended(api, make_generation):
+def test_show__shows_how_it_ended(api, make_generation):
     failed = make_generation()
     failed.fail(failed.start(), "The renderer ran out of memory.")
 
@@ -88,7 +88,7 @@ def test_no_key__is_a_401_for_every_call(make_generation, debug):
 
 
 @pytest.mark.parametrize("status", [Status.PENDING, Status.PROCESSING])
-def test_cancel__ends_what_is_unfinished_and_says_the_same_again(api, make_generation, status):
+def test_cancel__ends_what_is_unfinished_and_states_the_same_again(api, make_generation, status):
     generation = make_generation(status=status)
 
     first, second = api.post(f"{URL}/{generation.id}/cancel"), api.post(f"{URL}/{generation.id}/cancel")
@@ -169,7 +169,7 @@ def test_bad_host__is_a_problem(api, debug):
     assert answer["Content-Length"] == str(len(answer.content))
 
 
-def test_unexpected_error__tells_the_client_nothing(api, debug, monkeypatch, caplog):
+def test_unexpected_error__shows_the_client_nothing(api, debug, monkeypatch, caplog):
     monkeypatch.setattr(Generation.objects, "owned_by", lambda key: 1 / 0)
 
     answer = api.get(URL)
@@ -196,7 +196,7 @@ def caused_by(error: Exception) -> ConnectorException:
         (ConnectorException(), 500),
     ],
 )
-def test_database_away__is_a_503_that_says_when_to_try_again(api, debug, monkeypatch, error, status):
+def test_database_away__is_a_503_that_states_when_to_try_again(api, debug, monkeypatch, error, status):
     def fail(**fields):
         raise error
 
@@ -209,7 +209,7 @@ def test_database_away__is_a_503_that_says_when_to_try_again(api, debug, monkeyp
     assert "connection" not in answer.json()["detail"]
 
 
-def test_database_away__in_commit_is_a_503_that_says_so(api, monkeypatch):
+def test_database_away__in_commit_is_a_503_that_states_so(api, monkeypatch):
     def fail(**fields):
         raise retry.InDoubt("the connection is lost") from psycopg.OperationalError("the connection is lost")
 

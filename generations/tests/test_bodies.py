@@ -38,7 +38,7 @@ REFUSED = {  # body, status, what the detail says
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_create__says_what_is_wrong_with_a_body(api, debug, case):
+def test_create__states_what_is_wrong_with_a_body(api, debug, case):
     body, status, words = REFUSED[case]
 
     assert_problem(post(api, body), status, *words)

@@ -101,7 +101,7 @@ def test_render__misses_nothing_that_moves_while_it_looks(double, render, make_r
     assert len(double.prompts()) == 1
 
 
-def test_render__asks_hardly_more_often_than_events_tell(double, render, make_request, monkeypatch):
+def test_render__asks_hardly_more_often_than_events_show(double, render, make_request, monkeypatch):
     monkeypatch.setattr(prompt, "LOOK", 600)
     double.set(seconds=0.5)
     request = make_request()
@@ -120,7 +120,7 @@ def test_render__does_without_events(double, render, make_request, sockets):
     assert len(double.prompts()) == 1
 
 
-def test_render__connects_again_to_hear_events(double, render, make_request, monkeypatch):
+def test_render__connects_again_to_receive_events(double, render, make_request, monkeypatch):
     monkeypatch.setattr("generations.renderers.comfyui.events.RECONNECT_AFTER", 0.1)
     double.set(sockets="dropped", seconds=1)
     request, reported = make_request(), []

@@ -127,7 +127,7 @@ def test_proxy_of_the_environment__is_not_asked(double, render, make_request, mo
         ("comfyui://[::1]:8189?patience=2.5", "http://[::1]:8189", "ws://[::1]:8189", 2.5),
     ],
 )
-def test_address__tells_where_the_server_is(url, http, websocket, patience):
+def test_address__shows_where_the_server_is(url, http, websocket, patience):
     found = address.parse(url)
 
     assert (found.http, found.websocket, found.patience) == (http, websocket, patience)

@@ -17,7 +17,7 @@ def refused(answer: dict) -> str:
     return refusal.text(refusal.read(answer, {}))
 
 
-def test_refused_graph__is_told_by_its_nodes_and_inputs(double, render, make_request):
+def test_refused_graph__is_reported_by_its_nodes_and_inputs(double, render, make_request):
     own = parse("own", make_file({"width": "{{width}}", "height": "{{height}}", "batch_size": 1, "color": "{{seed}}"}))
 
     with pytest.raises(RenderError) as caught:
@@ -72,7 +72,7 @@ def test_refusal__is_one_value_for_both_answers():
     assert refusal.read({"prompt_id": "1", "node_errors": {}}, {}) == []
 
 
-def test_refused_graph__tells_no_files_of_the_server(double, render, make_request, caplog):
+def test_refused_graph__shows_no_files_of_the_server(double, render, make_request, caplog):
     sdxl = read().workflows["sdxl"]
     own = replace(sdxl, checkpoint="secret.safetensors")
 
@@ -85,7 +85,7 @@ def test_refused_graph__tells_no_files_of_the_server(double, render, make_reques
     assert "flux1-dev-fp8.safetensors" in caplog.text
 
 
-def test_refused_graph__tells_which_node_there_is_not(render, make_request):
+def test_refused_graph__shows_which_node_there_is_not(render, make_request):
     text = make_file({"width": 64, "height": 64, "batch_size": 1, "color": 0}).replace("EmptyImage", "MyOwnNode")
 
     with pytest.raises(RenderError, match=r"Node 'MyOwnNode' not found\. The custom node may not be installed\.$"):
@@ -102,7 +102,7 @@ def test_refused_graph__tells_which_node_there_is_not(render, make_request):
         ({}, False, r"node unnamed: None\.$"),
     ],
 )
-def test_failure__is_told_by_what_it_means_for_another_attempt(error, failure, said):
+def test_failure__is_reported_by_what_it_means_for_another_attempt(error, failure, said):
     entry = {"status": {"status_str": "error", "messages": [["execution_error", error], "x", ["y"]]}}
 
     with pytest.raises(RendererFailure if failure else RenderError, match=said):
@@ -145,7 +145,7 @@ def test_image__is_that_of_the_output_node(outputs, image):
         ({"images": [VIDEO, file("x.flac")]}, r"stored flac, webm; it has to be png, jpg, jpeg, webp\.$"),
     ],
 )
-def test_no_picture_of_the_output_node__fails_for_good_and_says_why(output, said):
+def test_no_picture_of_the_output_node__fails_for_good_and_states_why(output, said):
     with pytest.raises(RenderError, match=said):
         outcome.image({"outputs": {"9": output, "10": {"images": [PNG]}}}, "9", "9 (Save)")
 
@@ -178,7 +178,7 @@ def test_refusal__is_short():
     assert len(refused({"node_errors": {"1": {"errors": errors}}})) < 600
 
 
-def test_failing_node__is_told_without_paths_and_hosts(double, render, make_request, caplog):
+def test_failing_node__is_reported_without_paths_and_hosts(double, render, make_request, caplog):
     double.set(error="node")
 
     with pytest.raises(RenderError) as caught:

@@ -122,7 +122,7 @@ def test_refused_graph__fails_at_once_with_the_nodes_errors(make_generation, run
     )
 
 
-def test_out_of_memory__is_tried_again_and_told_in_the_end(make_generation, run, double, settings):
+def test_out_of_memory__is_tried_again_and_reported_in_the_end(make_generation, run, double, settings):
     settings.RENDER_MAX_ATTEMPTS = 2
     double.set(error="oom")
     generation = make_generation()

@@ -82,7 +82,7 @@ def test_next_attempt__adopts_what_is_done(renderer, make_request, history):
     assert history(request.id) == before != {}
 
 
-def test_refused_graph__is_told_by_node_and_input(renderer, make_request):
+def test_refused_graph__is_reported_by_node_and_input(renderer, make_request):
     with pytest.raises(RenderError, match=r"^The renderer refused the workflow: EmptyImage: Value .* \(color\)\.$"):
         renderer.render(make_request(model="own", seed=2**40), lambda percent: None)
 

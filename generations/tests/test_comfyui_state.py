@@ -8,7 +8,7 @@ from generations.renderers import RendererFailure, get_pool
 from generations.tests.support.comfyui.renders import make_renderer
 
 
-def test_state__tells_version_and_prompts(double):
+def test_state__shows_version_and_prompts(double):
     double.set(seconds=20)
     double.submit(str(uuid4())), double.submit(str(uuid4()))
 

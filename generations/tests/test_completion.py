@@ -124,7 +124,9 @@ def test_deliver__late_neither_replaces_nor_removes_what_the_winner_has_stored(
     assert (image_folder / generation.image_path).read_bytes() == other.content
 
 
-def test_deliver__late_leaves_what_the_next_attempt_has_stored_and_not_told_of(make_generation, run, renderer, files):
+def test_deliver__late_leaves_what_the_next_attempt_has_stored_and_not_reported_of(
+    make_generation, run, renderer, files
+):
     generation = make_generation()
     stored = set()
 
@@ -278,7 +280,7 @@ def test_storage__that_is_away_is_not_waited_for_where_nobody_waits(
     assert files() == set()
 
 
-def test_picture__that_can_not_be_read_costs_a_try_and_is_told(make_generation, run, renderer, settings, files):
+def test_picture__that_can_not_be_read_costs_a_try_and_is_reported(make_generation, run, renderer, settings, files):
     settings.RENDER_MAX_ATTEMPTS = 1
     renderer.render = lambda request, progress: b"<html>no image</html>"
     generation = make_generation()

@@ -53,7 +53,7 @@ def test_image__keeps_its_bytes_and_its_type(api, make_completed, kind, suffix, 
     assert (answer.getvalue(), answer["Content-Type"]) == (encoded(kind), content_type)
 
 
-def test_image__tells_its_length_without_being_sent(api, make_completed):
+def test_image__shows_its_length_without_being_sent(api, make_completed):
     generation = make_completed()
 
     answer = api.head(URL.format(generation.id))
@@ -86,7 +86,7 @@ def test_image__is_sent_to_who_has_another(api, make_completed, url):
     assert answer.getvalue()
 
 
-def test_thumbnail__is_a_webp_that_says_so(api, make_completed):
+def test_thumbnail__is_a_webp_that_states_so(api, make_completed):
     generation = make_completed(encoded("PNG", (768, 384)))
 
     answer = api.get(THUMB.format(generation.id))
@@ -157,7 +157,7 @@ def test_image__is_a_404_to_who_claims_to_have_it_already(api, make_generation):
     assert answer.status_code == 404
 
 
-def test_generation__tells_where_its_image_is_and_what(api, make_completed):
+def test_generation__shows_where_its_image_is_and_what(api, make_completed):
     generation = make_completed(encoded("WEBP", (72, 64)))
 
     shown = api.get(f"/api/v1/generations/{generation.id}").json()

@@ -73,7 +73,7 @@ def progress(status: str, percent: int, step: int | None = None, steps: int | No
     return "progress", {"status": status, "progress": percent, "step": step, "steps": steps}
 
 
-def test_stream__tells_what_is_now_each_change_and_the_end(api, make_generation, follow, publish):
+def test_stream__shows_what_is_now_each_change_and_the_end(api, make_generation, follow, publish):
     generation = make_generation()
     client = follow(generation)
 
@@ -105,7 +105,7 @@ def test_stream__of_what_is_finished_ends_at_once(make_generation, follow):
     assert list(client.chunks) == []
 
 
-def test_stream__begins_with_the_last_that_was_heard(make_generation, follow, publish):
+def test_stream__begins_with_the_last_that_was_received(make_generation, follow, publish):
     generation = make_generation()
     publish(generation, Report(generation.start(), 40))
 

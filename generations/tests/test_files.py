@@ -25,7 +25,7 @@ def test_store__puts_both_files_under_year_month_id_and_attempt(make_generation,
     assert (image_folder / stored["thumbnail_path"]).read_bytes() == made.thumbnail
 
 
-def test_store__tells_what_the_image_is(make_generation):
+def test_store__shows_what_the_image_is(make_generation):
     jpeg = encoded("JPEG", (80, 72))
 
     stored = images.store(make_generation(), 1, formats.read(jpeg))
@@ -40,7 +40,7 @@ def test_store__tells_what_the_image_is(make_generation):
     }
 
 
-def test_store__says_so_where_the_storage_does_not_take_it(make_generation, monkeypatch):
+def test_store__states_so_where_the_storage_does_not_take_it(make_generation, monkeypatch):
     def refuse(self, name, content):
         raise RuntimeError("no\nroom")
 

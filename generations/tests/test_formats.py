@@ -109,7 +109,7 @@ def test_image_of_the_largest_size__passes(monkeypatch):
 @pytest.mark.parametrize(
     ("kind", "content_type"), [("PNG", "image/png"), ("JPEG", "image/jpeg"), ("WEBP", "image/webp")]
 )
-def test_read__tells_what_it_is_and_keeps_its_bytes(kind, content_type):
+def test_read__shows_what_it_is_and_keeps_its_bytes(kind, content_type):
     image = encoded(kind, (80, 72))
 
     read = formats.read(image)

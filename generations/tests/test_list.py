@@ -63,7 +63,7 @@ def test_list__goes_on_within_a_status(api, make_page):
     assert ids(api.get(URL, {"status": "processing", "cursor": cursor})) == [str(oldest.id)]
 
 
-def test_list__follows_the_ids_whatever_the_clock_said(api, make_generation):
+def test_list__follows_the_ids_whatever_the_clock_sent(api, make_generation):
     first = make_generation(created_at=timezone.now() + timedelta(hours=1))
     second = make_generation()
 

@@ -56,7 +56,7 @@ def test_id__is_a_uuid_of_version_7_and_sorts_by_time(make_generation):
     assert first.id < second.id
 
 
-def test_create__knows_the_database_s_defaults_at_once(make_generation):
+def test_create__has_the_database_s_defaults_at_once(make_generation):
     generation = make_generation()
 
     assert generation.status == Status.PENDING
@@ -196,7 +196,7 @@ def test_transitions__reach_a_row_that_was_deleted_meanwhile(make_processing):
 
 
 @pytest.mark.parametrize("facts", [{}, FACTS], ids=["none", "all"])
-def test_completed__knows_all_of_its_image_or_nothing(make_generation, facts):
+def test_completed__has_all_of_its_image_or_nothing(make_generation, facts):
     generation = make_generation(**COMPLETED, **facts)
 
     assert {name: getattr(generation, name) for name in FACTS} == {**dict.fromkeys(FACTS), **facts}

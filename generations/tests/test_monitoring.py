@@ -24,7 +24,7 @@ def make_ended(make_generation):
     return make
 
 
-def test_workers__are_told_with_what_they_do_and_for_how_long(make_worker, make_generation):
+def test_workers__are_reported_with_what_they_do_and_for_how_long(make_worker, make_generation):
     first, second = make_generation(), make_generation()
     busy, idle = make_worker(1, 3, first, second), make_worker(29)
 
@@ -65,7 +65,7 @@ def test_workers__name_a_task_that_is_no_render(make_worker, make_generation):
     assert (job["task"], job["generation"]) == ("generations.purge", None)
 
 
-def test_queue__is_told_by_key_and_by_model(make_generation, make_key):
+def test_queue__is_reported_by_key_and_by_model(make_generation, make_key):
     ann, ben = make_key(name="Ann", prefix="lg_live_ann"), make_key(name="Ben", prefix="lg_live_ben", priority=3)
     for model in ("sdxl", "sdxl", "flux"):
         make_generation(api_key=ann, model=model)
@@ -145,7 +145,7 @@ def test_throughput__counts_deleted_ones_and_may_be_nothing(make_ended):
     assert monitoring.throughput()["lately"][0]["completed"] == 1
 
 
-def test_database_and_pool__are_told():
+def test_database_and_pool__are_reported():
     facts = monitoring.gather()
 
     assert {table["table"] for table in facts["database"]["tables"]} == set(monitoring.TABLES)
@@ -154,7 +154,7 @@ def test_database_and_pool__are_told():
     assert 0 < facts["pool"]["size"] <= facts["pool"]["max"]
 
 
-def test_retention__is_told_with_the_files_that_are_still_to_go(settings):
+def test_retention__is_reported_with_the_files_that_are_still_to_go(settings):
     settings.RETENTION_FINISHED, settings.RETENTION_DELETED = 30, 0
     PendingDeletion.objects.create(path="a.png")
 

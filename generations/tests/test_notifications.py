@@ -67,7 +67,7 @@ TRANSITIONS = {
 
 
 @pytest.mark.parametrize("name", TRANSITIONS)
-def test_transition__is_announced(make_generation, sent, name):
+def test_transition__is_notified(make_generation, sent, name):
     generation = make_generation()
 
     TRANSITIONS[name](generation)
@@ -77,7 +77,7 @@ def test_transition__is_announced(make_generation, sent, name):
 
 
 @pytest.mark.parametrize("name", TRANSITIONS)
-def test_transition__that_was_none_is_not_announced(make_generation, sent, name):
+def test_transition__that_was_none_is_not_notified(make_generation, sent, name):
     generation = make_generation()
     generation.cancel()
     sent()
@@ -88,7 +88,7 @@ def test_transition__that_was_none_is_not_announced(make_generation, sent, name)
 
 
 @pytest.mark.parametrize("end", ["cancel", "delete"])
-def test_change_of_many__is_announced_once(make_generation, sent, end):
+def test_change_of_many__is_notified_once(make_generation, sent, end):
     for _ in range(3):
         make_generation()
 
@@ -97,13 +97,13 @@ def test_change_of_many__is_announced_once(make_generation, sent, end):
     assert sent() == [{}]
 
 
-def test_deletion__is_announced(make_generation, sent):
+def test_deletion__is_notified(make_generation, sent):
     make_generation().delete()
 
     assert sent() == [{}]
 
 
-def test_change__is_announced_after_its_commit(make_generation, monkeypatch, transactional_db):
+def test_change__is_notified_after_its_commit(make_generation, monkeypatch, transactional_db):
     generation, sent = make_generation(), []
     monkeypatch.setattr(notifications, "_send", sent.append)
 
@@ -114,7 +114,7 @@ def test_change__is_announced_after_its_commit(make_generation, monkeypatch, tra
     assert sent == [{"id": str(generation.id)}]
 
 
-def test_change__that_can_not_be_announced_is_made_all_the_same(make_generation, monkeypatch, transactional_db):
+def test_change__that_can_not_be_notified_is_made_all_the_same(make_generation, monkeypatch, transactional_db):
     generation = make_generation()
     notify = notifications.transaction.on_commit
 
@@ -127,7 +127,7 @@ def test_change__that_can_not_be_announced_is_made_all_the_same(make_generation,
     assert Generation.objects.get().status == Status.CANCELLED
 
 
-def test_report__is_told_of_the_attempt_that_counts(make_generation, sent):
+def test_report__is_reported_of_the_attempt_that_counts(make_generation, sent):
     generation = make_generation()
     attempt = generation.start()
     sent()
@@ -137,7 +137,7 @@ def test_report__is_told_of_the_attempt_that_counts(make_generation, sent):
     assert sent() == [{"id": str(generation.id), "attempt": 1, "percent": 40, "step": 12, "steps": 30}]
 
 
-def test_report__of_an_attempt_that_was_overtaken_is_not_told(make_generation, sent):
+def test_report__of_an_attempt_that_was_overtaken_is_not_reported(make_generation, sent):
     generation = make_generation()
     attempt = generation.start()
     generation.start()
@@ -163,7 +163,7 @@ def test_report__writes_no_row(make_generation, sql, sent):
     assert sql(version) == before
 
 
-def test_render__tells_its_progress_by_the_look_that_it_takes_anyway(make_generation, make_context, sent, monkeypatch):
+def test_render__shows_its_progress_by_the_look_that_it_takes_anyway(make_generation, make_context, sent, monkeypatch):
     monkeypatch.setattr(tasks, "CHECK_INTERVAL", 0)
     generation = make_generation()
     progress = tasks._monitor_of(generation, generation.start(), make_context())
@@ -178,7 +178,7 @@ def test_render__tells_its_progress_by_the_look_that_it_takes_anyway(make_genera
     assert looks == [0, 10]  # where there was nothing to tell
 
 
-def test_board__knows_the_last_report_of_an_attempt():
+def test_board__has_the_last_report_of_an_attempt():
     hub, id = ProgressHub(), uuid4()
 
     for report in (Report(1, 80), Report(2, 5), Report(2, 10)):
@@ -269,7 +269,7 @@ def test_board__keeps_nobody_who_watches_no_more():
     assert not hub._subscriptions
 
 
-def test_progress__is_shown_from_what_is_heard(api, make_generation, listening):
+def test_progress__is_shown_from_what_is_received(api, make_generation, listening):
     generation = make_generation()
     show = lambda: api.get(f"/api/v1/generations/{generation.id}").json()["progress"]  # noqa: E731
 

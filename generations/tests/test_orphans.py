@@ -113,7 +113,7 @@ def test_find__passes_over_what_vanishes_meanwhile(put, monkeypatch):
     assert found() == set()
 
 
-def test_find__reads_no_more_of_the_storage_than_it_has_told_of(put, monkeypatch):
+def test_find__reads_no_more_of_the_storage_than_it_has_reported_of(put, monkeypatch):
     scanned = []
 
     def endless(self, folder):
@@ -175,7 +175,7 @@ def test_command__removes_nothing_where_the_database_may_be_the_wrong_one(put, i
     assert files(image_folder) == {NOBODYS}
 
 
-def test_command__says_what_the_storage_says_in_one_line(make_generation, monkeypatch):
+def test_command__states_what_the_storage_states_in_one_line(make_generation, monkeypatch):
     make_generation()
 
     def broken(self, folder):
@@ -188,7 +188,7 @@ def test_command__says_what_the_storage_says_in_one_line(make_generation, monkey
         run()
 
 
-def test_task__removes_leftovers_and_tells_of_the_rest(put, image_folder, make_context, caplog):
+def test_task__removes_leftovers_and_shows_of_the_rest(put, image_folder, make_context, caplog):
     for path in (NOBODYS, *LEFTOVERS):
         put(path)
 

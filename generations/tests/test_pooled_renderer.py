@@ -32,11 +32,11 @@ def make_member():
     ],
     ids=["no way to tell", "a word", "a dict", "figures alone", "control characters", "an error"],
 )
-def test_state__is_what_the_renderer_tells(make_member, state, told):
+def test_state__is_what_the_renderer_shows(make_member, state, told):
     assert RendererPool([make_member(state)]).states() == [{"renderer": "sketch:", **told}]
 
 
-def test_state__that_is_not_told_is_not_waited_for(make_member):
+def test_state__that_is_not_reported_is_not_waited_for(make_member):
     answered = threading.Event()
     slow, quick = make_member(lambda: answered.wait(30) and "ok"), make_member(lambda: "ok", "comfyui://gpu-2")
 

@@ -25,7 +25,7 @@ def run(*arguments: str) -> str:
     return printed.getvalue()
 
 
-def test_command__tells_what_it_removed(make_finished):
+def test_command__shows_what_it_removed(make_finished):
     for _ in range(3):
         make_finished()
 
@@ -33,7 +33,7 @@ def test_command__tells_what_it_removed(make_finished):
     assert run() == "Removed 0 files (0 bytes).\n"
 
 
-def test_command__with_dry_run_tells_and_changes_nothing(make_finished, files):
+def test_command__with_dry_run_shows_and_changes_nothing(make_finished, files):
     for _ in range(2):
         make_finished(), make_finished(days=31, deleted_days=20), make_finished(days=1)
     before = list(Generation.all_objects.values()), files()
@@ -44,7 +44,7 @@ def test_command__with_dry_run_tells_and_changes_nothing(make_finished, files):
     assert not PendingDeletion.objects.exists()
 
 
-def test_command__says_that_everything_is_kept(make_finished, settings):
+def test_command__states_that_everything_is_kept(make_finished, settings):
     settings.RETENTION_FINISHED = settings.RETENTION_DELETED = 0
     make_finished()
 
@@ -52,7 +52,7 @@ def test_command__says_that_everything_is_kept(make_finished, settings):
     assert Generation.objects.count() == 1
 
 
-def test_command__tells_how_far_it_is_when_it_takes_long(make_finished, monkeypatch):
+def test_command__shows_how_far_it_is_when_it_takes_long(make_finished, monkeypatch):
     monkeypatch.setattr(purge_command, "TOLD_EVERY", 0)
     for _ in range(2):
         make_finished()
@@ -69,7 +69,7 @@ def test_command__names_a_batch_that_can_not_be(number):
 @pytest.mark.parametrize(
     ("error", "said", "code"), [(KeyboardInterrupt, "goes on from here", 130), (OSError("no\nroute"), "no route$", 1)]
 )
-def test_command__that_breaks_off_says_why_in_one_line(make_finished, monkeypatch, error, said, code):
+def test_command__that_breaks_off_states_why_in_one_line(make_finished, monkeypatch, error, said, code):
     monkeypatch.setattr(retention, "_delete_batch", Mock(side_effect=error))
 
     with pytest.raises(CommandError, match=said) as raised:

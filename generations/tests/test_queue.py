@@ -138,7 +138,7 @@ def test_rescue_stalled__goes_on_after_a_job_that_ended_meanwhile(key, queue, wo
     assert f"Job {ended[0].id} can't be run again." in caplog.text
 
 
-def test_requeue_stranded__says_nothing_about_what_waits(key, queue, work, caplog):
+def test_requeue_stranded__states_nothing_about_what_waits(key, queue, work, caplog):
     Generation.objects.submit(api_key=key, prompt="waiting")
     queue("UPDATE generations_generation SET created_at = now() - interval '2 minutes'")
 

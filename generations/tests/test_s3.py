@@ -269,7 +269,7 @@ def test_health__writes_and_reads_there(keys):
     assert keys() == set()
 
 
-def test_health__says_what_is_wrong(settings):
+def test_health__states_what_is_wrong(settings):
     settings.S3_BUCKET = "no-such-bucket"
     settings.STORAGES = {**settings.STORAGES}
 

@@ -79,7 +79,7 @@ def test_render__ignores_what_a_sketch_has_no_use_for():
     assert other.tobytes() == opened().tobytes()
 
 
-def test_render__without_a_seed_takes_one_from_the_id_and_says_which():
+def test_render__without_a_seed_takes_one_from_the_id_and_states_which():
     seed = int(opened(seed=None).text["seed"])
 
     assert 0 <= seed <= 2**53 - 1

@@ -26,7 +26,7 @@ def run(*arguments: str) -> str:
     return printed.getvalue()
 
 
-def test_command__tells_it_as_text(make_generation, make_key, make_worker):
+def test_command__shows_it_as_text(make_generation, make_key, make_worker):
     generation = make_generation(api_key=make_key(name="Ann"), model="flux")
     worker = make_worker(1, 3, generation)
     generation.start()
@@ -42,7 +42,7 @@ def test_command__tells_it_as_text(make_generation, make_key, make_worker):
     assert "Kept: finished for ever, deleted for ever." in text
 
 
-def test_command__tells_of_workers_that_are_silent_or_gone(make_worker, make_generation, sql):
+def test_command__shows_of_workers_that_are_silent_or_gone(make_worker, make_generation, sql):
     make_worker(75)
     gone = make_worker(100, 20, make_generation())
     sql("DELETE FROM procrastinate_workers WHERE id = %s", gone)
@@ -53,14 +53,14 @@ def test_command__tells_of_workers_that_are_silent_or_gone(make_worker, make_gen
     assert re.search(r"– +gone +renders [0-9a-f-]{36} +2\d s", text)
 
 
-def test_command__tells_that_there_is_nothing():
+def test_command__shows_that_there_is_nothing():
     text = run()
 
     assert "worker  state  does  for\nnone" in text
     assert "0 waiting; 0 running" in text
 
 
-def test_command__tells_it_as_json():
+def test_command__shows_it_as_json():
     facts = json.loads(run("--json"))
 
     assert set(facts) == {
@@ -76,7 +76,7 @@ def test_command__tells_it_as_json():
     }
 
 
-def test_command__says_in_one_line_that_the_database_is_away(monkeypatch):
+def test_command__states_in_one_line_that_the_database_is_away(monkeypatch):
     monkeypatch.setattr(monitoring, "gather", Mock(side_effect=OperationalError("no\nconnection")))
 
     with pytest.raises(CommandError, match=r"The database can't be asked: no connection$"):
@@ -118,7 +118,7 @@ def test_watch__as_a_process_ends_with_ctrl_c_and_no_complaint():
     ("seconds", "said"),
     [(None, "–"), (0, "0.0 s"), (4.24, "4.2 s"), (75, "75 s"), (720, "12 min"), (20_000, "6 h"), (300_000, "3 days")],
 )
-def test_duration__is_said_as_a_person_does(seconds, said):
+def test_duration__is_sent_as_a_person_does(seconds, said):
     assert duration(seconds) == said
 
 

@@ -50,7 +50,7 @@ def comfyui(settings, double):
 
 
 @pytest.mark.parametrize("lacks", [[SDXL], [SDXL, FLUX], ["CheckpointLoaderSimple"]])
-def test_server_without_the_default_s_checkpoint__is_told_with_the_first_answer(api, comfyui, lacks):
+def test_server_without_the_default_s_checkpoint__is_reported_with_the_first_answer(api, comfyui, lacks):
     comfyui.set(lacks=lacks)
 
     answer = post(api, {"prompt": "a lighthouse"})
@@ -257,7 +257,7 @@ def test_survey__asks_for_the_nodes_of_the_workflows_alone(double):
 
 
 @pytest.mark.parametrize("seed", [-1, 2**53, 6687881544318117707, 2**64 - 1])
-def test_seed_beyond_the_limits__gets_told_of_null(api, seed):
+def test_seed_beyond_the_limits__gets_reported_of_null(api, seed):
     assert_problem(post(api, {"prompt": "x", "seed": seed}), 422, "seed", "0 to 9007199254740991", "null")
 
 

@@ -34,7 +34,7 @@ def test_worker__takes_what_its_renderers_can_do(settings, urls, taken):
 
 
 @pytest.mark.parametrize("asked", [["render-sketch"], ["maintenance"], ["render", "maintenance"], None])
-def test_worker__takes_what_it_is_told_to(asked):
+def test_worker__takes_what_it_is_reported_to(asked):
     assert worker.options({"queues": asked})["queues"] == asked
 
 

@@ -163,7 +163,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_broken_workflow__is_told_with_its_place(case):
+def test_broken_workflow__is_reported_with_its_place(case):
     text, said = BROKEN[case]
 
     with pytest.raises(WorkflowError, match=said):
@@ -182,7 +182,7 @@ def test_read__takes_the_operator_s_own_in_place_of_ours(tmp_path):
     assert found.workflows["sdxl"].model.defaults == {"steps": 4}
 
 
-def test_read__tells_what_is_broken_and_goes_on(tmp_path):
+def test_read__shows_what_is_broken_and_goes_on(tmp_path):
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe")
     (tmp_path / "large.json").write_bytes(b" " * (catalogue.LONGEST_FILE + 1))

@@ -66,7 +66,7 @@ STRONG = "".join(chr(97 + number % 26) for number in range(60))
         ),
     ],
 )
-def test_check__tells_what_is_wrong_and_how_to_mend_it(settings, check, fine, wrong, id):
+def test_check__shows_what_is_wrong_and_how_to_mend_it(settings, check, fine, wrong, id):
     settings.DB_POOL_MAX_SIZE = 4
     settings.SECRET_KEY = STRONG
     for name, value in fine.items():
@@ -89,7 +89,7 @@ def test_check__tells_what_is_wrong_and_how_to_mend_it(settings, check, fine, wr
         (["dalle:"], "RENDERER_URL: 'dalle:' names no renderer: "),
     ],
 )
-def test_renderers__that_can_not_be_are_told_by_their_place(settings, urls, said):
+def test_renderers__that_can_not_be_are_reported_by_their_place(settings, urls, said):
     settings.RENDERER_URL = urls
 
     (message,) = generation_checks.renderers_are_known(None)
@@ -118,7 +118,7 @@ def test_pgbouncer__needs_a_way_past_it(settings, direct, said):
     assert all(said in message.msg and "DATABASE_DIRECT_URL" in message.hint for message in messages)
 
 
-def test_timeouts__that_do_not_hold_are_told(db, settings):
+def test_timeouts__that_do_not_hold_are_reported(db, settings):
     assert checks.timeouts_hold(None, databases=["default"]) == []
 
     settings.DB_TIMEOUTS = {"lock_timeout": 7}
@@ -140,7 +140,7 @@ def test_timeouts__are_read_only_where_the_database_may_be_asked(settings):
     assert checks.timeouts_hold(None) == []
 
 
-def test_broken_workflow__is_told_with_file_and_place(settings, tmp_path):
+def test_broken_workflow__is_reported_with_file_and_place(settings, tmp_path):
     settings.WORKFLOWS_DIR = str(tmp_path)
     (tmp_path / "own.json").write_text('{"1": {"class_type": "EmptyImage", "inputs": {"width": "{{breadth}}"}}}')
 

@@ -6,7 +6,7 @@ from django.core.management import call_command
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_dbinfo__tells_what_holds_and_how_long_connecting_takes(settings, capsys):
+def test_dbinfo__shows_what_holds_and_how_long_connecting_takes(settings, capsys):
     call_command("dbinfo", "--json")
 
     facts = json.loads(capsys.readouterr().out)
@@ -23,7 +23,7 @@ def test_dbinfo__tells_what_holds_and_how_long_connecting_takes(settings, capsys
     assert facts["checkout from the pool (ms)"]["median"] < facts["cold connect (ms)"]["median"]
 
 
-def test_dbinfo__tells_what_is_not_in_force(settings, capsys):
+def test_dbinfo__shows_what_is_not_in_force(settings, capsys):
     settings.DB_TIMEOUTS = {"lock_timeout": 7}
 
     call_command("dbinfo", "--json")

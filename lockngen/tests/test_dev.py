@@ -130,7 +130,7 @@ def wait_for_line(dev, line: str) -> None:
         time.sleep(0.05)
 
 
-def test_dev__says_in_one_line_that_it_runs_already(dev):
+def test_dev__states_in_one_line_that_it_runs_already(dev):
     other = dev.manage("dev")
 
     assert (other.returncode, other.stdout) == (1, "")
@@ -138,7 +138,7 @@ def test_dev__says_in_one_line_that_it_runs_already(dev):
     assert dev.create()["status"] == "pending"
 
 
-def test_dev__says_in_one_line_that_the_port_is_taken(dev, dev_folder):
+def test_dev__states_in_one_line_that_the_port_is_taken(dev, dev_folder):
     other = dev.manage("dev", LOCKNGEN_DATA=str(dev_folder / "new"))
 
     assert (other.returncode, other.stdout) == (1, "")
@@ -257,7 +257,7 @@ def test_dev__asks_and_names_an_address_that_answers(signals, monkeypatch, tmp_p
     assert run.host == host
 
 
-def test_dev__knows_no_key_without_debug(db):
+def test_dev__has_no_key_without_debug(db):
     assert command.Command().development_token() is None
 
 
@@ -268,7 +268,7 @@ def test_dev__keeps_ctrl_c_from_its_children(dev):
     assert [os.getsid(child.pid) for child in children] == [child.pid for child in children]
 
 
-def test_dev__says_which_of_its_programs_does_not_start(monkeypatch):
+def test_dev__states_which_of_its_programs_does_not_start(monkeypatch):
     ended = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
     ended.wait()
     run = command.Command()

@@ -118,7 +118,7 @@ def test_bin_dev__remembers_its_data_folder():
     assert "manage.py dev --remember-data" in (env.BASE_DIR / "bin/dev").read_text()
 
 
-def test_development_database__that_fails_is_told_in_one_line(monkeypatch):
+def test_development_database__that_fails_is_reported_in_one_line(monkeypatch):
     monkeypatch.setenv("DATABASE_URL", "")
     monkeypatch.setenv("DEBUG", "on")
     monkeypatch.setattr(embedded, "running", Mock(side_effect=embedded.EmbeddedError("The password is gone.")))
@@ -210,7 +210,7 @@ def test_database__comes_from_a_file(secret_file):
     assert env.database("SETTING")["HOST"] == "db"
 
 
-def test_env_file__that_cannot_be_read_is_told_in_one_line(tmp_path):
+def test_env_file__that_cannot_be_read_is_reported_in_one_line(tmp_path):
     (tmp_path / "lockngen").mkdir()
     for name in ("environment", "env_file", "database_url"):
         shutil.copy(env.BASE_DIR / f"lockngen/{name}.py", tmp_path / "lockngen")
@@ -251,7 +251,7 @@ START = [(command, *case) for command in COMMANDS for case in REFUSED]
         for case in START
     ],
 )
-def test_start__ends_with_one_line_that_says_what_to_set(command, variables, said):
+def test_start__ends_with_one_line_that_states_what_to_set(command, variables, said):
     done = subprocess.run(
         [sys.executable, *COMMANDS[command]],
         cwd=env.BASE_DIR,

@@ -36,7 +36,7 @@ def broken(monkeypatch):
     monkeypatch.setattr(health.Pool, "measure", fail)
 
 
-def test_ready__tells_everybody_names_and_ok(client):
+def test_ready__shows_everybody_names_and_ok(client):
     assert ready(client) == (200, dict.fromkeys(NAMES, "OK"))
 
 
@@ -57,7 +57,7 @@ def test_ready__answers_an_accept_header_that_nobody_understands(client, setting
     assert (answer.status_code, json.loads(answer.content)["database"]) == (200, "OK")
 
 
-def test_ready__tells_figures_with_debug(client, settings):
+def test_ready__shows_figures_with_debug(client, settings):
     settings.DEBUG = True
 
     figures = ready(client)[1]["figures"]
@@ -70,7 +70,7 @@ def test_ready__tells_figures_with_debug(client, settings):
     assert figures["pool"]["max"] == settings.DB_POOL_MAX_SIZE
 
 
-def test_ready__tells_figures_for_the_health_token(client, settings):
+def test_ready__shows_figures_for_the_health_token(client, settings):
     settings.HEALTH_TOKEN = "s3cret"
 
     assert "figures" in ready(client, Authorization="Bearer s3cret")[1]
@@ -78,13 +78,13 @@ def test_ready__tells_figures_for_the_health_token(client, settings):
     assert "figures" not in ready(client)[1]
 
 
-def test_ready__tells_nobody_figures_for_an_empty_token(client, settings):
+def test_ready__shows_nobody_figures_for_an_empty_token(client, settings):
     settings.HEALTH_TOKEN = ""
 
     assert "figures" not in ready(client, Authorization="Bearer ")[1]
 
 
-def test_ready__tells_figures_to_staff_alone(client, django_user_model):
+def test_ready__shows_figures_to_staff_alone(client, django_user_model):
     user = django_user_model.objects.create_user("ann")
     client.force_login(user)
     assert "figures" not in ready(client)[1]
@@ -126,7 +126,7 @@ def hang():
     over.set()
 
 
-def test_ready__waits_a_moment_only_to_hear_who_is_logged_in(client, admin_user, monkeypatch, hang):
+def test_ready__waits_a_moment_only_to_receive_who_is_logged_in(client, admin_user, monkeypatch, hang):
     client.force_login(admin_user)
     monkeypatch.setattr(health, "STAFF_TIMEOUT", 0.1)
     monkeypatch.setattr(health, "_is_staff", hang)
@@ -289,7 +289,7 @@ def test_workers__are_missed_while_the_web_is_ready(client, settings, make_worke
     assert ready(client)[0] == 200
 
 
-def test_workers__tell_who_is_alive_and_how_long_the_oldest_job_waits(client, settings, make_worker, run):
+def test_workers__show_who_is_alive_and_how_long_the_oldest_job_waits(client, settings, make_worker, run):
     settings.DEBUG = True
     make_worker(seconds=29), make_worker()
     queue.configure_task("a task", queue="render").defer()

@@ -25,7 +25,7 @@ def login(username: str = "ann", password: str = "wrong", **headers: str) -> int
     return Client(headers=headers).post(LOGIN, {"username": username, "password": password}).status_code
 
 
-def test_login__is_refused_after_too_many_failures_and_says_so():
+def test_login__is_refused_after_too_many_failures_and_states_so():
     assert [login(), login()] == [200, 429]
 
     answer = Client().post(LOGIN, {"username": "Ann", "password": PASSWORD})

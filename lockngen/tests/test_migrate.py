@@ -126,7 +126,7 @@ def test_killed_migrator__whose_index_was_being_built_is_followed_by_another(emp
     assert indexes == [("pebble_by_weight", True)]
 
 
-def test_database__that_is_not_there_is_told_in_one_line():
+def test_database__that_is_not_there_is_reported_in_one_line():
     migrator = start(DATABASE_URL="postgres://lockn:secret@127.0.0.1:1/lockngen")
     printed, said = migrator.communicate(timeout=60)
 
@@ -134,7 +134,7 @@ def test_database__that_is_not_there_is_told_in_one_line():
     assert re.fullmatch(r"The database can't be used: .*port 1 failed: Connection refused.*\n", said)
 
 
-def test_password__that_is_wrong_is_told_in_one_line(empty_database):
+def test_password__that_is_wrong_is_reported_in_one_line(empty_database):
     migrator = start(DATABASE_URL=re.sub(":[^:@]+@", ":hunter2@", empty_database))
     printed, said = migrator.communicate(timeout=60)
 
@@ -187,7 +187,7 @@ def test_migrate__may_take_long_but_not_wait_long_for_a_lock(monkeypatch):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_migrate__tells_its_own_error_where_the_connection_was_lost(monkeypatch):
+def test_migrate__shows_its_own_error_where_the_connection_was_lost(monkeypatch):
     def lose_the_connection(self, *args, **options):
         connection.connection.close()
         raise CommandError("The migration broke off.")

@@ -143,7 +143,7 @@ def test_job__that_comes_while_the_worker_looks_for_one_is_found(monkeypatch, ot
 
 
 @pytest.mark.parametrize("lost_answers", [0, 1, 2])
-def test_job__ends_once_however_often_it_is_said(monkeypatch, other, job, worker, lost_answers):
+def test_job__ends_once_however_often_it_is_sent(monkeypatch, other, job, worker, lost_answers):
     fail_first(monkeypatch, "execute_query_async", times=lost_answers)
 
     async def take_and_end_twice(connector):
@@ -203,14 +203,14 @@ def test_heartbeat__is_that_of_now(other, worker):
     assert other.execute("SELECT last_heartbeat > '2026-01-02' FROM procrastinate_workers").fetchall() == [(True,)]
 
 
-def test_goodbye__is_said_once(monkeypatch, worker):
+def test_goodbye__is_sent_once(monkeypatch, worker):
     fail_first(monkeypatch, "execute_query_async")
 
     with pytest.raises(ConnectorException):
         run(lambda connector: connector.execute_query_async(sql.queries["unregister_worker"], worker_id=worker))
 
 
-def test_listener__hears_again_after_its_session_was_ended(other):
+def test_listener__receives_again_after_its_session_was_ended(other):
     async def listen(connector):
         heard = asyncio.Queue()
 

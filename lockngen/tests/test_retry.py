@@ -45,7 +45,7 @@ def caused_by(error: Exception, wrapper: type[Exception] = DatabaseError) -> Exc
     ],
     ids=lambda value: repr(value)[:60],
 )
-def test_outage__tells_what_an_error_means_for_its_transaction(error, meaning):
+def test_outage__shows_what_an_error_means_for_its_transaction(error, meaning):
     assert retry.outage(error) is meaning
     assert retry.is_transient(error) == (meaning in (Outage.ROLLED_BACK, Outage.CONNECTION_LOST))
 
@@ -374,7 +374,7 @@ def test_wait__goes_on_at_once_where_there_is_a_database(db, caplog):
     assert caplog.messages == []
 
 
-def test_wait__says_once_that_it_waits(unreachable, caplog):
+def test_wait__states_once_that_it_waits(unreachable, caplog):
     threading.Timer(0.2, unreachable).start()
 
     assert retry.wait_for_database()

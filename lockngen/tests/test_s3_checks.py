@@ -35,12 +35,12 @@ def ids(settings, **values: str) -> list[str]:
         ({"S3_PREFIX": "here"}, ["lockngen.W003"]),
     ],
 )
-def test_settings__that_do_not_fit_are_told(settings, values, expected):
+def test_settings__that_do_not_fit_are_reported(settings, values, expected):
     assert ids(settings, **values) == expected
 
 
 @pytest.mark.parametrize("missing", ["storages", "boto3"])
-def test_packages__that_are_missing_are_told(settings, monkeypatch, missing):
+def test_packages__that_are_missing_are_reported(settings, monkeypatch, missing):
     find = s3_checks.find_spec
     monkeypatch.setattr(s3_checks, "find_spec", lambda name: None if name == missing else find(name))
 
@@ -48,7 +48,7 @@ def test_packages__that_are_missing_are_told(settings, monkeypatch, missing):
     assert ids(settings, **WORKING) == ["lockngen.E010"]
 
 
-def test_secret__is_not_told(settings):
+def test_secret__is_not_reported(settings):
     settings.S3_SECRET_ACCESS_KEY = "hush"
 
     (message,) = s3_checks.s3_credentials_are_whole(None)
@@ -75,7 +75,7 @@ print(*(getattr(storage, name, None) for name in ("__class__", "bucket_name", "l
         ),
     ],
 )
-def test_environment__alone_says_where_images_are(variables, expected):
+def test_environment__alone_states_where_images_are(variables, expected):
     environment = {**os.environ, **variables}
 
     done = subprocess.run(

@@ -95,7 +95,7 @@ def test_worker__that_finds_no_database_ends_with_one_line(launch):
     assert "Traceback" not in log.read_text()
 
 
-def test_worker__that_finds_no_tables_says_so_and_ends(launch, empty_database):
+def test_worker__that_finds_no_tables_states_so_and_ends(launch, empty_database):
     worker, log = launch("worker", DATABASE_URL=empty_database)
 
     assert worker.wait(30) == 1

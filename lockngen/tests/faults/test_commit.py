@@ -40,7 +40,7 @@ def test_backend__killed_in_mid_transaction_leaves_one_whole_generation(stack, p
     assert stack.cluster.rows(COUNTS, "mid-transaction") == [(1, 1)]
 
 
-def test_backend__killed_after_its_commit_was_stored_but_before_it_could_tell(stack, post):
+def test_backend__killed_after_its_commit_was_stored_but_before_it_could_show(stack, post):
     settle(stack, post)
     with nobody_replicates(stack):
         answer = post("lost commit")

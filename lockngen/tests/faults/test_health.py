@@ -10,7 +10,7 @@ from lockngen.tests.support.oracle import is_fair
 from lockngen.tests.support.stack import Answer, Client, Stack, wait_until
 
 
-def test_frozen__is_told_in_time_and_got_over(stack, client):
+def test_frozen__is_reported_in_time_and_got_over(stack, client):
     with stack.cluster.frozen():
         assert_alive(client)
         ready = client.get("/ht/")

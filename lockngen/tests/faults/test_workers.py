@@ -53,7 +53,7 @@ def test_worker__that_lost_its_database_stores_what_it_rendered_meanwhile(stack,
     assert_ended_once(stack)
 
 
-def test_worker__told_to_stop_finishes_what_it_can_within_its_grace(stack, client, worker):
+def test_worker__reported_to_stop_finishes_what_it_can_within_its_grace(stack, client, worker):
     id = begin(client)
 
     assert worker.end(signal.SIGTERM, seconds=8) == 0
