@@ -1,31 +1,32 @@
-"""The renderer that needs no GPU: it paints a landscape for the prompt, and says on it that no model did."""
+"""The built-in renderer: it draws a landscape on the CPU, and a caption that states that no model made it."""
 
 import math
+import textwrap
 import time
 from collections.abc import Callable
 from io import BytesIO
 from uuid import UUID
 
-from PIL import Image, PngImagePlugin
+from anyascii import anyascii
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from generations.renderers import options
 from generations.renderers.base import Model, Progress, RenderError, RenderRequest
-from generations.renderers.painting.caption import Caption, storable
-from generations.renderers.painting.landscape import Landscape
+from generations.renderers.sketch_landscape import Landscape, mix
+from generations.renderers.sketch_scenes import Colour
 
 PAUSE_SECONDS = 0.05
 OPTIONS = {"seconds": options.seconds, "fail": options.flag, "concurrency": options.concurrency}
 
-SMALLEST_SIZED = 240
-"""Pixels. A narrower picture does without its size in the caption."""
+SMALLEST_CAPTIONED = 160
+"""Pixels. A picture that is narrower or lower has no caption."""
 
 
 class SketchRenderer:
-    """Paints with Pillow alone, on the CPU, in well under a second.
+    """Draws with Pillow in well under a second. The same request, apart from its id, gives the same bytes.
 
-    The same request, whatever its id, makes the same bytes in every process that finds the same fonts. Options help to
-    try out what surrounds a renderer: `seconds` makes each render take that long, `fail` makes it fail (after the
-    seconds, if there are any), and `concurrency` lets it take no more renders than that.
+    Options for tests and demonstrations: `seconds` is the minimum duration of a render, `fail` makes each render fail
+    (after the seconds), `concurrency` limits the renders at a time.
     """
 
     models = {"sketch": Model("sketch", "A landscape painted on the CPU. No model made it, and it says so.")}
@@ -35,68 +36,101 @@ class SketchRenderer:
 
     @classmethod
     def from_query(cls, query: str) -> "SketchRenderer":
-        """The renderer that the part of its URL after `sketch:?` asks for, such as `seconds=3&fail=1`."""
+        """The renderer for the options of its URL, such as `seconds=3&fail=1`."""
         return cls(**options.read(query, OPTIONS))
 
     def render(self, request: RenderRequest, progress: Progress) -> bytes:
-        """Paint the picture."""
-        pace = Pace(self.seconds, progress)
-        pace.report(0)
+        started_at = time.monotonic()
+
+        def report(percent: int) -> None:
+            elapsed = time.monotonic() - started_at
+            progress(min(99, int(100 * elapsed / self.seconds) if self.seconds else percent))
+
+        def wait() -> None:
+            while (left := started_at + self.seconds - time.monotonic()) > 0:
+                report(0)
+                time.sleep(min(PAUSE_SECONDS, left))
+
+        report(0)
         if self.fail:
-            pace.wait()
+            wait()
             raise RenderError("The sketch renderer was asked to fail.")
-        seed = request.definite_seed
-        png = encode(paint(request, seed, pace.report), request, seed)
-        pace.wait()
+        png = encode(paint(request, report), request)
+        wait()
         progress(100)
         return png
 
     def cancel(self, id: UUID) -> None:
-        """A render of this kind ends with its call."""
+        """Nothing to do: a render ends when its progress callback raises."""
 
 
-class Pace:
-    """Reports progress: by the stages of painting, or by the clock where the render is to take its time."""
-
-    def __init__(self, seconds: float, progress: Progress):
-        self.seconds, self.progress = seconds, progress
-        self.started_at = time.monotonic()
-
-    @property
-    def elapsed(self) -> float:
-        return time.monotonic() - self.started_at
-
-    def report(self, stage_percent: int) -> None:
-        percent = int(100 * self.elapsed / self.seconds) if self.seconds else stage_percent
-        self.progress(min(99, percent))
-
-    def wait(self) -> None:
-        """Sleep in short pauses until the seconds are over. What progress raises ends it at once."""
-        while (left := self.seconds - self.elapsed) > 0:
-            self.report(0)
-            time.sleep(min(PAUSE_SECONDS, left))
+def storable(text: str) -> str:
+    """PNG accepts neither lone surrogates nor NUL."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
 
 
-def paint(request: RenderRequest, seed: int, report: Callable[[int], None]) -> Image.Image:
-    size = [f"{request.width}x{request.height}"] if request.width >= SMALLEST_SIZED else []
-    facts = ["LockN Gen sketch", f"seed {seed}", *size, "not made by a model"]
-    caption = Caption(request.prompt, facts, request.width, request.height)
-    landscape = Landscape(request.prompt, seed, request.width, request.height, band=caption.height)
-    for percent in landscape.paint():
-        report(percent)
-    caption.draw(landscape.image, landscape.ground)
-    return landscape.image
-
-
-def encode(image: Image.Image, request: RenderRequest, seed: int) -> bytes:
+def encode(image: Image.Image, request: RenderRequest) -> bytes:
     metadata = PngImagePlugin.PngInfo()
     metadata.add_itxt("prompt", storable(request.prompt))
     if request.negative_prompt:
         metadata.add_itxt("negative_prompt", storable(request.negative_prompt))
     for name in ("model", "width", "height", "steps", "guidance"):
         metadata.add_itxt(name, str(getattr(request, name)))
-    metadata.add_itxt("seed", str(seed))
+    metadata.add_itxt("seed", str(request.definite_seed))
     metadata.add_itxt("software", "LockN Gen sketch renderer")
     png = BytesIO()
-    image.save(png, "PNG", pnginfo=metadata, compress_level=4)
+    image.save(png, "PNG", pnginfo=metadata, compress_level=3)
     return png.getvalue()
+
+
+def paint(request: RenderRequest, report: Callable[[int], None]) -> Image.Image:
+    caption = Caption(request)
+    landscape = Landscape(request, request.height - caption.height)
+    for percent, step in enumerate((landscape.sky, landscape.land, landscape.water, landscape.shore), 1):
+        step()
+        report(20 * percent)
+    caption.draw(landscape.image, landscape.ground)
+    report(95)
+    return landscape.image
+
+
+class Caption:
+    """The prompt, and below it the facts about the picture.
+
+    Pillow's built-in font has little more than ASCII, so other scripts and emoji are transliterated. The metadata has
+    the original prompt.
+    """
+
+    def __init__(self, request: RenderRequest):
+        self.lines: list[tuple[str, ImageFont.FreeTypeFont, float]] = []
+        self.height = 0
+        width, height = request.width, request.height
+        if min(width, height) < SMALLEST_CAPTIONED:
+            return
+        size = max(11.0, min(40.0, width / 30, height / 23))
+        self.margin = 1.4 * size
+        prompt = " ".join(anyascii(storable(request.prompt[:1000])).split())
+        facts = f"LockN Gen sketch · seed {request.definite_seed} · {width}x{height} · not made by a model"
+        self.add(prompt, size, 0.08, width, 1 if height < 240 else 2)
+        self.add(facts, max(9.5, 0.64 * size), 0.35, width, 4)
+        self.height = round(sum(1.4 * font.size for _, font, _ in self.lines) + 1.6 * self.margin)
+
+    def add(self, text: str, size: float, fade: float, width: int, most_lines: int) -> None:
+        font, room = ImageFont.load_default(size), width - 2 * self.margin
+        text = "".join(character for character in text if character.isprintable())
+        for columns in range(max(4, int(3 * room / size)), 3, -1):
+            lines = textwrap.wrap(text, columns, max_lines=most_lines, placeholder=" …")
+            if all(font.getlength(line) <= room for line in lines):
+                break
+        self.lines += [(line, font, fade) for line in lines]
+
+    def draw(self, image: Image.Image, ground: Colour) -> None:
+        ink = (255, 255, 255) if sum(ground) < 384 else (0, 0, 0)
+        y = image.height - self.height + 0.7 * self.margin if self.lines else 0
+        for text, font, fade in self.lines:
+            # Enlarged and reduced, because hinting makes small letters uneven.
+            large = font.font_variant(size=4 * font.size)
+            mask = Image.new("L", (4 * image.width, 8 * math.ceil(font.size)))
+            ImageDraw.Draw(mask).text((4 * self.margin, 0), text, font=large, fill=255)
+            image.paste(mix(ink, ground, fade), (0, round(y)), mask.reduce(4))
+            y += 1.4 * font.size

@@ -1,1 +1,0 @@
-"""Paints landscapes and their captions. Pure drawing: words and numbers in, a Pillow image out."""
