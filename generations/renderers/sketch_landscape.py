@@ -19,7 +19,7 @@ from generations.renderers.sketch_scenes import (
 )
 
 COLUMNS = 320
-"""Points of a ridge. Independent of the size, so that a seed gives the same scene at every size."""
+"""Points of a ridge, whatever the width of the picture."""
 
 
 class Landscape:
