@@ -17,6 +17,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import NamedTuple
 from urllib.request import ProxyHandler, build_opener
 
@@ -52,7 +53,7 @@ def database(folder: Path):
     from lockngen import environment
 
     with environment.development_database():
-        os.environ.update(DEBUG="off", SECRET_KEY="x" * 50, DJANGO_SETTINGS_MODULE="lockngen.settings")
+        os.environ.update(DEBUG="off", SECRET_KEY=token_urlsafe(50), DJANGO_SETTINGS_MODULE="lockngen.settings")
         import django
         from django.core.management import call_command
 

@@ -225,7 +225,7 @@ def test_output__may_be_another_kind_of_node_where_it_is_the_only_one(kind, inpu
     assert parse("own", make_saver(kind, **inputs)).output == "2"
 
 
-@pytest.mark.parametrize("matching", ["3", "Final"])
+@pytest.mark.parametrize("named", ["3", "Final"])
 def test_output__is_named_by_id_or_title(named):
     titled = {**SAVE, "_meta": {"title": "Final"}}
 
