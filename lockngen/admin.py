@@ -1,4 +1,4 @@
-"""What the admin of every soft-deleted model shares."""
+"""The admin base classes of soft-deleted models."""
 
 from functools import cached_property
 from uuid import UUID
@@ -16,7 +16,7 @@ COUNTED_ROWS = 10_000
 
 
 class CappedPaginator(Paginator):
-    """Counts no further than COUNTED_ROWS: counting millions of rows takes longer than showing one page of them."""
+    """Counts up to COUNTED_ROWS: counting millions of rows takes longer than reading one page of them."""
 
     @cached_property
     def count(self) -> int:
@@ -35,7 +35,7 @@ class DeletedFilter(admin.SimpleListFilter):
 
 
 class TextFilter(admin.SimpleListFilter):
-    """A filter by a text that is typed in, for what has too many values for a list of links."""
+    """A filter with a text input, for fields with too many values for a list of links."""
 
     template = "admin/text_filter.html"
     suggestions = ()
@@ -52,7 +52,7 @@ class TextFilter(admin.SimpleListFilter):
 
 
 class SoftDeleteAdmin(admin.ModelAdmin):
-    """Shows deleted rows as well; deletes softly, one and many, and restores. Newest first: ids sort by time."""
+    """Lists deleted rows too; deletes softly and restores. Newest first: ids sort by time."""
 
     paginator = CappedPaginator
     show_full_result_count = False
@@ -60,7 +60,7 @@ class SoftDeleteAdmin(admin.ModelAdmin):
     actions = ("restore", "delete_selected")
     list_filter = (DeletedFilter,)
     ordering = ("-id",)
-    search_fields = ("id",)  # shows the search box; get_search_results searches
+    search_fields = ("id",)  # enables the search box; get_search_results runs the search
     search_help_text = "An id, or the start of a token."
     deletion_note = ""  # what deleting means and what can be restored
     delete_confirmation_template = "admin/soft_delete_confirmation.html"
@@ -73,7 +73,7 @@ class SoftDeleteAdmin(admin.ModelAdmin):
         return self.model.all_objects.order_by(*self.ordering)
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet, search_term: str) -> tuple[QuerySet, bool]:
-        """By id, the start of a token, or a part of a name. Names are compared row by row: keys are few."""
+        """Search by id, start of a token, or part of a name. Names need no index: there are few keys."""
         if not (term := search_term.strip()):
             return queryset, False
         try:
@@ -82,7 +82,7 @@ class SoftDeleteAdmin(admin.ModelAdmin):
             return queryset.filter(Q(prefix__startswith=term) | Q(name__icontains=term)), False
 
     def response_action(self, request: HttpRequest, queryset: QuerySet):
-        """Refuses to act on "all" rows where those are more than were counted and shown."""
+        """Reject an action on "all" rows if there are more than COUNTED_ROWS."""
         if request.POST.get("select_across") == "1" and queryset.order_by()[COUNTED_ROWS:].exists():
             self.message_user(
                 request, f"An action takes {COUNTED_ROWS} rows at most: filter them first.", messages.ERROR
@@ -92,13 +92,13 @@ class SoftDeleteAdmin(admin.ModelAdmin):
         return HttpResponseRedirect(self.way_back(request)) if isinstance(response, HttpResponseRedirect) else response
 
     def way_back(self, request: HttpRequest) -> str:
-        """Where an action was called: a row's own page, or the list as it was filtered."""
+        """The page that the action was called from: a row's page, or the filtered list."""
         if row := request.POST.get("back_to"):
             return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[row])
         return request.get_full_path()
 
     def get_deleted_objects(self, objs, request: HttpRequest):
-        """What the confirmation page lists. Nothing cascades and nothing protects: the rows are only hidden."""
+        """The rows on the confirmation page. There are no cascades and no protected rows: deletion is soft."""
         permitted = self.has_delete_permission(request)
         return (
             [str(item) for item in objs],
@@ -131,7 +131,7 @@ class SoftDeleteAdmin(admin.ModelAdmin):
         self.message_user(request, f"Restored: {count}.", messages.SUCCESS)
 
     def log_action_on(self, request: HttpRequest, rows: list, message: str) -> None:
-        """Note in the history of each row who did it."""
+        """Record the user in the history of each row."""
         LogEntry.objects.log_actions(request.user.pk, rows, CHANGE, change_message=message)
 
     @admin.display(description="deleted")

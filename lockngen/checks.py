@@ -1,4 +1,4 @@
-"""Combinations of settings that can't work, told by `manage.py check` and before the web starts."""
+"""System checks for invalid combinations of settings; run by `manage.py check` and before the web starts."""
 
 from ipaddress import ip_network
 from typing import Any
@@ -11,8 +11,8 @@ from django.db import DatabaseError, connection
 
 from lockngen.database import timeouts
 
-LISTEN_CONNECTIONS = 1  # of a web process, beside its pool
-QUEUE_CONNECTIONS = 5  # of a worker, beside those of its renders
+LISTEN_CONNECTIONS = 1  # per web process, in addition to its pool
+QUEUE_CONNECTIONS = 5  # per worker, in addition to those of its renders
 
 
 @checks.register
@@ -44,7 +44,7 @@ def no_connections_persist_beside_the_pool(app_configs, **kwargs) -> list[checks
 
 @checks.register(checks.Tags.database)
 def pools_fit_the_server(app_configs, databases=None, **kwargs) -> list[checks.CheckMessage]:
-    """Whether the server has room for one web and one worker. Nobody here knows how many machines there are."""
+    """Whether the server allows enough connections for one web and one worker. The number of machines is unknown."""
     # Behind PgBouncer the pools' connections are its clients.
     if not databases or settings.DB_PGBOUNCER or (room := _room()) is None:
         return []
@@ -63,7 +63,7 @@ def pools_fit_the_server(app_configs, databases=None, **kwargs) -> list[checks.C
 
 
 def _room() -> int | None:
-    """How many connections the server lets ordinary users have, or None where it can't be asked."""
+    """How many connections the server allows ordinary users, or None if it is unavailable."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("SHOW max_connections")
@@ -118,23 +118,23 @@ def bouncer_can_be_passed(app_configs, **kwargs) -> list[checks.CheckMessage]:
 
 
 def place(database: dict[str, Any]) -> tuple:
-    """Where a database's server listens."""
+    """The host and port of a database's server."""
     options = database.get("OPTIONS", {})
     return database["HOST"] or options.get("host"), database["PORT"] or options.get("port")
 
 
 @checks.register(checks.Tags.database)
 def timeouts_hold(app_configs, databases=None, **kwargs) -> list[checks.CheckMessage]:
-    """Read back from a session, as what stands between may have dropped them without a word."""
+    """Read from a session, because a proxy may have dropped the startup options silently."""
     if "default" not in (databases or ()):
         return []
     try:
         mismatch = timeouts.find_mismatch(connection)
-    except DatabaseError:  # away: whoever needs it will say so
+    except DatabaseError:  # unavailable: other checks and commands report it
         return []
     if mismatch is None:
         return []
-    # Behind PgBouncer they lag behind every change, which must not keep a release, old or new, from being started.
+    # Behind PgBouncer changes take effect late, which must not prevent an old or a new release from starting.
     level = checks.INFO if settings.DB_PGBOUNCER else checks.WARNING
     return [checks.CheckMessage(level, f"Not in force: {mismatch[0]}.", hint=mismatch[1], id="lockngen.W002")]
 
@@ -167,7 +167,7 @@ def trusted_proxies_are_addresses(app_configs, **kwargs) -> list[checks.CheckMes
 
 @checks.register(checks.Tags.security, deploy=True)
 def debug_is_off(app_configs, **kwargs) -> list[checks.CheckMessage]:
-    """Django warns of it as well; but who runs `check --deploy` is to see it fail."""
+    """Django only warns; here `check --deploy` fails."""
     if not settings.DEBUG:
         return []
     return [
@@ -181,7 +181,7 @@ def debug_is_off(app_configs, **kwargs) -> list[checks.CheckMessage]:
 
 @checks.register(checks.Tags.security, deploy=True)
 def secret_key_is_strong(app_configs, **kwargs) -> list[checks.CheckMessage]:
-    """By Django's own rules, which warn of it and no more."""
+    """By Django's own rules, as an error instead of a warning."""
     if not check_secret_key(app_configs) + check_secret_key_fallbacks(app_configs):
         return []
     return [

@@ -1,8 +1,8 @@
-"""Which errors of the database pass by themselves, and how work is repeated until they have.
+"""Which database errors are transient, and how a unit of work is retried after them.
 
-A repeated unit of work must not happen twice. What decides is whether the failed try may have been committed: the
-server's own error says so (a deadlock's victim was rolled back), or COMMIT had not been sent yet. Where neither holds,
-the unit looks for what it would have stored before it begins again.
+A retried unit of work must not take effect twice. A retry is safe if the failed attempt was certainly rolled back: the
+server's error code implies it (a deadlock's victim is rolled back), or COMMIT had not been sent. Otherwise the commit
+is in doubt, and the unit first queries for the rows it would have stored.
 """
 
 import functools
@@ -30,36 +30,36 @@ from lockngen.database import preconditions
 
 logger = logging.getLogger(__name__)
 
-# Django's, the driver's, and the queue's, which wraps the driver's.
+# Django's errors, the driver's, and procrastinate's, which wraps the driver's.
 ERRORS = (DatabaseError, InterfaceError, psycopg.Error, ConnectorException)
-LONGEST_PAUSE = 1.0  # seconds between two tries
+LONGEST_PAUSE = 1.0  # seconds between two attempts
 STARTUP_PAUSE = 0.5  # seconds
 
 
 class InDoubt(OperationalError):
-    """The connection was lost in COMMIT, and the database could not be asked what became of it."""
+    """The connection was lost during COMMIT, and no query could establish whether the transaction was committed."""
 
 
 class Outage(Enum):
-    """What an error says about the transaction that it ended."""
+    """What an error means for the transaction that it ended."""
 
     ROLLED_BACK = "nothing of it is stored: repeat it"
     CONNECTION_LOST = "the connection is gone: nothing is stored, unless COMMIT had been sent"
     PERMANENT = "repeating it at once would not help"
 
 
-# Error codes by https://www.postgresql.org/docs/current/errcodes-appendix.html; whatever isn't here is no outage but a
-# mistake. Which of them are transient agrees with Npgsql's NpgsqlException.IsTransient, on which EF Core's
-# EnableRetryOnFailure depends, except for those of a standby; it does not tell ROLLED_BACK from LOST.
+# Error codes by https://www.postgresql.org/docs/current/errcodes-appendix.html; any other code is a bug,
+# not an outage. The transient ones are those of Npgsql's NpgsqlException.IsTransient, on which EF Core's
+# EnableRetryOnFailure depends, plus those of a standby; Npgsql does not separate ROLLED_BACK from CONNECTION_LOST.
 OUTAGES = {
     "08001": Outage.ROLLED_BACK,  # sqlclient_unable_to_establish_sqlconnection
     "08004": Outage.ROLLED_BACK,  # sqlserver_rejected_establishment_of_sqlconnection
     "53300": Outage.ROLLED_BACK,  # too_many_connections
-    "57P03": Outage.ROLLED_BACK,  # cannot_connect_now: it starts, stops or recovers
+    "57P03": Outage.ROLLED_BACK,  # cannot_connect_now: the server is starting, stopping or recovering
     "40001": Outage.ROLLED_BACK,  # serialization_failure
     "40P01": Outage.ROLLED_BACK,  # deadlock_detected
     "55P03": Outage.ROLLED_BACK,  # lock_not_available: DB_LOCK_TIMEOUT has passed
-    # After a failover a session may lead to a standby; the pool replaces it, see postgresql/base.py.
+    # After a failover a session may be on a standby; the pool replaces it, see database/base.py.
     "25006": Outage.ROLLED_BACK,  # read_only_sql_transaction
     # feature_not_supported: a standby's error for UNLOGGED tables, and no other statement's
     "0A000": Outage.ROLLED_BACK,
@@ -67,9 +67,9 @@ OUTAGES = {
     "08003": Outage.CONNECTION_LOST,  # connection_does_not_exist
     "08006": Outage.CONNECTION_LOST,  # connection_failure
     "08007": Outage.CONNECTION_LOST,  # transaction_resolution_unknown
-    "08P01": Outage.CONNECTION_LOST,  # protocol_violation: what PgBouncer says when its own connection is lost
+    "08P01": Outage.CONNECTION_LOST,  # protocol_violation: PgBouncer's error when its server connection is lost
     "40003": Outage.CONNECTION_LOST,  # statement_completion_unknown
-    "57P01": Outage.CONNECTION_LOST,  # admin_shutdown; also what COMMIT answers when the server is ended in it
+    "57P01": Outage.CONNECTION_LOST,  # admin_shutdown; also the result of COMMIT when the server stops during it
     "57P02": Outage.CONNECTION_LOST,  # crash_shutdown
     "57P05": Outage.CONNECTION_LOST,  # idle_session_timeout
     "25P03": Outage.PERMANENT,  # idle_in_transaction_session_timeout: the work itself is too slow
@@ -85,23 +85,23 @@ OUTAGES = {
 
 
 def outage(error: BaseException | None) -> Outage | None:
-    """What an error means for its transaction, or None where it is not the database that fails."""
+    """What an error means for its transaction, or None if it is not a database failure."""
     while error is not None and not isinstance(error, psycopg.Error):
         if isinstance(error, OperationalError | InterfaceError) and error.__cause__ is None:
-            return Outage.CONNECTION_LOST  # Django's own words for a connection that was lost before
+            return Outage.CONNECTION_LOST  # Django's own error for a connection that was lost earlier
         error = error.__cause__
     if isinstance(error, psycopg_pool.PoolTimeout | psycopg_pool.TooManyRequests | psycopg_pool.PoolClosed):
         return Outage.ROLLED_BACK
-    if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:  # libpq's own, not the server's
+    if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:  # raised by libpq, not by the server
         return Outage.CONNECTION_LOST
     return OUTAGES.get(getattr(error, "sqlstate", None))
 
 
 def idempotent(function: Callable, *, long_running: bool = False) -> Callable:
-    """Decorate what may be done again whatever became of the first time: a read, or a write that repeats harmlessly.
+    """Decorate a function that is safe to retry whether or not it was committed: a read or an idempotent write.
 
-    Inside a transaction it is called once, as nothing less than the transaction can be repeated. What is `patient` may
-    wait through a long outage, as a worker can and a client can't.
+    Inside a transaction it is called once, because only the whole transaction can be retried. With `long_running` it is
+    retried for DB_WORKER_RETRY_TIMEOUT, which suits a worker but not a client's request.
     """
 
     @functools.wraps(function)
@@ -115,19 +115,19 @@ def idempotent(function: Callable, *, long_running: bool = False) -> Callable:
 
 @idempotent
 def connect() -> None:
-    """Have a connection, for a statement that must not be sent twice."""
+    """Open a connection for a statement that must not be sent twice."""
     connection.ensure_connection()
 
 
 def unit_of_work(
     find: Callable[..., Any] | None = None, *, long_running: bool = False
 ) -> Callable[[Callable], Callable]:
-    """Decorate a function that is one transaction, which this opens and commits.
+    """Run the decorated function in a transaction of its own, and retry it after transient errors.
 
-    Where a try may have been committed, `find` is called with the function's arguments; what it finds is the result,
-    and only where it returns None the function is called again. Without `find` such a try is the last one.
-    Raises InDoubt where that stays unknown, and RuntimeError inside another transaction, whose owner alone could
-    repeat it.
+    If an attempt may have been committed, `find` is called with the function's arguments. Its result is returned; if it
+    is None, the function is called again. Without `find` such an attempt is not retried.
+    Raises InDoubt if the outcome remains unknown, and RuntimeError inside another transaction, which only its owner
+    can retry.
     """
 
     def decorate(function: Callable) -> Callable:
@@ -160,9 +160,9 @@ class _Work:
         try:
             with transaction.atomic(durable=True):
                 result = self.function()
-                is_done = True  # what fails from here on fails in COMMIT
+                is_done = True  # a later failure is a failure of COMMIT
         except IntegrityError:
-            # The try in doubt was still being committed when it was looked for.
+            # The attempt in doubt was still being committed when `find` was called.
             if self.in_doubt and (found := self.find()) is not None:
                 return found
             raise
@@ -176,14 +176,14 @@ class _Work:
 
 
 def _began_with_a_loss(error: BaseException | None) -> bool:
-    # After COMMIT has failed Django wants a new connection, and where there is none that is what it says.
+    # After a failed COMMIT Django reconnects; if that fails too, its error hides the first one.
     while error is not None and outage(error) is not Outage.CONNECTION_LOST:
         error = error.__context__
     return error is not None
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether a try that failed with this error is worth another one."""
+    """Whether an attempt that failed with this error can be retried."""
     return outage(error) in (Outage.ROLLED_BACK, Outage.CONNECTION_LOST)
 
 
@@ -199,22 +199,22 @@ def _policy(can_be_repeated: Callable[[BaseException], bool], long_running: bool
 
 
 def _release_connection(state: RetryCallState) -> None:
-    """Hand the connection back, which may be broken, and would be idle for the pause if it isn't."""
+    """Return the connection to the pool: it may be broken, and it is not needed during the pause."""
     connection.close()
-    logger.info("The database failed, which may pass: %s", one_line(state.outcome.exception()))
+    logger.info("Transient database error, retrying: %s", one_line(state.outcome.exception()))
 
 
 def wait_for_database() -> bool:
-    """Wait until the server takes a connection, DB_STARTUP_TIMEOUT at most, and say so once; whether it did.
+    """Wait up to DB_STARTUP_TIMEOUT for the server to accept a connection; return whether it did. Logs the wait once.
 
-    Outside the pool, which is opened only where requests are served.
+    It does not use the pool, which is opened only in processes that serve requests.
     """
     deadline = time.monotonic() + settings.DB_STARTUP_TIMEOUT
     is_logged = False
     while True:
         try:
-            with psycopg.connect(**connection.get_connection_params()) as asked:
-                preconditions.refuse_encoding(asked)  # a statement, as PgBouncer takes connections without a server
+            with psycopg.connect(**connection.get_connection_params()) as probe:
+                preconditions.refuse_encoding(probe)  # runs a statement: PgBouncer accepts connections without a server
             return True
         except psycopg.OperationalError as error:
             preconditions.refuse_startup_options(error)
@@ -228,7 +228,7 @@ def wait_for_database() -> bool:
 
 
 def with_remedy(error: BaseException) -> str:
-    """An error of connecting in one line, with what to do about it where that is known."""
+    """A connection error in one line, with a remedy if one is known."""
     return f"{one_line(error)} {preconditions.remedy(error)}".strip()
 
 

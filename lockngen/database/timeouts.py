@@ -1,7 +1,7 @@
-"""The server-side timeouts, and whether they really hold.
+"""The server-side timeouts, and whether they are in force.
 
-A connection asks for them as it starts. PgBouncer drops or refuses that, as its connections to the server are shared;
-behind it they belong to the role in this database, which every session of the server begins with.
+A connection sets them with startup options. PgBouncer drops or rejects these, as its server connections are shared;
+behind it the timeouts are settings of the role in this database, which apply to each of its sessions.
 """
 
 from django.conf import settings
@@ -13,7 +13,7 @@ RECONNECT = "The connections that PgBouncer holds are older: run RECONNECT in it
 
 
 def in_force(connection: BaseDatabaseWrapper) -> Timeouts:
-    """What a session begins with; `migrate` alone changes it for its own."""
+    """The values that a session starts with; only `migrate` changes them, for its own session."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT name, reset_val::int FROM pg_settings WHERE name = ANY(%s)", [list(settings.DB_TIMEOUTS)]
@@ -22,7 +22,7 @@ def in_force(connection: BaseDatabaseWrapper) -> Timeouts:
 
 
 def find_mismatch(connection: BaseDatabaseWrapper) -> tuple[str, str] | None:
-    """What is wrong with the timeouts in force, and how to mend it."""
+    """What is wrong with the timeouts in force, and the remedy."""
     found = in_force(connection)
     wrong = [f"{name} is {found[name]} ms, not {ms}" for name, ms in settings.DB_TIMEOUTS.items() if found[name] != ms]
     return ("; ".join(wrong), remedy(connection)) if wrong else None
@@ -38,7 +38,7 @@ def remedy(connection: BaseDatabaseWrapper) -> str:
 
 
 def missing_for_role(connection: BaseDatabaseWrapper, role: str) -> Timeouts:
-    """The timeouts that the role does not have in this database as they are wanted."""
+    """The timeouts that are not set as configured for the role in this database."""
     with connection.cursor() as cursor:
         cursor.execute(
             """SELECT unnest(setconfig) FROM pg_db_role_setting JOIN pg_roles ON pg_roles.oid = setrole
@@ -50,7 +50,7 @@ def missing_for_role(connection: BaseDatabaseWrapper, role: str) -> Timeouts:
 
 
 def statements_for_role(connection: BaseDatabaseWrapper) -> list[str]:
-    """What lets the role that web and workers are begin its sessions in this database with the timeouts."""
+    """The statements that set the timeouts in this database for the role of the web and worker processes."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_user, current_database()")
         current_user, database = cursor.fetchone()

@@ -1,9 +1,9 @@
-"""The PostgreSQL 16 of development and tests: its programs come from a wheel, its data live in LOCKNGEN_DATA.
+"""PostgreSQL 16 for development and tests: its programs come from a wheel, its data is in LOCKNGEN_DATA.
 
-Three lock files in `postgres/` keep order, and the kernel drops a killed process's locks by itself:
-`users.lock` is held shared by every process that needs the server, and whoever leaves last stops it;
-`start.lock` is held by the one process that starts or stops it; `server.lock` is inherited by the server
-and its children, so while nobody holds it none of them lives.
+Three lock files in `postgres/` coordinate the processes; the kernel releases the locks of a killed process.
+`users.lock` is held shared by each process that uses the server; the last one to release it stops the server.
+`start.lock` is held by the process that starts or stops the server. `server.lock` is inherited by the server
+and its children; while it is free, none of them is running.
 """
 
 from lockngen.database.embedded.programs import EmbeddedError

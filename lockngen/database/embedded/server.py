@@ -1,4 +1,4 @@
-"""One cluster and the processes that share it."""
+"""An embedded cluster and the processes that share it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from lockngen.database.embedded.programs import (
 )
 
 SERVER_ACCOUNTS = ("postgres", "daemon", "nobody")
-SOCKETS = Path("/tmp")  # noqa: S108  short, and what we make there has a random name and is private
+SOCKETS = Path("/tmp")  # noqa: S108  a short path; the folders created there have random names and are private
 PATIENCE_SECONDS = 120
 INITDB_OPTIONS = ["-U", "lockn", "--pwprompt", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
 SERVER_OPTIONS = "-c listen_addresses= -c unix_socket_permissions=0700 -c port=5432 -c max_connections=100"
@@ -43,7 +43,7 @@ REMEDY = "Set LOCKNGEN_DATA to another folder of your own, or DATABASE_URL to a 
 
 @contextmanager
 def running(data: Path) -> Iterator[str]:
-    """An embedded server on the folder `data`, as a DATABASE_URL, for as long as this process needs it."""
+    """Run an embedded server on the folder `data` during the context; yields its DATABASE_URL."""
     server = Server(data)
     url = server.acquire()
     try:
@@ -62,7 +62,7 @@ class Server:
         self._owner_pid: int | None = None
 
     def acquire(self) -> str:
-        """Join the running server or start it; the URL of its database."""
+        """Use the running server or start one; return the URL of its database."""
         with explained(self.home):
             self._make_home()
             with locked(self.home / "start.lock"):
@@ -77,7 +77,7 @@ class Server:
                 return self._url("lockngen")
 
     def release(self) -> None:
-        """Leave the server; the last to leave stops it."""
+        """Stop using the server; its last user stops it."""
         if self._owner_pid != os.getpid():
             return
         with explained(self.home), locked(self.home / "start.lock") as start_lock:
@@ -90,7 +90,7 @@ class Server:
                 drop_lock(last_lock)
 
     def _drop_users_lock(self) -> None:
-        # A forked child carries its parent's lock along, but it is not the child's to drop.
+        # A forked child inherits its parent's lock and must not release it.
         if self._owner_pid == os.getpid():
             drop_lock(self._users_lock)
         self._users_lock = self._owner_pid = None
@@ -105,11 +105,11 @@ class Server:
         if user == 0 and data.stat().st_uid == 0:
             self.home.chmod(0o711)
         elif user == 0 and not self.cluster.exists():
-            # The owner of the data folder may have put a link here: root must not follow it.
+            # The owner of the data folder may have created a link here; root must not follow it.
             os.chown(self.home, data.stat().st_uid, data.stat().st_gid, follow_symlinks=False)
 
     def _account(self) -> Account:
-        """Whoever runs this, except root, whom PostgreSQL refuses: then the owner of the data."""
+        """The current user; for root, as which PostgreSQL refuses to run, the owner of the data."""
         if os.geteuid() != 0:
             return None
         for folder in (self.cluster, self.home.parent):
@@ -126,25 +126,25 @@ class Server:
         self._check_cluster()
         server_lock = self._settle()
         if server_lock is None:
-            # Whoever started it may have been killed before creating the database.
+            # The process that started it may have been killed before it created the database.
             return self._create_database()
         try:
             self._start(server_lock)
         finally:
-            # Closed, not unlocked: the lock is the server's from here on.
+            # Closed, not unlocked: the server holds the lock now.
             os.close(server_lock)
 
     def _check_cluster(self) -> None:
-        """Data that can't be reached are an error, never a reason to begin with an empty cluster."""
+        """Raise an error if the data is inaccessible, so that no empty cluster is created in its place."""
         if self.cluster.is_symlink() and not self.cluster.exists():
             raise EmbeddedError(f"{self.cluster} -> {self.cluster.readlink()} is gone: restore it. {REMEDY}")
         if self.cluster.exists() and not (self.home / "password").exists():
             raise EmbeddedError(f"{self.home / 'password'} is gone: restore it. {REMEDY}")
 
     def _settle(self) -> int | None:
-        """Wait until the server answers (None) or nothing of it lives (its lock, to start it with).
+        """Wait until the server accepts connections (None) or none of its processes is left (returns the server lock).
 
-        In between it is starting, recovering or stopping, or a child outlives its killed postmaster.
+        Until then it is starting, recovering or stopping, or a child outlives its killed postmaster.
         """
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
@@ -172,7 +172,7 @@ class Server:
         except BaseException:
             self._pg_ctl("stop", "-m", "fast")
             raise
-        # Not stopped: a server that still recovers goes on, and the next to come waits for it again.
+        # Not stopped: a server in recovery continues, and the next process waits for it again.
         if started.returncode != 0:
             log = self.cluster / "server.log"
             raise EmbeddedError(f"PostgreSQL did not start: {last_words(log)} See {log}. {REMEDY}")
@@ -180,7 +180,7 @@ class Server:
     def _stop(self, start_lock: int) -> None:
         server_lock = self._settle()
         if server_lock is None:
-            # Only while the server answers is postmaster.pid sure to name it, and not a stranger.
+            # postmaster.pid reliably names this server only while it accepts connections.
             # pg_ctl holds the lock too: if we are killed here, nobody joins a server about to stop.
             stopped = self._pg_ctl("stop", "-m", "fast", pass_fds=[start_lock])
             if stopped.returncode != 0:
