@@ -1,4 +1,4 @@
-"""The tests' database is a real PostgreSQL: that of DATABASE_URL, else the embedded one."""
+"""The tests use PostgreSQL: the server of DATABASE_URL, or the embedded one."""
 
 import os
 from contextlib import ExitStack
@@ -11,7 +11,7 @@ import pytest
 from lockngen import environment
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lockngen.settings")
-# Tests make and empty databases of their own, on the server itself.
+# Tests create and empty their own databases, directly on the server.
 os.environ["DATABASE_URL"] = environment.secret("DATABASE_DIRECT_URL") or environment.secret("DATABASE_URL")
 os.environ["DATABASE_DIRECT_URL"] = os.environ["DB_PGBOUNCER"] = ""
 os.environ["DATABASE_URL_FILE"] = os.environ["DATABASE_DIRECT_URL_FILE"] = ""
@@ -39,7 +39,7 @@ def pytest_unconfigure() -> None:
 
 
 def let_tests_empty_the_audit(**_) -> None:
-    """A transactional test ends with empty tables, which the audit refuses to be."""
+    """Transactional tests empty all tables, which a trigger of the audit log prevents."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT FROM pg_trigger WHERE tgname = 'keyevent_is_never_emptied'")
         if cursor.fetchone() is not None:
@@ -49,8 +49,8 @@ def let_tests_empty_the_audit(**_) -> None:
 post_migrate.connect(let_tests_empty_the_audit)
 
 
-KEPT = {"django_content_type", "auth_permission"}  # Django makes them anew where it empties them
-# Django does not list them, as their models are unmanaged.
+KEPT = {"django_content_type", "auth_permission"}  # Django recreates their rows when it empties them
+# Not listed by Django, because their models are unmanaged.
 QUEUE = {"procrastinate_events", "procrastinate_jobs", "procrastinate_periodic_defers", "procrastinate_workers"}
 EMPTY_TABLES = """
     DO $$ DECLARE name text; has_rows boolean; BEGIN
@@ -75,32 +75,32 @@ TransactionTestCase._fixture_teardown = empty_tables
 
 @pytest.fixture(autouse=True)
 def image_folder(settings, tmp_path):
-    """Every test has a folder of images to itself."""
+    """Each test has its own image folder."""
     settings.MEDIA_ROOT = tmp_path / "images"
     return settings.MEDIA_ROOT
 
 
 @pytest.fixture(autouse=True)
 def no_listener(monkeypatch):
-    """No test listens for events, over a connection that it would leave behind, unless it asks for `listening`."""
+    """Tests start no listener, which would leave a connection open, unless they use `listening`."""
     monkeypatch.setattr(notifications.listener, "start", lambda: None)
 
 
 @pytest.fixture(params=[True, False], ids=["debug", "no debug"])
 def debug(request, settings):
-    """Errors look the same with DEBUG on and off."""
+    """Run a test with DEBUG on and off: errors are the same."""
     settings.DEBUG = request.param
 
 
 @pytest.fixture(autouse=True)
 def quick_passwords(settings):
-    """What makes a password costly to guess costs each test with a user half a second."""
+    """A secure password hasher costs each test with a user half a second."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture
 def make_key(db):
-    """A key whose token the test knows, as `key.token`."""
+    """Make a key whose token is in `key.token`."""
 
     def make(**fields) -> ApiKey:
         token = fields.pop("token", None) or tokens.make()
@@ -156,7 +156,7 @@ def waiting_jobs(db):
 
 @pytest.fixture
 def lose_commits(monkeypatch):
-    """Let the answers to the next COMMITs be lost: what was committed stays so."""
+    """Lose the results of the next COMMITs, which are committed."""
     commit = DatabaseWrapper._commit
 
     def start(count: int) -> None:
@@ -177,7 +177,7 @@ def lose_commits(monkeypatch):
 
 @pytest.fixture
 def make_context():
-    """What the queue hands to a task; `abort=SHUTDOWN` is a worker that has to stop."""
+    """Make the context that the queue passes to a task; `abort=SHUTDOWN` is a worker that is stopping."""
 
     def make(abort: AbortReason | None = None) -> SimpleNamespace:
         return SimpleNamespace(

@@ -14,7 +14,7 @@ from lockngen import environment, exit_codes
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lockngen.settings")
-    # These end Python at once; as an exception they let the embedded server be stopped.
+    # By default these end Python at once; as exceptions they let the embedded server be stopped.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     with environment.development_database() as address:
@@ -26,13 +26,13 @@ def main() -> None:
 
 
 def is_empty(address: str) -> bool:
-    """Whether nobody has migrated this database yet: a new embedded one gets its tables at the first command."""
+    """Whether the database has no tables yet: the first command migrates a new embedded database."""
     with psycopg.connect(address) as connection:
         return connection.execute("SELECT to_regclass('django_migrations') IS NULL").fetchone()[0]
 
 
 def run() -> int | str:
-    """Run the command; return the exit code of a failure that no command has handled, or its one line."""
+    """Run the command; return the exit code or the one-line message of a failure that no command has handled."""
     try:
         try:
             main()
@@ -41,7 +41,7 @@ def run() -> int | str:
     except ImproperlyConfigured as error:
         return str(error)
     except BrokenPipeError:
-        # What is still buffered goes nowhere, or Python reports the broken pipe once more as it exits.
+        # Discard the buffered output; otherwise Python reports the broken pipe again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exit_codes.BROKEN_PIPE
     except Exception as error:

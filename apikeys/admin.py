@@ -23,7 +23,7 @@ from lockngen.admin import CappedPaginator, SoftDeleteAdmin
 
 CHART_DAYS = 30
 CHANGE_PAGE = "admin:apikeys_apikey_change"
-GRACES = [(0, "None: it ends at once"), (1, "1 hour"), (24, "1 day"), (24 * 7, "1 week")]  # hours
+GRACES = [(0, "None: it stops working at once"), (1, "1 hour"), (24, "1 day"), (24 * 7, "1 week")]  # hours
 SETTINGS = ("name", "rate_limit", "max_pending", "priority", "expires_at")
 LINKS = ("rotated_from_key", "replaced_by_key")
 DATES = ("created_at", "revoked_at", "deleted_at")
@@ -53,7 +53,7 @@ class KeyForm(forms.ModelForm):
 
 
 class NewKeyForm(KeyForm):
-    # The key's id, chosen before it is made: sending the form again doesn't make a second key.
+    # The key's id, chosen in advance: submitting the form twice does not create a second key.
     once = forms.UUIDField(initial=uuid7, widget=forms.HiddenInput)
 
 
@@ -182,7 +182,7 @@ class ApiKeyAdmin(SoftDeleteAdmin):
         return self._show_token(request, obj, obj.token, title="Key created")
 
     def _show_token(self, request: HttpRequest, key: ApiKey, token: str, **context) -> HttpResponse:
-        """The one page that has the token, which is in the answer alone: no message, session or redirect keeps it."""
+        """The only page that shows the token. It is in the response only, not in a message, session or redirect."""
         context = {"key": key, "token": token, **context}
         response = self._page(request, "token", context)
         response["Cache-Control"] = "no-store"
@@ -213,7 +213,7 @@ class ApiKeyAdmin(SoftDeleteAdmin):
     def revoke(self, request: HttpRequest, queryset: QuerySet) -> HttpResponse | None:
         form = self._bound_form(request, RevokeForm)
         if not form.is_valid():
-            consequence = "What is revoked stays so: nothing opens with these keys from the next request on."
+            consequence = "Revoking is permanent and takes effect on the next request."
             return self._confirm(request, queryset, form, "revoke", "Revoke for good", consequence)
         self._show_count(request, "Revoked", queryset.revoke(by=caller(request), **form.cleaned_data))
         return None
@@ -256,7 +256,7 @@ class ApiKeyAdmin(SoftDeleteAdmin):
 
 @admin.register(KeyEvent)
 class KeyEventAdmin(admin.ModelAdmin):
-    """What was done to all keys. It is read here and nothing else, as the database sees to it anyway."""
+    """The audit log of all keys. It is read-only, which the database enforces too."""
 
     list_display = ("at", "action", "name", "prefix", "by", "changed")
     list_filter = ("action", "via")

@@ -1,4 +1,4 @@
-"""What a client may know of its own key."""
+"""The API for a client's own key."""
 
 from django.http import HttpRequest
 from ninja import Router, Schema
@@ -9,7 +9,7 @@ from apikeys.rate_limit.throttle import Throttle
 from lockngen.database import retry
 from lockngen.web.problems import Problem, ProblemDocument
 
-CALLS_A_MINUTE = 600  # of one key, in each web process
+CALLS_A_MINUTE = 600  # per key, in each web process
 
 throttle = Throttle(CALLS_A_MINUTE)
 router = Router(auth=BearerToken(is_free=True), tags=["key"])

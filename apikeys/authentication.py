@@ -96,7 +96,7 @@ def _limited(auth_result: AuthResult) -> Problem:
 
 
 def _log(request: HttpRequest, auth_result: AuthResult) -> None:
-    """One line, as key=value pairs. What was sent is never in it beyond the start that may be shown."""
+    """Log one line of key=value pairs. Of the token it contains only the visible prefix."""
     logger.warning(
         "Refused: reason=%s key=%s prefix=%s remote=%s method=%s path=%r",
         auth_result.reason,

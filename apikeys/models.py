@@ -18,7 +18,7 @@ from apikeys.rate_limit.statement import AuthenticationQuerySet
 from lockngen.fields import FixedCharField
 from lockngen.softdelete import LiveManager, SoftDeleteModel, deletion_is_dated
 
-# The key that development machines share. Its text is public, so it opens nothing unless DEBUG is on.
+# The key shared by development machines. Its token is public, so it is accepted only with DEBUG on.
 DEVELOPMENT_TOKEN = tokens.sign(tokens.TEST + "LockNGenDevelopmentKeyNeverUseInProduction0")
 DEVELOPMENT_NAME = "Development"
 MAX_PRIORITY = 10
@@ -26,13 +26,13 @@ MAX_PRIORITY = 10
 
 class ApiKeyQuerySet(AuthenticationQuerySet, KeyStateQuerySet):
     def usable(self):
-        """Keys that open doors now, by the database's clock."""
+        """Keys that are accepted now, by the database's clock."""
         return self.filter(*(~condition for condition in UNUSABLE_STATES.values()))
 
     def issue(
         self, *, kind: str = tokens.LIVE, by: Actor = CODE, changes: dict[str, Any] | None = None, **fields
     ) -> tuple["ApiKey", str]:
-        """A new key and its token. The token is stored nowhere: this is the only time it can be shown."""
+        """Create a key; returns it with its token, which is not stored and can be shown only now."""
         token = tokens.make(kind)
         with transaction.atomic():
             key = self.create(key_hash=tokens.digest(token), prefix=tokens.visible(token), **fields)
@@ -40,7 +40,7 @@ class ApiKeyQuerySet(AuthenticationQuerySet, KeyStateQuerySet):
         return key, token
 
     def ensure_development(self, *, by: Actor = CODE) -> "ApiKey":
-        """The development key, made or made usable again. Migration 0002 states the same row for itself."""
+        """Create the development key or make it usable again. Migration 0002 contains the same row."""
         key_hash = tokens.digest(DEVELOPMENT_TOKEN)
         wanted = {
             "prefix": tokens.visible(DEVELOPMENT_TOKEN),

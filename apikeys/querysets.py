@@ -1,4 +1,4 @@
-"""The states of keys and the changes that concern many of them. ApiKey has the same words for one."""
+"""States of keys, and bulk transitions. ApiKey has the same methods for one key."""
 
 from contextlib import suppress
 from uuid import UUID
@@ -12,7 +12,7 @@ from apikeys.audit import CODE, Action, Actor, KeyEvent
 from lockngen.softdelete import SoftDeleteQuerySet
 
 ACTIVE = "active"
-# Why a key opens nothing, as conditions of a row by the database's clock. Of several the first counts.
+# Why a key is not usable, as conditions on a row by the database's clock. The first that applies is the state.
 UNUSABLE_STATES = {
     "deleted": Q(is_deleted=True),
     "revoked": Q(revoked_at__isnull=False),
@@ -21,37 +21,37 @@ UNUSABLE_STATES = {
 }
 
 
-GRACE = "in grace"  # works until it expires, while the key that replaces it works already
+GRACE = "in grace"  # replaced by another key, but usable until it expires
 WORKING = (ACTIVE, GRACE)
 
 
 class TransitionRefused(Exception):
-    """What the state of a key doesn't allow. The text says why."""
+    """The key's state does not allow the transition. The text is the reason."""
 
 
 class KeyStateQuerySet(SoftDeleteQuerySet):
     def matching(self, text: str):
-        """The keys that a person means by an id, a whole token, or the start of one."""
+        """The keys that match an id, a whole token, or the start of one."""
         if tokens.is_valid(text):
             return self.filter(key_hash=tokens.digest(text))
         with suppress(ValueError):
             return self.filter(pk=UUID(text))
-        # Some of the secret has to be in it: an empty variable in a script must not mean the only key there is.
+        # A part of the secret is required, so that an empty variable in a script does not match the only key.
         start = tokens.visible(text.rstrip("…"))
         return self.filter(prefix__startswith=start) if len(start) > len(tokens.LIVE) else self.none()
 
     def with_state(self):
-        """Each key with its `state`: "active" or "in grace", or why it doesn't work."""
+        """Annotate `state`: "active", "in grace", or why the key is not usable."""
         dead = [When(condition, then=Value(state)) for state, condition in UNUSABLE_STATES.items()]
-        # Not by the relation: rows of an outer join can't be locked.
+        # A subquery, because rows of an outer join can't be locked.
         is_replaced = Exists(self.model.all_objects.filter(rotated_from=OuterRef("pk")))
         return self.annotate(state=Case(*dead, When(is_replaced, then=Value(GRACE)), default=Value(ACTIVE)))
 
-    # The life of keys. Each returns how many rows it changed, and notes each of these in the same transaction.
+    # Transitions. Each returns the number of changed rows and records an event for each in the same transaction.
 
     def revoke(self, *, cancel_pending: bool = False, by: Actor = CODE) -> int:
         with transaction.atomic():
-            keys = list(self)  # now, as revoking may take them out of this very queryset
+            keys = list(self)  # evaluated now, because revoked keys may no longer match this queryset
             count = self.filter(revoked_at__isnull=True)._record_change(Action.REVOKED, by, revoked_at=Now())
             if cancel_pending:
                 self._cancel_pending(keys, by)
@@ -61,7 +61,7 @@ class KeyStateQuerySet(SoftDeleteQuerySet):
         return self.filter(is_active=True)._record_change(Action.DEACTIVATED, by, is_active=False)
 
     def activate(self, *, by: Actor = CODE) -> int:
-        """Switch the inactive ones on again. Revoked ones stay as they are."""
+        """Activate inactive keys, except revoked ones."""
         return self.filter(is_active=False, revoked_at__isnull=True)._record_change(
             Action.ACTIVATED, by, is_active=True
         )
@@ -78,13 +78,13 @@ class KeyStateQuerySet(SoftDeleteQuerySet):
             return super().hard_delete()
 
     for change in (revoke, deactivate, activate, delete, restore, hard_delete):
-        # As in Django: `ApiKey.objects.revoke()` is too easily written by mistake.
+        # As in Django: prevents `ApiKey.objects.revoke()` on all keys by mistake.
         change.alters_data = change.queryset_only = True
     del change
 
     def _record_change(self, action: Action, by: Actor, **fields) -> int:
         with transaction.atomic():
-            # Locked first, in one order: what is noted is what is changed, and of two at once one finds nothing to do.
+            # Locked first, in one order: the events match the changes, and of two concurrent calls one changes nothing.
             keys = list(self.order_by("pk").select_for_update(no_key=True))
             self.model.all_objects.filter(pk__in=[key.pk for key in keys]).update(**fields)
             KeyEvent.objects.record(keys, action, by)

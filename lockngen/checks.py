@@ -35,7 +35,7 @@ def no_connections_persist_beside_the_pool(app_configs, **kwargs) -> list[checks
         return []
     return [
         checks.Error(
-            "CONN_MAX_AGE keeps connections with their threads, and the pool needs them back.",
+            "CONN_MAX_AGE keeps connections open in their threads; they must return to the pool.",
             hint="Set it to 0.",
             id="lockngen.E004",
         )
@@ -95,7 +95,7 @@ def migrations_are_not_automatic_in_production(app_configs, **kwargs) -> list[ch
         return []
     return [
         checks.Error(
-            "AUTO_MIGRATE is on and DEBUG is off: in production, somebody decides when the schema changes.",
+            "AUTO_MIGRATE is on and DEBUG is off: in production, migrations must be run explicitly.",
             hint="Set AUTO_MIGRATE=off and run manage.py migrate before a new release starts.",
             id="lockngen.E003",
         )
@@ -109,8 +109,8 @@ def bouncer_can_be_passed(app_configs, **kwargs) -> list[checks.CheckMessage]:
         return []
     return [
         checks.Error(
-            "DB_PGBOUNCER is on, and DATABASE_DIRECT_URL does not lead past it: it is "
-            f"{'where DATABASE_URL is' if direct else 'not set'}.",
+            "DB_PGBOUNCER is on, and DATABASE_DIRECT_URL does not bypass it: it is "
+            f"{'the server of DATABASE_URL' if direct else 'not set'}.",
             hint="Set DATABASE_URL to PgBouncer and DATABASE_DIRECT_URL to PostgreSQL itself.",
             id="lockngen.E006",
         )
@@ -156,7 +156,7 @@ def static_files_are_collected(app_configs, **kwargs) -> list[checks.CheckMessag
 def trusted_proxies_are_addresses(app_configs, **kwargs) -> list[checks.CheckMessage]:
     return [
         checks.Error(
-            f"TRUSTED_PROXIES names {proxy!r}, which is no address.",
+            f"TRUSTED_PROXIES contains {proxy!r}, which is not an address.",
             hint="It takes addresses and networks, such as 10.0.0.1 or 10.0.0.0/8, separated by commas.",
             id="lockngen.E007",
         )
@@ -172,7 +172,7 @@ def debug_is_off(app_configs, **kwargs) -> list[checks.CheckMessage]:
         return []
     return [
         checks.Error(
-            "DEBUG is on: the development key, whose token is public, opens every door.",
+            "DEBUG is on: the development key, whose token is public, is accepted.",
             hint="Set DEBUG=off, and remove the .env of a development checkout.",
             id="lockngen.E008",
         )

@@ -191,5 +191,5 @@ async def retry_transient(call: Callable[..., Awaitable[Any]], *args, **argument
                 raise
             if deadline is None:
                 deadline = time.monotonic() + settings.DB_WORKER_RETRY_TIMEOUT
-                logger.warning("The worker's database failed, which may pass: %s", retry.one_line(error.__cause__))
+                logger.warning("Transient database error in the worker, retrying: %s", retry.one_line(error.__cause__))
         await asyncio.sleep(PAUSE)

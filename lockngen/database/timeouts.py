@@ -30,7 +30,7 @@ def find_mismatch(connection: BaseDatabaseWrapper) -> tuple[str, str] | None:
 
 def remedy(connection: BaseDatabaseWrapper) -> str:
     if not settings.DB_PGBOUNCER:
-        return "What stands between drops startup options: if it is PgBouncer, set DB_PGBOUNCER=on."
+        return "A proxy drops startup options: if it is PgBouncer, set DB_PGBOUNCER=on."
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_user")
         role = cursor.fetchone()[0]

@@ -205,7 +205,7 @@ def test_admin__rotates_and_revokes_a_key(key_page, dev):
     old = shown_token(key_page)
     key_page.get_by_role("link", name="go on to the key").click()
     key_page.get_by_role("button", name="Rotate").click()
-    key_page.get_by_label("None: it ends at once").check()
+    key_page.get_by_label("None: it stops working at once").check()
     keep(key_page, "admin-rotate")
     key_page.get_by_role("button", name="Rotate the key").click()
     expect(key_page.get_by_role("heading", name="Key rotated")).to_be_visible()

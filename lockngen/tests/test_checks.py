@@ -103,7 +103,7 @@ def test_renderers__that_can_not_be_are_reported_by_their_place(settings, urls, 
     [
         ({"HOST": "elsewhere", "PORT": 5432}, None),
         ({}, "it is not set"),
-        (settings.DATABASES["default"], "it is where DATABASE_URL is"),
+        (settings.DATABASES["default"], "it is the server of DATABASE_URL"),
     ],
     ids=["elsewhere", "missing", "the same"],
 )

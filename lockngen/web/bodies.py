@@ -1,4 +1,4 @@
-"""Request bodies of the API: JSON in UTF-8, read strictly, and refused with the reason."""
+"""Request bodies of the API: JSON in UTF-8, parsed strictly; errors contain the reason."""
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ SEND_JSON = "Send JSON in UTF-8, with 'Content-Type: application/json'."
 
 
 class JSONParser(Parser):
-    """Takes JSON whatever its Content-Type is, as curl sends another one unless it is told."""
+    """Parses JSON with any Content-Type, because curl sends another one by default."""
 
     def parse_body(self, request: HttpRequest) -> Any:
         body = request.body
@@ -27,14 +27,14 @@ class JSONParser(Parser):
 
 
 class RequestBody(Schema):
-    """A body whose fields are all listed: an unknown one is more likely misspelt than meant to be ignored."""
+    """A body without unknown fields: an unknown field is probably misspelt."""
 
     model_config = ConfigDict(extra="forbid")
 
     @model_validator(mode="before")
     @classmethod
     def _keep_a_few_unknown_fields(cls, values: Any) -> Any:
-        """A body may have 100,000 unknown fields, and an error for each would cost seconds."""
+        """A body may have 100,000 unknown fields; an error for each would take seconds."""
         if not isinstance(values, dict) or len(values) <= len(cls.model_fields) + MOST_ERRORS:
             return values
         unknown = [name for name in values if name not in cls.model_fields][:MOST_ERRORS]
@@ -53,7 +53,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _is_text(text: str) -> bool:
-    """JSON can escape the halves of a UTF-16 pair one by one. Alone, they can't be encoded or stored."""
+    """JSON can escape one half of a UTF-16 surrogate pair. A lone surrogate can't be encoded or stored."""
     try:
         return text.isascii() or bool(text.encode())
     except UnicodeEncodeError:

@@ -1,10 +1,10 @@
-"""Request bodies that arrive in chunks, as every .NET client sends them."""
+"""Chunked request bodies, as .NET clients send them."""
 
 from io import BytesIO
 
 from django.conf import settings
 
-BROKEN = "lockngen.broken_body"  # in a request's environ: its chunks broke off, or make no sense
+BROKEN = "lockngen.broken_body"  # key of the WSGI environ: the chunks are incomplete or malformed
 
 
 class ChunkedBodies:
@@ -26,7 +26,7 @@ class ChunkedBodies:
 
 
 def _read(environ: dict) -> bytes | None:
-    """The body, or None where it can't be read."""
+    """The body, or None if it can't be read."""
     if not environ.get("wsgi.input_terminated"):
         return None
     try:

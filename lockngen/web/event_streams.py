@@ -1,4 +1,4 @@
-"""Answers that go on for long, as server-sent events: how many there may be at once, and when they end."""
+"""Server-sent events: the number of concurrent streams, and when they end."""
 
 import threading
 import time
@@ -8,48 +8,48 @@ from weakref import WeakSet
 from django.conf import settings
 from django.http import StreamingHttpResponse
 
-TICK = 0.5  # seconds: how long the source of a stream may wait before it yields
-HEARTBEAT = 15.0  # seconds of silence after which something is sent, so that a client that vanished is noticed
+TICK = 0.5  # seconds a stream's source may block before it yields
+HEARTBEAT = 15.0  # seconds without an event before a comment is sent, to detect a disconnected client
 LONGEST_LIFE = 900.0  # seconds
-RECONNECT_AFTER = 2000  # milliseconds, which clients are told
+RECONNECT_AFTER = 2000  # milliseconds, sent as the stream's `retry`
 
 Source = Generator[bytes | None, None, None]
-"""Yields events, and None where there was none for TICK seconds."""
+"""Yields events, and None after TICK seconds without one."""
 
 
 _thread = threading.local()
 
 
 class Full(Exception):
-    """This process has as many streams as it may have."""
+    """This process has reached its limit of streams."""
 
 
 def event(name: str, data: str) -> bytes:
-    """One event. The data are one line, as JSON is."""
+    """One event. The data is one line, as JSON is."""
     return f"event: {name}\ndata: {data}\n\n".encode()
 
 
 def respond(source: Source) -> StreamingHttpResponse:
-    """The answer that sends what the source yields. Raises Full."""
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # the last is for nginx
+    """A response that sends the events of the source. Raises Full."""
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # the second is for nginx
     return StreamingHttpResponse(Stream(source), content_type="text/event-stream", headers=headers)
 
 
 def have_own_thread() -> None:
-    """Say that this thread is there for streams. Elsewhere they take up to half of the threads that requests have."""
+    """Mark this thread as reserved for streams. In other servers streams use up to half of the request threads."""
     _thread.is_own = True
 
 
 def end_when(is_ending: Callable[[], bool]) -> None:
-    """Have all streams end as soon as this says so."""
+    """Register the function that decides when all streams end."""
     Stream.is_ending = staticmethod(is_ending)
 
 
 class Stream:
-    """Ends with its source, with the process, and after LONGEST_LIFE, when the client asks again."""
+    """Ends with its source, with the process, or after LONGEST_LIFE, when the client reconnects."""
 
     is_ending = staticmethod(lambda: False)
-    _open: WeakSet["Stream"] = WeakSet()  # what is dropped without having been closed takes no place
+    _open: WeakSet["Stream"] = WeakSet()  # weak: a stream that is discarded without close() does not count
 
     def __init__(self, source: Source):
         self._source, self._is_guest = source, not getattr(_thread, "is_own", False)

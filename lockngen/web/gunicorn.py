@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 try:
     from lockngen import environment as env
-    from lockngen import ports, settings  # says what is missing in one line, before a worker's traceback
+    from lockngen import ports, settings  # reports a missing setting in one line, before a worker's traceback
 
     bind = env.listen_address()
     workers = settings.WEB_WORKERS
@@ -19,21 +19,21 @@ except ImproperlyConfigured as error:
     sys.exit(str(error))
 
 worker_class = "lockngen.web.worker.Worker"
-reuse_port = True  # one socket for all can leave every keep-alive connection with the same worker
+reuse_port = True  # with one shared socket, all keep-alive connections can end up in the same worker
 timeout = 30
 graceful_timeout = 30
-keepalive = 75  # longer than common load balancers keep an idle connection, so that they end it, not we
-max_requests = 50_000  # a leak in a library stays small
+keepalive = 75  # longer than common load balancers' idle timeout, so that they close the connection first
+max_requests = 50_000  # limits the effect of a memory leak in a library
 max_requests_jitter = 5_000
 control_socket_disable = True
-forwarder_headers = ""  # no header, also not a proxy's, sets SCRIPT_NAME: the path of PUBLIC_URL does
-logger_class = "apikeys.logs.GunicornLogger"  # leaves no token in a log
-# A heartbeat must not wait for a disk.
+forwarder_headers = ""  # no header may set SCRIPT_NAME, not even a proxy's: it is the path of PUBLIC_URL
+logger_class = "apikeys.logs.GunicornLogger"  # removes tokens from the log
+# A heartbeat must not block on a disk.
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108  memory, not a shared folder
 
 
 def on_starting(server) -> None:
-    """Refuse to start with settings that can't work, or where another server listens."""
+    """Refuse to start with invalid settings or if the port is in use."""
     if "GUNICORN_PID" not in os.environ:  # after USR2 the new server takes over the old one's sockets
         for address in server.cfg.address:
             if error := ports.error_of(address):
@@ -41,7 +41,7 @@ def on_starting(server) -> None:
     end_forked_workers_by_sigterm()
     if env.PRESTART_DONE in os.environ:
         return
-    # In a process of its own, so that nothing is loaded and no connection is open before the fork.
+    # In a separate process, so that no module is loaded and no connection is open before the fork.
     command = [sys.executable, env.BASE_DIR / "manage.py", "prestart"]
     if code := subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
         sys.exit(code)

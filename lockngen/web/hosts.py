@@ -1,4 +1,4 @@
-"""Host and Origin headers: which requests are answered whatever their Host is, and why the others are refused."""
+"""Host and Origin headers: which requests may use any Host, and the errors for the others."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,7 @@ MISSING = "The form's token is missing or too old: load the page again. Cookies 
 
 
 class ProbeHostMiddleware:
-    """Lets probes of `/ht/…` use any Host, as they come by address. The answers contain no link to this host."""
+    """Allows any Host for `/ht/…`, because probes use IP addresses. The responses contain no link to this host."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]):
         self.get_response = get_response
@@ -34,7 +34,7 @@ class ProbeHostMiddleware:
 
 
 def refusal(request: HttpRequest) -> str | None:
-    """Why the request's Host is refused, or None."""
+    """Why the request's Host is not allowed, or None."""
     try:
         request.get_host()
     except DisallowedHost:
@@ -43,7 +43,7 @@ def refusal(request: HttpRequest) -> str | None:
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """handler400: plain text with the reason, if it is the Host."""
+    """handler400: plain text with the reason, if the Host is not allowed."""
     reason = refusal(request) if isinstance(exception, SuspiciousOperation) else None
     return HttpResponse(f"{reason or 'Bad Request'}\n", status=400, content_type="text/plain")
 

@@ -1,11 +1,11 @@
-"""What the OpenAPI document says of every operation, beside what its own code declares."""
+"""What the OpenAPI document contains for every operation in addition to what its code declares."""
 
 from http import HTTPStatus
 from typing import Any
 
 PROBLEM_TYPE = "application/problem+json"
 PROBLEM = {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
-COMMON = (400, 401, 404, 405, 413, 422, 500, 503)  # any address can answer with these
+COMMON = (400, 401, 404, 405, 413, 422, 500, 503)  # any URL can return these
 # gunicorn's own answer, in HTML; without a content, as generated clients need no type for it.
 LONG_ADDRESS = {"description": "The request line is longer than 4,094 bytes."}
 INTEGER = {"type": "integer", "minimum": 0}
@@ -55,7 +55,7 @@ def _complete(operation: dict[str, Any]) -> None:
 
 def _described(status: int, answer: dict[str, Any]) -> dict[str, Any]:
     names = [*OF_STATUS.get(status, []), *answer.get("x-headers", [])]
-    if status not in (400, 401, 405, 413):  # these are answered before the limit is checked, or without a key
+    if status not in (400, 401, 405, 413):  # these are returned before the limit is checked or without a key
         names += LIMIT_HEADERS
     described = {name: value for name, value in answer.items() if name != "x-headers"}
     if status >= 400:

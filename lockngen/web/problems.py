@@ -1,4 +1,4 @@
-"""Errors of the API as problem documents (RFC 9457), made here and nowhere else."""
+"""Errors of the API as problem documents (RFC 9457)."""
 
 import json
 import logging
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = openapi.PROBLEM_TYPE
 RETRY_AFTER = 2  # seconds; about how long a restart of the database takes
-MOST_ERRORS, LONGEST_FIELD = 20, 100  # what a 422 names, and characters of each name
+MOST_ERRORS, LONGEST_FIELD = 20, 100  # errors listed in a 422, and characters of a field name
 DETAILS = {
     400: "The request can't be read.",
     401: "A valid API key is needed: send it as 'Authorization: Bearer <token>'.",
@@ -36,7 +36,7 @@ IN_DOUBT = "The database was lost while this was being stored. Look whether it i
 
 
 class ProblemDocument(Schema):
-    """What every error looks like."""
+    """The format of every error."""
 
     type: str
     title: str
@@ -54,14 +54,14 @@ class Problem(Exception):
 
 
 def response(status: int, detail: str = "", headers: dict[str, str] | None = None, **members) -> HttpResponse:
-    """A problem document. Without a detail it says what its status generally means."""
+    """A problem document. Its detail defaults to a description of its status."""
     title = HTTPStatus(status).phrase
     general = DETAILS.get(status, f"{title}.").format(limit=settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail or general, **members}
     # Field names and the like come from the request, and may hold what must not be repeated.
     text = import_string(settings.REDACT)(json.dumps(body))
     answer = HttpResponse(text, status=status, content_type=CONTENT_TYPE, headers=headers)
-    answer["Content-Length"] = len(answer.content)  # some answers leave before the middleware that adds it
+    answer["Content-Length"] = len(answer.content)  # some responses bypass the middleware that adds it
     return answer
 
 
@@ -70,7 +70,7 @@ def unavailable(detail: str = "") -> HttpResponse:
 
 
 class ProblemAPI(NinjaAPI):
-    """An API whose every error is a problem document, and says so in its OpenAPI description."""
+    """An API whose errors are all problem documents, also in its OpenAPI document."""
 
     def __init__(self, **options):
         super().__init__(**options)
@@ -88,7 +88,7 @@ class ProblemAPI(NinjaAPI):
 
 
 class ApiProblemsMiddleware:
-    """Gives whatever goes wrong under /api/ the one error shape, with DEBUG on and off.
+    """Gives every error under /api/ the same format, with DEBUG on and off.
 
     Django answers unknown addresses, wrong methods and bad hosts in shapes of its own, before any view is found. What
     isn't HTTP at all never gets here: gunicorn refuses it.
@@ -101,7 +101,7 @@ class ApiProblemsMiddleware:
         if not (request.path_info + "/").startswith("/api/"):
             return self.get_response(request)
         is_head = request.method == "HEAD"
-        if is_head:  # whatever answers GET answers HEAD (RFC 9110, 9.1)
+        if is_head:  # a resource that supports GET supports HEAD (RFC 9110, 9.1)
             request.method = "GET"
         answer = self._in_shape(_refusal(request) or self.get_response(request))
         return _without_body(answer) if is_head else answer
@@ -116,12 +116,12 @@ class ApiProblemsMiddleware:
 
 
 def invalid(field: str, detail: str) -> Problem:
-    """One wrong field, in the shape of all 422."""
+    """A 422 for one invalid field."""
     return Problem(422, f"{field}: {detail}", errors=[{"field": field, "detail": detail}])
 
 
 def _with_known_parameters(run: Callable) -> Callable:
-    """Has an operation refuse query parameters that it doesn't take: after authentication, before it reads a body."""
+    """Rejects unknown query parameters of an operation: after authentication, before the body is read."""
     operation: Operation = run.__self__
     known = [
         name
@@ -150,7 +150,7 @@ def _refuse_unknown_parameters(request: HttpRequest, known: list[str]) -> None:
 
 
 def _without_body(answer: HttpResponse) -> HttpResponse:
-    """The same headers, Content-Length among them. An open file is closed with the answer."""
+    """The same headers, including Content-Length, without a body. An open file is closed with the response."""
     if answer.streaming:
         answer.streaming_content = ()
     else:
@@ -159,7 +159,7 @@ def _without_body(answer: HttpResponse) -> HttpResponse:
 
 
 def _refusal(request: HttpRequest) -> HttpResponse | None:
-    """The answer to a request that isn't worth reading, if it is one."""
+    """An error for a request that is rejected before it is read, or None."""
     if reason := hosts.refusal(request):
         return response(400, reason)
     if request.META.get(BROKEN):
@@ -175,7 +175,7 @@ def _refusal(request: HttpRequest) -> HttpResponse | None:
 def _http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
     if isinstance(error, AuthenticationError):
         return response(401, headers={"WWW-Authenticate": "Bearer"})
-    if isinstance(error.__cause__, Problem):  # raised by the parser of bodies
+    if isinstance(error.__cause__, Problem):  # raised by the body parser
         return _problem(request, error.__cause__)
     return response(error.status_code, str(error))
 
@@ -185,7 +185,7 @@ def _problem(request: HttpRequest, problem: Problem) -> HttpResponse:
 
 
 def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
-    # A few of them say enough: a body may hold a wrong field in every ten bytes.
+    # Only a few are listed: a body may contain an invalid field every ten bytes.
     errors = [
         {"field": _field(item["loc"])[:LONGEST_FIELD], "detail": item["msg"].removeprefix("Value error, ")}
         for item in error.errors[:MOST_ERRORS]
@@ -195,7 +195,7 @@ def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
 
 
 def _field(location: tuple) -> str:
-    """The name a client knows, from a location such as ("body", "data", "width")."""
+    """The client's name of a field, from a location such as ("body", "data", "width")."""
     return ".".join(str(part) for part in location[2:]) or ".".join(str(part) for part in location[1:]) or "body"
 
 
@@ -204,7 +204,7 @@ def _database_error(request: HttpRequest, error: Exception) -> HttpResponse:
         return _unexpected(request, error)
     logger.warning("%s %r: the database failed: %s", request.method, request.path, retry.one_line(error))
     answer = unavailable(IN_DOUBT if isinstance(error, retry.InDoubt) else "")
-    answer._has_been_logged = True  # Django would log it again, and say less
+    answer._has_been_logged = True  # Django would log it again, with less detail
     return answer
 
 

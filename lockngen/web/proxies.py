@@ -1,4 +1,4 @@
-"""Who the client is behind the proxies that we trust."""
+"""The client's address behind trusted proxies."""
 
 from functools import cache
 from ipaddress import ip_address, ip_network
@@ -8,7 +8,7 @@ from django.http import HttpRequest
 
 
 def client_address(request: HttpRequest) -> str:
-    """The last address on the way here that isn't a trusted proxy's.
+    """The last address in the forwarding chain that is not a trusted proxy's.
 
     Each proxy appends to X-Forwarded-For whom it got the request from, so the list is read from its end and only as
     long as those who wrote it are trusted: what stands before that, anybody can have sent.

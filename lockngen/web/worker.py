@@ -17,13 +17,13 @@ from lockngen.web import event_streams
 LIVENESS = re.compile(rb"(GET|HEAD) /ht/live\b")
 READINESS = re.compile(rb"(GET|HEAD) /ht/")
 STREAM = re.compile(rb"(GET|HEAD) /api/\S+/events[ ?]")
-LONGEST_START = 100  # bytes of a request that tell where it belongs
+LONGEST_START = 100  # first bytes of a request, which decide its thread pool
 
 
 class Worker(ThreadWorker):
     def init_process(self) -> None:
         for listener in self.sockets:
-            # Linux accepts a connection once there is something to read, so that it can be told which thread it needs.
+            # Linux accepts the connection once it has data, so that its thread pool can be chosen.
             with suppress(AttributeError, OSError):
                 listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)
         event_streams.end_when(lambda: not self.alive)
@@ -61,8 +61,8 @@ class Lanes(ThreadPoolExecutor):
 
 
 def peek(connection: socket.socket) -> bytes:
-    """How the next request begins, as far as it is here already."""
+    """The first bytes of the next request that have arrived."""
     try:
         return connection.recv(LONGEST_START, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-    except (OSError, ValueError):  # nothing is here yet, or it is behind TLS
+    except (OSError, ValueError):  # no data yet, or TLS
         return b""
