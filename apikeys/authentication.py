@@ -1,8 +1,8 @@
-"""Who is calling, and whether there is a unit of the key's limit left for it."""
+"""Authentication of API calls by their token, including the check of the key's rate limit."""
 
 import logging
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from ninja.security.base import AuthBase
 
 from apikeys import tokens
@@ -14,14 +14,14 @@ from lockngen.web.proxies import client_address
 logger = logging.getLogger(__name__)
 
 EXPOSED = "in-query"
-# Where people put a key who put it into the address.
+# Names of query parameters in which clients send a key by mistake.
 QUERY_NAMES = {"key", "apikey", "token", "accesstoken", "authtoken", "bearer", "authorization"}
 
 
 class BearerToken(AuthBase):
-    """`Authorization: Bearer <token>` (RFC 6750). The key is `request.auth`. A call that is free takes no unit.
+    """`Authorization: Bearer <token>` (RFC 6750). The key is `request.auth`. A free call is not counted.
 
-    Ninja's own HttpBearer logs the header when its scheme is unexpected, and a token must not reach a log.
+    Ninja's own HttpBearer logs the header when its scheme is unexpected; a token must not be logged.
     """
 
     openapi_type = "http"
@@ -50,23 +50,6 @@ class BearerToken(AuthBase):
         if scheme.lower() != "bearer":
             return AuthResult("missing")
         return ApiKey.objects.authenticate(token.strip(), self.units)
-
-
-class LimitHeadersMiddleware:
-    """Tells a client where it stands with its limit, in every answer to a counted call, whatever became of it."""
-
-    def __init__(self, get_response):
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        answer = self.get_response(request)
-        auth_result = getattr(request, "auth_result", None)
-        if auth_result and auth_result.rate_limit_state:
-            for name, value in auth_result.rate_limit_state.headers().items():
-                answer[name] = value
-        if auth_result and not auth_result.is_admitted:
-            answer._has_been_logged = True  # by us, with the reason; Django would add a line that says less
-        return answer
 
 
 def _has_key_in_query(request: HttpRequest) -> bool:

@@ -3,7 +3,8 @@ from django.core import checks
 from django.db import Error
 
 from apikeys import tokens
-from apikeys.models import DEVELOPMENT_TOKEN, ApiKey
+from apikeys.models import ApiKey
+from apikeys.querysets import DEVELOPMENT_TOKEN
 
 
 @checks.register(checks.Tags.security, deploy=True)

@@ -11,55 +11,13 @@ from uuid_utils.compat import uuid7
 
 from apikeys import tokens
 from apikeys.audit import CODE, Action, Actor, KeyEvent
-from apikeys.querysets import ACTIVE, UNUSABLE_STATES, KeyStateQuerySet, TransitionRefused
+from apikeys.querysets import ACTIVE, ApiKeyQuerySet, TransitionRefused
 from apikeys.rate_limit import usage
 from apikeys.rate_limit.bucket import RateLimitBucket  # noqa: F401  a model of this app
-from apikeys.rate_limit.statement import AuthenticationQuerySet
 from lockngen.fields import FixedCharField
 from lockngen.softdelete import LiveManager, SoftDeleteModel, deletion_is_dated
 
-# The key shared by development machines. Its token is public, so it is accepted only with DEBUG on.
-DEVELOPMENT_TOKEN = tokens.sign(tokens.TEST + "LockNGenDevelopmentKeyNeverUseInProduction0")
-DEVELOPMENT_NAME = "Development"
 MAX_PRIORITY = 10
-
-
-class ApiKeyQuerySet(AuthenticationQuerySet, KeyStateQuerySet):
-    def usable(self):
-        """Keys that are accepted now, by the database's clock."""
-        return self.filter(*(~condition for condition in UNUSABLE_STATES.values()))
-
-    def issue(
-        self, *, kind: str = tokens.LIVE, by: Actor = CODE, changes: dict[str, Any] | None = None, **fields
-    ) -> tuple["ApiKey", str]:
-        """Create a key; returns it with its token, which is not stored and can be shown only now."""
-        token = tokens.make(kind)
-        with transaction.atomic():
-            key = self.create(key_hash=tokens.digest(token), prefix=tokens.visible(token), **fields)
-            KeyEvent.objects.record([key], Action.CREATED, by, changes)
-        return key, token
-
-    def ensure_development(self, *, by: Actor = CODE) -> "ApiKey":
-        """Create the development key or make it usable again. Migration 0002 contains the same row."""
-        key_hash = tokens.digest(DEVELOPMENT_TOKEN)
-        wanted = {
-            "prefix": tokens.visible(DEVELOPMENT_TOKEN),
-            "name": DEVELOPMENT_NAME,
-            "rate_limit": 0,
-            "is_active": True,
-            "expires_at": None,
-            "revoked_at": None,
-            "is_deleted": False,
-            "deleted_at": None,
-        }
-        with transaction.atomic():
-            before = self.model.all_objects.filter(key_hash=key_hash).first()
-            key, created = self.model.all_objects.update_or_create(key_hash=key_hash, defaults=wanted)
-            if created:
-                KeyEvent.objects.record([key], Action.CREATED, by)
-            elif changes := key.differences(before, wanted):
-                KeyEvent.objects.record([key], Action.CHANGED, by, changes)
-        return key
 
 
 class ApiKey(SoftDeleteModel):

@@ -1,6 +1,9 @@
 """States of keys, and bulk transitions. ApiKey has the same methods for one key."""
 
+from __future__ import annotations
+
 from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.db import transaction
@@ -9,7 +12,10 @@ from django.db.models.functions import Now
 
 from apikeys import tokens, usage_provider
 from apikeys.audit import CODE, Action, Actor, KeyEvent
-from lockngen.softdelete import SoftDeleteQuerySet
+from apikeys.rate_limit.statement import AuthenticationQuerySet
+
+if TYPE_CHECKING:
+    from apikeys.models import ApiKey
 
 ACTIVE = "active"
 # Why a key is not usable, as conditions on a row by the database's clock. The first that applies is the state.
@@ -20,16 +26,55 @@ UNUSABLE_STATES = {
     "inactive": Q(is_active=False),
 }
 
-
 GRACE = "in grace"  # replaced by another key, but usable until it expires
 WORKING = (ACTIVE, GRACE)
+
+# The key shared by development machines. Its token is public, so it is accepted only with DEBUG on.
+DEVELOPMENT_TOKEN = tokens.sign(tokens.TEST + "LockNGenDevelopmentKeyNeverUseInProduction0")
+DEVELOPMENT_NAME = "Development"
 
 
 class TransitionRefused(Exception):
     """The key's state does not allow the transition. The text is the reason."""
 
 
-class KeyStateQuerySet(SoftDeleteQuerySet):
+class ApiKeyQuerySet(AuthenticationQuerySet):
+    def usable(self):
+        """Keys that are accepted now, by the database's clock."""
+        return self.filter(*(~condition for condition in UNUSABLE_STATES.values()))
+
+    def issue(
+        self, *, kind: str = tokens.LIVE, by: Actor = CODE, changes: dict[str, Any] | None = None, **fields
+    ) -> tuple[ApiKey, str]:
+        """Create a key; returns it with its token, which is not stored and can be shown only now."""
+        token = tokens.make(kind)
+        with transaction.atomic():
+            key = self.create(key_hash=tokens.digest(token), prefix=tokens.visible(token), **fields)
+            KeyEvent.objects.record([key], Action.CREATED, by, changes)
+        return key, token
+
+    def ensure_development(self, *, by: Actor = CODE) -> ApiKey:
+        """Create the development key or make it usable again. Migration 0002 contains the same row."""
+        key_hash = tokens.digest(DEVELOPMENT_TOKEN)
+        wanted = {
+            "prefix": tokens.visible(DEVELOPMENT_TOKEN),
+            "name": DEVELOPMENT_NAME,
+            "rate_limit": 0,
+            "is_active": True,
+            "expires_at": None,
+            "revoked_at": None,
+            "is_deleted": False,
+            "deleted_at": None,
+        }
+        with transaction.atomic():
+            before = self.model.all_objects.filter(key_hash=key_hash).first()
+            key, created = self.model.all_objects.update_or_create(key_hash=key_hash, defaults=wanted)
+            if created:
+                KeyEvent.objects.record([key], Action.CREATED, by)
+            elif changes := key.differences(before, wanted):
+                KeyEvent.objects.record([key], Action.CHANGED, by, changes)
+        return key
+
     def matching(self, text: str):
         """The keys that match an id, a whole token, or the start of one."""
         if tokens.is_valid(text):

@@ -52,7 +52,7 @@ MIDDLEWARE = [
     "lockngen.health.LivenessMiddleware",  # it answers before the host check and without a database
     "lockngen.web.hosts.ProbeHostMiddleware",  # before what checks the host
     "corsheaders.middleware.CorsMiddleware",  # around all answers of the API, errors included
-    "apikeys.authentication.LimitHeadersMiddleware",  # around what may make another answer of a counted call's
+    "apikeys.rate_limit.headers.LimitHeadersMiddleware",  # outside middleware that may replace a response
     "lockngen.web.problems.ApiProblemsMiddleware",  # around all that can fail, so that the API has one error shape
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -14,7 +14,8 @@ from psycopg_pool import PoolTimeout
 from apikeys import tokens
 from apikeys.audit import Action
 from apikeys.management.commands.apikey import TRANSITIONS, Command
-from apikeys.models import DEVELOPMENT_TOKEN, ApiKey
+from apikeys.models import ApiKey
+from apikeys.querysets import DEVELOPMENT_TOKEN
 from apikeys.rate_limit import usage
 
 pytestmark = pytest.mark.django_db

@@ -3,7 +3,8 @@ from django.core.management import call_command
 from django.db import connection
 
 from apikeys import tokens
-from apikeys.models import DEVELOPMENT_TOKEN, ApiKey
+from apikeys.models import ApiKey
+from apikeys.querysets import DEVELOPMENT_TOKEN
 from generations.models import Generation
 
 # Migrations take tables away, so these tests put everything back.

@@ -6,7 +6,8 @@ from django.db.models import ProtectedError
 from django.utils import timezone
 
 from apikeys import tokens
-from apikeys.models import DEVELOPMENT_TOKEN, ApiKey
+from apikeys.models import ApiKey
+from apikeys.querysets import DEVELOPMENT_TOKEN
 
 NOW = timezone.now()
 UNUSABLE = {

@@ -6,7 +6,7 @@ import re
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from apikeys.models import DEVELOPMENT_TOKEN
+from apikeys.querysets import DEVELOPMENT_TOKEN
 from lockngen.environment import BASE_DIR
 from lockngen.urls import api
 

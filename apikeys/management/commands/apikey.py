@@ -13,8 +13,8 @@ from django.utils import timezone
 
 from apikeys import listing, tokens
 from apikeys.audit import Actor, Via
-from apikeys.models import DEVELOPMENT_TOKEN, ApiKey
-from apikeys.querysets import ACTIVE, WORKING, TransitionRefused
+from apikeys.models import ApiKey
+from apikeys.querysets import ACTIVE, DEVELOPMENT_TOKEN, WORKING, TransitionRefused
 from lockngen import exit_codes
 from lockngen.database import retry
 

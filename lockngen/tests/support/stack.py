@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from apikeys.models import DEVELOPMENT_TOKEN
+from apikeys.querysets import DEVELOPMENT_TOKEN
 from lockngen.environment import BASE_DIR
 from lockngen.management.commands.dev import die_with_parent
 from lockngen.tests.conftest import URL, free_port

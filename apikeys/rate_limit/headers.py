@@ -1,0 +1,18 @@
+from django.http import HttpRequest, HttpResponse
+
+
+class LimitHeadersMiddleware:
+    """Adds the state of the key's rate limit to the response of every counted call, including errors."""
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        auth_result = getattr(request, "auth_result", None)
+        if auth_result and auth_result.rate_limit_state:
+            for name, value in auth_result.rate_limit_state.headers().items():
+                response[name] = value
+        if auth_result and not auth_result.is_admitted:
+            response._has_been_logged = True  # with the reason, by apikeys.authentication; Django would log it again
+        return response
