@@ -22,20 +22,20 @@ MODEL_LENGTH = 100
 PATH_LENGTH = 500
 ERROR_LENGTH = 1000
 
-# What a client chooses.
+# Parameters that a client chooses.
 PARAMETERS = ("prompt", "negative_prompt", "model", "width", "height", "steps", "guidance", "seed")
-# What is known of an image. A generation that was completed before all this was kept has none of it.
+# Facts about an image. Generations completed before these columns existed have none of them.
 IMAGE_FACTS = ("thumbnail_path", "image_width", "image_height", "image_bytes", "image_type", "image_sha256")
 
 
 class Generation(SoftDeleteModel):
-    """One picture: what was asked for, how far it got, and where its image is."""
+    """One requested picture: its parameters, its status and its image."""
 
     Status = Status
 
-    # Made here and not by the database, so that a repeated insert is recognised by its id.
+    # The application generates the id, so that a repeated insert is recognised by it.
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    # The constraints' indexes are named in Meta, so the foreign key makes none of its own.
+    # Meta names the index for the foreign key, so Django creates none.
     api_key = models.ForeignKey(ApiKey, models.PROTECT, related_name="generations", db_index=False)
     prompt = models.CharField(max_length=PROMPT_LENGTH)
     negative_prompt = models.CharField(max_length=PROMPT_LENGTH, blank=True, default="", db_default="")
@@ -83,7 +83,7 @@ class Generation(SoftDeleteModel):
                 | Q(*((f"{name}__isnull", True) for name in IMAGE_FACTS)),
                 name="generation_image_facts_are_whole",
             ),
-            # What is unknown passes.
+            # NULL passes.
             models.CheckConstraint(
                 condition=Q(
                     ("image_width__gt", 0),
@@ -112,38 +112,38 @@ class Generation(SoftDeleteModel):
             models.Index("api_key", F("id").desc(), name="generation_live_by_key", condition=LIVE),
             # GET /api/v1/generations?status=…: the same of one status.
             models.Index("api_key", "status", F("id").desc(), name="generation_live_by_status", condition=LIVE),
-            # The admin's filter by status, deleted rows among them.
+            # The admin's filter by status, including deleted rows.
             models.Index("status", F("id").desc(), name="generation_by_status"),
             # The admin's filter for deleted rows, which are few among many.
             models.Index(F("id").desc(), name="generation_deleted", condition=Q(is_deleted=True)),
-            # PROTECT and the foreign key itself: does any row, live or deleted, refer to this key?
+            # PROTECT and the foreign key: does any row, live or deleted, refer to this key?
             models.Index("api_key", name="generation_by_key"),
-            # What ended long ago, for RETENTION_FINISHED; what ended lately, for `manage.py status`.
+            # RETENTION_FINISHED: rows that ended long ago. `manage.py status`: rows that ended recently.
             models.Index("completed_at", name="generation_completed_at", condition=Q(completed_at__isnull=False)),
-            # The admin's search for words of prompts, among all rows.
+            # The admin's full-text search of prompts, including deleted rows.
             GinIndex(PROMPT_WORDS, name="generation_prompt_words"),
-            # RETENTION_DELETED: what was deleted long ago.
+            # RETENTION_DELETED: rows deleted long ago.
             models.Index("deleted_at", name="generation_deleted_at", condition=Q(is_deleted=True)),
         ]
 
     def __str__(self) -> str:
         return f"{self.id} ({self.get_status_display().lower()})"
 
-    # Transitions: each tells whether it was the one that changed the row, and announces it if so. A finished state is
+    # Transitions: each returns whether it changed the row, and sends a notification if it did. Finished states are
     # final.
 
     def start(self) -> int | None:
-        """Begin an attempt and return its number, or None where there is nothing left to do.
+        """Start an attempt and return its number, or None if the generation is finished.
 
-        The number is a fencing token. Whoever ends the attempt has to name it, and is turned away once a later attempt
-        has begun. An attempt that is under way is taken over: the queue runs a job a second time only when its worker
-        is believed dead.
+        The number is a fencing token. Ending the attempt requires it and has no effect once a later attempt has
+        started. A running attempt is superseded: the queue runs a job a second time only when its worker is
+        considered dead.
         """
-        # The ORM's update doesn't return columns, and reading the number afterwards could find a later attempt's.
+        # The ORM's update() returns no columns, and a separate read could return a later attempt's number.
         statement = f"""
             UPDATE {self._meta.db_table} SET status = %s, attempts = attempts + 1, started_at = statement_timestamp()
             WHERE id = %s AND status = ANY(%s) RETURNING attempts
-        """  # noqa: S608  nothing in it comes from outside
+        """  # noqa: S608  contains no user input
         with connections[self._state.db].cursor() as cursor:
             cursor.execute(statement, [Status.PROCESSING.value, self.pk, [status.value for status in UNFINISHED]])
             row = cursor.fetchone()
@@ -153,7 +153,7 @@ class Generation(SoftDeleteModel):
         return row[0] if row else None
 
     def complete(self, attempt: int, image_path: str, **facts) -> bool:
-        """Facts are all of IMAGE_FACTS, or none, and the model and the seed that were used."""
+        """`facts` are all of IMAGE_FACTS or none, and the model and the seed that were used."""
         return self._finish(self._current(attempt), Status.COMPLETED, image_path=image_path, **facts)
 
     def fail(self, attempt: int, error_message: str) -> bool:
@@ -170,20 +170,20 @@ class Generation(SoftDeleteModel):
         return type(self).objects.submit(api_key=self.api_key, **parameters)
 
     def requeue(self, attempt: int, counts_as_attempt: bool) -> bool:
-        """Put an attempt's generation back among the waiting ones."""
+        """End an attempt and make the generation pending again."""
         requeues = F("requeues") if counts_as_attempt else F("requeues") + 1
         return self._change(self._current(attempt), status=Status.PENDING, started_at=None, requeues=requeues)
 
     def is_current(self, attempt: int) -> bool:
-        """Whether an attempt is still the one that counts."""
+        """Whether this attempt still holds the generation."""
         return self._current(attempt).exists()
 
     def publish(self, report: Report) -> bool:
-        """The same, and if it is, whoever listens is told how far it is. Stores nothing."""
+        """Publish progress if this attempt still holds the generation; return whether it does. Stores nothing."""
         return bool(self._current(report.attempt).values_list(notifications.notify_expression(self.pk, report)))
 
     def is_at(self, attempt: int, status: Status) -> bool:
-        """Whether this attempt, the last one, has brought it to this state."""
+        """Whether the generation has this status and this is its latest attempt."""
         return self._row().filter(status=status, attempts=attempt).exists()
 
     @property
@@ -196,7 +196,7 @@ class Generation(SoftDeleteModel):
 
     @property
     def counted_attempts(self) -> int:
-        """Attempts that count against RENDER_MAX_ATTEMPTS: those that weren't handed back."""
+        """Attempts that count against RENDER_MAX_ATTEMPTS: those that weren't requeued."""
         return self.attempts - self.requeues
 
     def _current(self, attempt: int) -> GenerationQuerySet:

@@ -1,4 +1,4 @@
-"""The vocabulary of Generation: which rows, how one comes to be, and the changes that concern many of them."""
+"""Filters for generations, their creation and bulk changes."""
 
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -21,12 +21,12 @@ from generations.status import FINISHED, UNFINISHED, Status
 from lockngen.database import retry
 from lockngen.softdelete import SoftDeleteQuerySet
 
-PROMPT_WORDS = SearchVector("prompt", config="simple")  # as the index generation_prompt_words has it
-STRANDED_AFTER = timedelta(minutes=1)  # a generation that young is still on its way
+PROMPT_WORDS = SearchVector("prompt", config="simple")  # the expression of the index generation_prompt_words
+STRANDED_AFTER = timedelta(minutes=1)  # a younger generation may not have its job yet
 
 
 class QueueFull(Exception):
-    """The key has as many unfinished generations as it may have."""
+    """The key has reached its limit of unfinished generations."""
 
     def __init__(self, max_pending: int):
         super().__init__(f"The key may have {max_pending} unfinished generations, and has them.")
@@ -35,7 +35,7 @@ class QueueFull(Exception):
 
 class GenerationQuerySet(SoftDeleteQuerySet):
     def owned_by(self, api_key):
-        """The key's own, and those of the keys whose place it has taken."""
+        """Those of the key and of the keys that it replaced by rotation."""
         if api_key.rotated_from_id is None:
             return self.filter(api_key=api_key)
         return self.filter(api_key__in=api_key.lineage)
@@ -50,30 +50,30 @@ class GenerationQuerySet(SoftDeleteQuerySet):
         return self.filter(status__in=FINISHED)
 
     def finished_for(self, *, days: int):
-        """Those whose end is that long ago, deleted ones among them."""
+        """Those that ended more than `days` days ago, including deleted ones."""
         return self.finished().filter(completed_at__lt=Now() - timedelta(days=days))
 
     def deleted_for(self, *, days: int):
         return self.finished().deleted().filter(deleted_at__lt=Now() - timedelta(days=days))
 
     def newest_first(self):
-        """By id, which is a UUID of version 7 and so sorts by time."""
+        """By id: a UUID of version 7 sorts by time."""
         return self.order_by("-id")
 
     def older_than(self, id: UUID):
         return self.filter(id__lt=id)
 
     def created_since(self, time: datetime):
-        """By id, whose first 48 bits are milliseconds, so that it needs no index of its own."""
+        """By id, whose first 48 bits are milliseconds, so that no further index is needed."""
         return self.filter(id__gte=UUID(int=int(time.timestamp() * 1000) << 80))
 
     def search(self, text: str):
-        """Those whose prompt has all of the words; understands "a phrase", OR and -word, and fails on no input."""
+        """Those whose prompt has all of the words. Supports "a phrase", OR and -word, and accepts any input."""
         query = SearchQuery(text.replace("\0", " "), config="simple", search_type="websearch")
         return self.alias(words=PROMPT_WORDS).filter(words=query)
 
     def stranded(self):
-        """Unfinished ones that no job will ever finish, such as those whose job was ended by hand."""
+        """Unfinished ones without a job, such as those whose job was removed by hand."""
         lock = Cast(OuterRef("pk"), TextField())
         jobs = ProcrastinateJob.objects.filter(queueing_lock=lock, status__in=("todo", "doing"))
         return self.unfinished().filter(~Exists(jobs), created_at__lt=Now() - STRANDED_AFTER)

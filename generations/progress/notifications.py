@@ -1,7 +1,7 @@
-"""What is said about generations while they are rendered, by NOTIFY, and what this process has heard of it.
+"""Publishes progress and changes of status by NOTIFY, and passes what arrives to this process's subscriptions.
 
-Nothing of it is stored. The row is the truth and an event a hint: a change of state is said as no more than that there
-was one, after it was committed, so whoever cares looks at the row. What is lost is made up by looking once in a while.
+Nothing is stored. The row is authoritative and an event only a hint: a change of status is published after its commit
+and without the new status, so a subscriber reads the row. Lost events are compensated by reading the row periodically.
 """
 
 import json
@@ -29,15 +29,16 @@ MOST_REPORTS = 10_000  # kept in memory, about 3 MB
 
 
 def notify_expression(id: UUID, report: Report) -> Func:
-    """An expression: whatever row is selected with it, the report is told."""
+    """An expression that publishes the report when a row is selected with it."""
     payload = Value(json.dumps({"id": str(id), **asdict(report)}))
     return Func(Value(CHANNEL), payload, function="pg_notify", output_field=TextField())
 
 
 def notify(id: UUID | None = None) -> None:
-    """Say that the state of a generation has changed, or, without an id, that of any.
+    """Publish that the status of a generation has changed, or, without an id, that any may have.
 
-    After the commit and by itself: NOTIFY takes a lock that all others wait for, which is then held for no disk.
+    Sent after the commit in a transaction of its own: NOTIFY takes a global lock, which is then not held during a
+    write to disk.
     """
     transaction.on_commit(lambda: _send({"id": str(id)} if id else {}))
 
@@ -46,13 +47,13 @@ def _send(payload: dict[str, str]) -> None:
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, json.dumps(payload)])
-    except retry.ERRORS as error:  # what it is about is committed, and must not look as if it failed
+    except retry.ERRORS as error:  # the change is committed and must not appear to have failed
         logger.info("A change was not announced: %s", retry.one_line(error))
         connection.close()
 
 
 class Subscription:
-    """Who waits for news of one generation."""
+    """Wakes one waiting client when its generation changes."""
 
     def __init__(self):
         self._has_changed = threading.Event()
@@ -63,20 +64,20 @@ class Subscription:
         self._has_changed.set()
 
     def wait(self, seconds: float) -> bool:
-        """Whether there was news within that time."""
+        """Wait for an event; return whether one arrived in time."""
         if not self._has_changed.wait(seconds):
             return False
         self._has_changed.clear()
         return True
 
     def needs_refresh(self) -> bool:
-        """Whether the row may have changed since this was asked last."""
+        """Whether the row may have changed since the last call."""
         needs_refresh, self._needs_refresh = self._needs_refresh, False
         return needs_refresh
 
 
 class ProgressHub:
-    """The last that was heard of each attempt, and who waits for more."""
+    """The latest report of each generation, and the subscriptions."""
 
     def __init__(self):
         self._lock = threading.Lock()
@@ -84,7 +85,7 @@ class ProgressHub:
         self._subscriptions: dict[UUID, set[Subscription]] = defaultdict(set)
 
     def receive(self, payload: str) -> None:
-        """Take in what was said. What can't be understood is of another release, or nobody's."""
+        """Process a payload. Invalid ones, such as those of another release, are ignored."""
         try:
             id, report = _parse(json.loads(payload))
         except (ValueError, TypeError, AttributeError, RecursionError):
@@ -95,7 +96,7 @@ class ProgressHub:
                 subscription.wake(refresh=report is None)
 
     def refresh_all(self) -> None:
-        """Something may have been said that wasn't heard."""
+        """Wake all subscriptions, because notifications may have been lost."""
         with self._lock:
             for subscription in self._all():
                 subscription.wake(refresh=True)
@@ -144,14 +145,14 @@ listener = Listener(CHANNEL, hub.receive, hub.refresh_all)
 
 
 def last_report(generation) -> Report | None:
-    """What was heard of the attempt that is under way, if one is. The first question lets this process listen."""
+    """The latest report of the running attempt, if any. The first call starts this process's listener."""
     if generation.is_unfinished:
         listener.start()
     return hub.last(generation.id, generation.attempts) if generation.status == Status.PROCESSING else None
 
 
 def percent(generation) -> int:
-    """0 to 100: how far a generation is, as far as this process has heard."""
+    """Progress of a generation, 0 to 100, from the reports that this process received."""
     if generation.status == Status.COMPLETED:
         return 100
     report = last_report(generation)

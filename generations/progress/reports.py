@@ -1,16 +1,16 @@
-"""How far an attempt is, and when that is worth telling. Standard library only."""
+"""Progress of an attempt and how often it is published. Standard library only."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 LARGEST_PERCENT = 99  # of an attempt; 100 is what a completed generation has
-REPEAT_AFTER = 5.0  # seconds after which it is told again though nothing changed, for whoever began to listen late
+REPEAT_AFTER = 5.0  # seconds until an unchanged report is published again, for late subscribers
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What an attempt tells of itself. Steps are those of the renderer, where it counts any."""
+    """Progress of an attempt. The steps are the renderer's, if it counts any."""
 
     attempt: int
     percent: int = 0  # 0 to LARGEST_PERCENT
@@ -19,23 +19,20 @@ class Report:
 
     @classmethod
     def of(cls, attempt: int, percent: int) -> "Report":
-        """What a renderer's progress says."""
+        """The report for a renderer's progress."""
         step, steps = getattr(percent, "step", None), getattr(percent, "steps", None)
         return cls(attempt, max(0, min(LARGEST_PERCENT, int(percent))), step, steps)
 
 
 class ProgressThrottle:
-    """Tells what is new from what was told already. How often it is asked is how often anything is told."""
+    """Suppresses reports that were already published. The caller sets the rate."""
 
     def __init__(self, attempt: int, clock: Callable[[], float] = time.monotonic):
         self._clock = clock
-        self._last_sent, self._last_sent_at = (
-            Report(attempt),
-            clock(),
-        )  # an attempt begins at 0, which goes without saying
+        self._last_sent, self._last_sent_at = Report(attempt), clock()  # subscribers assume 0 at the start
 
     def should_publish(self, report: Report) -> bool:
-        """Whether this is to be told. If so, it counts as told."""
+        """Whether to publish this report. If so, it counts as published."""
         if report == self._last_sent and self._clock() - self._last_sent_at < REPEAT_AFTER:
             return False
         self._last_sent, self._last_sent_at = report, self._clock()

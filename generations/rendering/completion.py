@@ -1,7 +1,8 @@
-"""Brings what an attempt has rendered into the storage, and its generation to its end.
+"""Stores the image of an attempt and completes its generation.
 
-The files come first, without a transaction or a connection, for as long as the storage takes. Then one statement
-decides whether the attempt still counts. One that doesn't removes its own files, which no other attempt shares.
+The files are stored first, without a transaction or a connection, however long the storage takes. Then one statement
+completes the generation if the attempt is still current. A superseded attempt removes its own files, which no other
+attempt shares.
 """
 
 from collections.abc import Callable
@@ -18,11 +19,11 @@ from generations.renderers import RendererFailure, RenderError, RenderRequest
 from generations.status import Status
 from lockngen.database import retry
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0  # seconds between two tries at the storage
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0  # seconds between two attempts to store the files
 
 
 class Superseded(Exception):
-    """Nobody waits for this attempt any more: it was overtaken, cancelled or deleted."""
+    """The attempt is no longer current: a later one started, or the generation was cancelled or deleted."""
 
 
 def store_and_complete(
@@ -30,11 +31,10 @@ def store_and_complete(
 ) -> None:
     """Store an image and complete its generation, with the model and the seed of the request that made it.
 
-    While the storage is away `ensure_current` is called before every further try, and raises where there is no point
-    in one.
+    While the storage is unavailable, `ensure_current` is called before every retry. It raises to stop retrying.
 
-    Raises RendererFailure where it is no image, RenderError where it is not accepted, images.StorageUnavailable where
-    the storage stays away for longer than STORAGE_RETRY_TIMEOUT, and Superseded.
+    Raises RendererFailure if the bytes are no image, RenderError if the image is not accepted,
+    files.StorageUnavailable if the storage is unavailable for longer than STORAGE_RETRY_TIMEOUT, and Superseded.
     """
     attempt = request.attempt
     try:
@@ -71,10 +71,10 @@ def _was_completed(generation: Generation, attempt: int, stored: dict[str, Any])
     return generation.is_at(attempt, Status.COMPLETED) or None
 
 
-# Where it stays unknown whether it was committed, the files stay: the next attempt, if there is one, removes them.
+# If it stays unknown whether this was committed, the files are kept; a next attempt removes them.
 @retry.unit_of_work(find=_was_completed, long_running=True)
 def _complete(generation: Generation, attempt: int, stored: dict[str, Any]) -> bool:
     try:
         return generation.complete(attempt, **stored)
-    except Generation.DoesNotExist:  # gone for good, it can't be read back
+    except Generation.DoesNotExist:  # hard-deleted, so the row can't be read again
         return False

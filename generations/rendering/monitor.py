@@ -1,4 +1,4 @@
-"""Whether a render is still wanted, asked while it goes on. It waits for no database that is away."""
+"""Checks during a render whether its attempt is still current, without waiting for an unavailable database."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -8,12 +8,12 @@ from generations.models import Generation
 from generations.progress.reports import ProgressThrottle, Report
 from lockngen.database import retry
 
-ANSWER_TIMEOUT = 0.25  # seconds; a later answer is taken when the next question comes
-_threads = ThreadPoolExecutor(64, "look")  # at most; there are as many as renders at once
+ANSWER_TIMEOUT = 0.25  # seconds; the next call returns a later answer
+_threads = ThreadPoolExecutor(64, "look")  # the maximum; one thread per concurrent render is started
 
 
 class AttemptMonitor:
-    """One attempt's. What it has to tell is told by the statement that asks."""
+    """Monitors one attempt. The same statement checks it and publishes its progress."""
 
     def __init__(self, generation: Generation, attempt: int):
         self._generation, self._attempt = generation, attempt
@@ -21,7 +21,7 @@ class AttemptMonitor:
         self._pending: Future[bool] | None = None
 
     def is_current(self, percent: int) -> bool:
-        """Whether the attempt counts, as far as is known. No connection is held when this returns."""
+        """Whether the attempt is current, as far as is known. Holds no connection afterwards."""
         if self._pending is None:
             self._pending = _threads.submit(self._check, Report.of(self._attempt, percent))
         try:
@@ -37,6 +37,6 @@ class AttemptMonitor:
                 return self._generation.publish(report)
             return self._generation.is_current(self._attempt)
         except retry.ERRORS:
-            return True  # no reason to throw a render away: the database may be back before it ends
+            return True  # keep the render: the database may be back before it ends
         finally:
             connection.close()
