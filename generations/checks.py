@@ -29,7 +29,7 @@ def _bad_renderers() -> Iterator[str]:
     if not urls:
         yield "it names no renderer."
     for number, url in enumerate(urls, 1):
-        which = f"number {number}: " if len(urls) > 1 else ""  # not the URL, in which a secret may be
+        which = f"number {number}: " if len(urls) > 1 else ""  # not the URL, which may contain a secret
         if url in urls[: number - 1]:
             yield f"{which}it is named already; what more it can take is its option concurrency."
         try:
@@ -45,7 +45,7 @@ def workflows_are_whole(app_configs, **kwargs) -> list[checks.CheckMessage]:
     hint = "Correct the file or remove it from WORKFLOWS_DIR; docs/operations.md shows one."
     return [
         *(checks.Error(error, hint=hint, id="generations.E002") for error in [*errors, *_bad_defaults(catalogue)]),
-        # Of a level that lets processes start and serve the other models.
+        # Info lets processes start and serve the other models.
         *(checks.Info(f"{error}.", hint=f"{hint} The model isn't served.", id=UNSERVED) for error in catalogue.errors),
         *(checks.Info(f"{warning}.", id="generations.I002") for warning in catalogue.warnings),
     ]
@@ -103,7 +103,7 @@ def comfyui_authorization_fits_a_header(app_configs, **kwargs) -> list[checks.Ch
 
 
 def _bad_defaults(catalogue: Catalogue) -> Iterator[str]:
-    """A workflow's defaults keep the limits that clients keep."""
+    """A workflow's defaults must be within the limits for clients."""
     for name, workflow in catalogue.workflows.items():
         for field, value in workflow.model.defaults.items():
             try:

@@ -1,13 +1,13 @@
-"""`/ht/workers`: whether pictures are rendered, with the states of the renderers."""
+"""`/ht/workers`: whether workers are alive, with the states of the renderers."""
 
 from generations import renderers
 from lockngen import health
 
 
 class Workers(health.Workers):
-    """Its figures include the state of each renderer, with the reason if it is down, as the status has them."""
+    """Adds the state of each renderer, with the reason if it is down, as on the status page."""
 
     def measure(self) -> None:
-        if self.disclose:  # a probe that can't see them asks no renderer
+        if self.disclose:  # a probe that can't see them must not query renderers
             self.figures["renderers"] = renderers.get_pool().states()
         super().measure()

@@ -83,7 +83,7 @@ class GenerationQuerySet(SoftDeleteQuerySet):
 
         Raises QueueFull where the key has a quota and has used it up.
         """
-        # Its id is chosen before the first try, so that a later one can tell whether that was committed.
+        # The id is chosen before the first attempt, so that a retry can find out whether that one was committed.
         return self._submit(**{"id": uuid7(), **fields}, priority=self._priority(**fields))
 
     @retry.unit_of_work(find=lambda self, id, **fields: self.model.all_objects.filter(pk=id).first())
@@ -94,25 +94,25 @@ class GenerationQuerySet(SoftDeleteQuerySet):
         return generation
 
     def _priority(self, api_key, model: str = DEFAULT_MODEL, **_) -> int | None:
-        """Taken ahead of the transaction, which would keep its row locked until the disk has it.
+        """The priority, assigned before the transaction, which would hold the row lock until the commit is on disk.
 
-        Not that of a key with a quota: its submissions wait for each other anyway, and a refused one takes none.
+        None for a key with a quota: its submissions are serialized anyway, and a refused one must not use a share.
         """
         return None if api_key.max_pending else FairShare.objects.assign_priority(api_key, queues.of_model(model))
 
     def _keep_quota(self, api_key) -> None:
-        """See that one more may be unfinished, and let no other submission of the key look until this one is stored."""
+        """Check the quota, and lock it against other submissions of the key until this one is stored."""
         if not api_key.max_pending:
             return
-        # The generations' foreign key takes a weaker lock, so this one stops nobody but who asks for it as well.
+        # The generations' foreign key takes a weaker lock, so this blocks only transactions that request this one.
         rows = type(api_key).all_objects.select_for_update(no_key=True).filter(pk=api_key.pk)
         max_pending = rows.values_list("max_pending", flat=True).get()
-        # A statement of its own: it sees what was committed while the one before waited.
+        # A separate statement sees what was committed while the one before waited.
         if max_pending and self.filter(api_key=api_key).unfinished().count() >= max_pending:
             raise QueueFull(max_pending)
 
     def requeue(self) -> list[UUID]:
-        """Give each a job and return their ids. One that has a waiting job keeps that."""
+        """Enqueue a job for each and return their ids. An existing waiting job is kept."""
         generations = list(self.select_related("api_key"))
         for generation in generations:
             with suppress(AlreadyEnqueued):
@@ -122,21 +122,21 @@ class GenerationQuerySet(SoftDeleteQuerySet):
     requeue.queryset_only = True
 
     def _enqueue(self, generation, priority: int) -> None:
-        # The task is named, not imported: it imports the models.
-        # The lock lets a generation have one waiting job and no more.
+        # The task is referred to by name, because its module imports the models.
+        # The lock limits a generation to one waiting job.
         id = str(generation.id)
         job = queue.configure_task(RENDER_TASK, queue=generation.queue, queueing_lock=id, priority=priority)
         job.defer(generation_id=id)
 
     def cancel(self) -> int:
-        """Cancel those that aren't finished and return how many that were."""
+        """Cancel the unfinished ones and return their number."""
         return self._notified(self.unfinished().update(status=Status.CANCELLED, completed_at=Now()))
 
     cancel.alters_data = True
     cancel.queryset_only = True
 
     def delete(self) -> tuple[int, dict[str, int]]:
-        """Hide the live rows. What isn't finished is cancelled in the same statement."""
+        """Hide the live rows. Unfinished ones are cancelled in the same statement."""
         unfinished = When(status__in=UNFINISHED, then=Status.CANCELLED)
         count = self.live().update(
             status=Case(unfinished, default=F("status")),
@@ -150,7 +150,7 @@ class GenerationQuerySet(SoftDeleteQuerySet):
     delete.queryset_only = True
 
     def _notified(self, count: int) -> int:
-        # Once for all of them: whoever watches any generation looks at its row.
+        # One notification for all of them: every subscriber reads its row.
         if count:
             notifications.notify()
         return count

@@ -1,4 +1,4 @@
-"""What the queue runs. `manage.py procrastinate worker` is the process that does it."""
+"""The tasks of the queue. `manage.py procrastinate worker` runs them."""
 
 import logging
 import random
@@ -26,15 +26,15 @@ from lockngen.database import retry
 
 logger = logging.getLogger(__name__)
 
-LONGEST_WAIT = 60.0  # seconds between two tries
+LONGEST_WAIT = 60.0  # seconds between two attempts
 FINISHED_JOBS_KEPT = 24  # hours
 PURGED_FOR = 60.0  # seconds at most, every ten minutes: a tenth of one render's place in a worker
-WAITING_TIMEOUTS = 10  # times RENDER_TIMEOUT; what a renderer has not begun by then fails
-CHECK_INTERVAL = 1.0  # seconds between two looks at whether a render is still wanted, which also tell how far it is
+WAITING_TIMEOUTS = 10  # times RENDER_TIMEOUT; a render that has not started by then fails
+CHECK_INTERVAL = 1.0  # seconds between two checks whether the attempt is current, which also publish progress
 
 
 class RenderRetry(BaseRetryStrategy):
-    """Every failure that reaches the queue is tried again; the Generation says when it has been enough."""
+    """Retries every exception that reaches the queue; the generation limits the number of attempts."""
 
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision:
         if isinstance(exception, JobAborted):
@@ -44,20 +44,20 @@ class RenderRetry(BaseRetryStrategy):
 
 @app.task(name=RENDER_TASK, queue=RENDER, pass_context=True, retry=RenderRetry())
 def render(context: JobContext, generation_id: str) -> None:
-    """One attempt at a generation. Raises where the queue has to run it again."""
+    """One attempt at a generation. Raises if the queue has to retry the job."""
     generation, attempt = _start(generation_id, context.job.priority)
-    if generation:  # an attempt before may have been killed while it stored its image
+    if generation:  # an earlier attempt may have been killed while storing its image
         files.delete_leftovers(generation, before=attempt or generation.attempts + 1)
     if attempt is None:
         logger.info("Generation %s: nothing to render.", generation_id)
         _cancel_render(generation)
-    elif generation.counted_attempts > settings.RENDER_MAX_ATTEMPTS:  # the worker died in the last one
+    elif generation.counted_attempts > settings.RENDER_MAX_ATTEMPTS:  # the worker died in the last attempt
         _fail_permanently(generation, attempt)
     else:
         _attempt(generation, attempt, context)
 
 
-# After a lost COMMIT it is begun anew: a number must not be believed one's own that may be a later attempt's.
+# After a lost COMMIT a new attempt is started: the number that is read could belong to a later attempt.
 @retry.unit_of_work(find=lambda *_: None, long_running=True)
 def _start(generation_id: str, priority: int) -> tuple[Generation | None, int | None]:
     generation = Generation.all_objects.filter(pk=generation_id).first()
@@ -75,7 +75,7 @@ def _attempt(generation: Generation, attempt: int, context: JobContext) -> None:
         store_and_complete(generation, request, image, lambda: _ensure_current(generation, attempt, context))
         logger.info("Generation %s is completed.", generation.id)
     except Superseded:
-        logger.info("Generation %s: attempt %d is not wanted any more.", generation.id, attempt)
+        logger.info("Generation %s: attempt %d is superseded.", generation.id, attempt)
         _cancel_render(generation)
     except RenderError as error:
         logger.warning("Generation %s failed: %s", generation.id, error)
@@ -83,7 +83,7 @@ def _attempt(generation: Generation, attempt: int, context: JobContext) -> None:
     except JobAborted:
         _requeue_on_shutdown(generation, attempt, context)
     except Exception as error:
-        # An outage of the database, of the storage or of all renderers says nothing about the prompt.
+        # An outage of the database, the storage or all renderers is not caused by the prompt.
         counts_as_attempt = retry.outage(error) is None and not isinstance(
             error, RendererUnavailable | files.StorageUnavailable
         )
@@ -95,12 +95,12 @@ def _attempt(generation: Generation, attempt: int, context: JobContext) -> None:
 
 
 def _requeue_on_shutdown(generation: Generation, attempt: int, context: JobContext) -> None:
-    if context.abort_reason() != AbortReason.SHUTDOWN:  # somebody ended the job itself
+    if context.abort_reason() != AbortReason.SHUTDOWN:  # the job itself was aborted
         retry.idempotent(generation.cancel, long_running=True)()
         _cancel_render(generation)
-    # Where this attempt was overtaken, the job is the other's: raising would start it a third time.
+    # If this attempt was superseded, the job belongs to the later one: raising would run it a third time.
     elif _requeue(generation, attempt, counts_as_attempt=False):
-        logger.info("Generation %s is handed back: the worker stops.", generation.id)
+        logger.info("Generation %s is requeued: the worker stops.", generation.id)
         raise JobAborted
 
 
@@ -125,7 +125,7 @@ def _fail(generation: Generation, attempt: int, message: str) -> None:
 
 
 def _cancel_render(generation: Generation | None) -> None:
-    """Have the renderer end what it may still do for a generation that ended. A later attempt's is left alone."""
+    """Cancel a finished generation's render in the renderer. A later attempt's render is not touched."""
     if generation and generation.attempts and _has_ended(generation):
         connection.close()
         renderers.get_pool().cancel(generation.id)
@@ -137,8 +137,8 @@ def _has_ended(generation: Generation) -> bool:
 
 
 def _request(generation: Generation, attempt: int) -> RenderRequest:
-    """What to render, with the model and the seed that are really used."""
-    # Rendering takes long: it holds neither a transaction nor a connection of the pool.
+    """The request, with the model and the seed that are used."""
+    # Rendering is slow, so it holds neither a transaction nor a connection of the pool.
     connection.close()
     return renderers.get_pool().settle(
         RenderRequest(
@@ -157,9 +157,9 @@ def _request(generation: Generation, attempt: int) -> RenderRequest:
 
 
 def _monitor_of(generation: Generation, attempt: int, context: JobContext) -> Progress:
-    """Ends a render when the worker stops, nobody wants it any more, or it takes longer than RENDER_TIMEOUT.
+    """Stops a render when the worker stops, the attempt is superseded, or RENDER_TIMEOUT expires.
 
-    The timeout counts from the render's begin. Waiting for it in a renderer's queue takes WAITING_TIMEOUTS at most.
+    The timeout counts from the start of the render. It may wait in a renderer's queue for WAITING_TIMEOUTS timeouts.
     """
     begun_at = checked_at = time.monotonic()
     has_begun = False
@@ -189,7 +189,7 @@ def _check_time(begun_at: float, has_begun: bool) -> None:
 
 
 def _ensure_current(generation: Generation, attempt: int, context: JobContext) -> None:
-    """Ends what is rendered already, and waits for the storage, when the worker stops or nobody wants it any more."""
+    """Stops waiting for the storage when the worker stops or the attempt is superseded."""
     if context.should_abort():
         raise JobAborted
     if not AttemptMonitor(generation, attempt).is_current(100):
@@ -205,20 +205,20 @@ def _ensure_current(generation: Generation, attempt: int, context: JobContext) -
     pass_context=True,
 )
 async def rescue_stalled(context: JobContext, timestamp: int) -> None:
-    """Give the jobs of workers that died back to the queue, which does nothing about them by itself."""
+    """Requeue the jobs of dead workers, which procrastinate does not do by itself."""
     jobs = context.app.job_manager
     for job in await jobs.get_stalled_jobs():
         logger.warning("Job %s is run again: its worker died.", job.id)
         try:
             await jobs.retry_job(job)
-        except ConnectorException:  # it ended meanwhile, which is no reason to leave the others
+        except ConnectorException:  # it ended meanwhile; continue with the others
             logger.exception("Job %s can't be run again.", job.id)
 
 
 @app.periodic(cron="* * * * *")
 @app.task(name="generations.requeue_stranded", queue=MAINTENANCE, queueing_lock="requeue_stranded", priority=URGENT)
 def requeue_stranded(timestamp: int) -> None:
-    """Give a new job to what no job will finish: every unfinished generation has a live one."""
+    """Enqueue a job for every unfinished generation that has none."""
     for id in Generation.objects.all().stranded().requeue():
         logger.warning("Generation %s had no job; it has one now.", id)
 
@@ -231,7 +231,7 @@ def requeue_stranded(timestamp: int) -> None:
     priority=URGENT,
 )
 def rebase_shares(timestamp: int) -> None:
-    """Keep the numbers of turns small enough for the queue."""
+    """Keep the fair-share positions within the range of a job's priority."""
     FairShare.objects.rebase()
 
 
@@ -244,7 +244,7 @@ def rebase_shares(timestamp: int) -> None:
     pass_context=True,
 )
 async def remove_finished_jobs(context: JobContext, timestamp: int) -> None:
-    """Keep the queue's tables small. The history is in the generations."""
+    """Keep the queue's tables small. The generations hold the history."""
     await context.app.job_manager.delete_old_jobs(
         nb_hours=FINISHED_JOBS_KEPT, include_failed=True, include_cancelled=True, include_aborted=True
     )
@@ -253,9 +253,9 @@ async def remove_finished_jobs(context: JobContext, timestamp: int) -> None:
 @app.periodic(cron="*/10 * * * *")
 @app.task(name="generations.purge", queue=MAINTENANCE, queueing_lock="purge", priority=URGENT, pass_context=True)
 def purge(context: JobContext, timestamp: int) -> None:
-    """Remove for good what has been kept long enough. What is not done in time is left to the next run."""
+    """Hard-delete expired generations. The next run continues where the time limit stopped this one."""
     end, tally = time.monotonic() + PURGED_FOR, None
-    for tally in retention.purge():  # noqa: B007  the last one is told
+    for tally in retention.purge():  # noqa: B007  the last one is logged
         if context.should_abort() or time.monotonic() > end:
             break
     if tally:
@@ -271,9 +271,9 @@ def purge(context: JobContext, timestamp: int) -> None:
     pass_context=True,
 )
 def find_orphans(context: JobContext, timestamp: int) -> None:
-    """Remove what killed processes left behind, and tell of files that belong to no generation.
+    """Remove files of killed processes, and log the number of files that belong to no generation.
 
-    Those are left alone: they may be all that is left of what an older copy of the database doesn't know of.
+    The latter are kept: after the restore of an older backup they may be the only trace of lost generations.
     """
     count = 0
     for batch in orphans.find():

@@ -1,4 +1,4 @@
-"""Generations as the work that is done for keys."""
+"""Reports generations as the usage of API keys."""
 
 import time
 from datetime import date
@@ -17,7 +17,7 @@ DAY = 86400  # seconds
 
 
 class GenerationUsage(UsageProvider):
-    """Live ones: those that the key's owner can list."""
+    """Counts live generations: those that the key's owner can list."""
 
     noun = "generations"
 
@@ -29,7 +29,7 @@ class GenerationUsage(UsageProvider):
         return {status.name.lower(): dict(counted).get(status, 0) for status in Status}
 
     def by_day(self, key: ApiKey, days: int) -> dict[date, int]:
-        # Bounded by the id, which has the index that the date of creation lacks.
+        # Filtered by id, which is indexed; created_at is not.
         rows = Generation.objects.owned_by(key).filter(id__gte=first_id_of_day(days - 1))
         return dict(rows.values_list(TruncDate("created_at")).annotate(Count("pk")).order_by())
 
@@ -38,6 +38,6 @@ class GenerationUsage(UsageProvider):
 
 
 def first_id_of_day(days_ago: int) -> UUID:
-    """Below every UUID of version 7 that was made since that day began, in UTC."""
+    """The lower bound of the UUIDs of version 7 generated since the start of that day, in UTC."""
     midnight = time.time() // DAY * DAY - days_ago * DAY
     return UUID(int=int(midnight * 1000) << 80)

@@ -1,4 +1,4 @@
-"""Which renderers RENDERER_URL names, and which models there are."""
+"""The renderers of RENDERER_URL and their models."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -44,21 +44,21 @@ def from_url(url: str) -> Renderer:
     if scheme == "sketch" and (not rest or rest.startswith("?")):
         return SketchRenderer.from_query(rest.removeprefix("?"))
     if scheme in ("comfyui", "comfyuis"):
-        from generations.renderers.comfyui import ComfyUIRenderer  # its libraries take a while to load
+        from generations.renderers.comfyui import ComfyUIRenderer  # its libraries load slowly
 
         return ComfyUIRenderer(url, catalogue(), settings.COMFYUI_AUTHORIZATION)
-    shown = repr(url) if "@" not in url else "it"  # there may be a password in it
+    shown = repr(url) if "@" not in url else "it"  # it may contain a password
     raise ValueError(f"{shown} names no renderer: it takes sketch: or comfyui://host:8188.")
 
 
 def catalogue() -> workflows.Catalogue:
-    """The workflows there are, beginning with the one that "default" means."""
+    """The installed workflows. The first is the default model."""
     folders = [Path(settings.WORKFLOWS_DIR)] if settings.WORKFLOWS_DIR else []
     return workflows.read(*folders).beginning_with(settings.DEFAULT_WORKFLOW)
 
 
 def get_pool() -> RendererPool:
-    """This process's renderers. They count what they render, so there is one fleet for all of its threads."""
+    """This process's renderers. They count their renders, so all threads share one pool."""
     return _pool_of(
         tuple(settings.RENDERER_URL),
         settings.WORKFLOWS_DIR,
@@ -68,25 +68,25 @@ def get_pool() -> RendererPool:
 
 
 def models() -> Mapping[str, Model]:
-    """The models that a generation may ask for, by name. The first is what "default" means."""
+    """The models that clients can choose, by name. The first is the default."""
     return get_pool().models
 
 
 def model(name: str) -> Model:
-    """The model that a name of `models()` or "default" means."""
+    """The model of this name, or the default model for "default"."""
     return models()[get_pool().resolve_model(name)]
 
 
 def current_pool() -> RendererPool:
-    """The fleet, with knowledge of what its renderers have that is renewed in the background.
+    """The pool, whose knowledge of available models is refreshed in the background.
 
-    Only the first caller in a process waits for it, and not for long.
+    Only the first caller in a process waits for the renderers, for at most FIRST_ANSWER_WITHIN.
     """
     pool = get_pool()
     pool.refresh(0 if all(pooled.support.was_asked for pooled in pool.renderers) else FIRST_ANSWER_WITHIN)
     return pool
 
 
-@cache  # files and settings are read once in the life of a process
+@cache  # files and settings are read once per process
 def _pool_of(urls: tuple[str, ...], *what_they_depend_on) -> RendererPool:
     return RendererPool([PooledRenderer(url, from_url(url)) for url in urls])

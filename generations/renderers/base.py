@@ -1,4 +1,4 @@
-"""What every renderer is: a picture described by numbers and words goes in, the bytes of an image come out."""
+"""The interface of all renderers: a request goes in, the bytes of an image come out."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -8,16 +8,16 @@ from uuid import UUID
 
 from lockngen.plain import plain
 
-DEFAULT_MODEL = "default"  # the first there is, when nobody chooses
+DEFAULT_MODEL = "default"  # an alias of the first model
 LONGEST_MODEL_NAME = 33  # characters: with "procrastinate_queue_v1#render-" it's a channel of PostgreSQL, of 63 at most
 LARGEST_SEED = 2**53 - 1  # the largest whole number that JavaScript holds exactly
 
 Progress = Callable[[int], None]
-"""Called with the percentage done, 0 to 100. It raises where the render has to stop: let that pass."""
+"""Called with the percentage done, 0 to 100. It raises to stop the render; renderers let the exception pass."""
 
 
 class Percent(int):
-    """The percentage done, of a renderer that counts steps and tells how many of how many are."""
+    """The percentage done, with the current step and the number of steps."""
 
     step: int
     steps: int
@@ -29,7 +29,7 @@ class Percent(int):
 
 
 class Waiting(int):
-    """The percentage of a picture that no renderer has begun: RENDER_TIMEOUT counts from its begin."""
+    """The percentage of a render that has not started: RENDER_TIMEOUT counts from the start."""
 
 
 WAITING = Waiting(0)
@@ -43,7 +43,7 @@ class RenderError(Exception):
 
 
 class RendererFailure(Exception):
-    """The renderer broke off, and another attempt may succeed.
+    """The render failed, and another attempt may succeed.
 
     The message is for the client: short, without host names or paths. The reason is for the operator.
     """
@@ -54,16 +54,16 @@ class RendererFailure(Exception):
 
 
 class RendererUnavailable(RendererFailure):
-    """No renderer took the picture, which says nothing about it: whoever asked comes again."""
+    """No renderer accepted the request, for reasons unrelated to it. The caller retries."""
 
 
 class ModelUnavailable(RendererUnavailable):
-    """No renderer here has what the model needs. The queue keeps the picture for one that has."""
+    """No renderer here has the files or nodes of the model. The queue keeps the job for one that has."""
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What a client chooses by name, and the values that go with it where the client names none."""
+    """A model that clients choose by name, and its default parameters."""
 
     name: str
     description: str = ""
@@ -73,7 +73,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class RenderRequest:
-    """One picture to render. Sizes are in pixels; a renderer that is handed no seed derives one from the id."""
+    """One picture to render. Sizes are in pixels. Without a seed, a renderer derives one from the id."""
 
     id: UUID
     prompt: str
@@ -84,31 +84,31 @@ class RenderRequest:
     steps: int
     guidance: float
     seed: int | None
-    attempt: int = 1  # an earlier one may have left something that this one can go on with
+    attempt: int = 1  # a later attempt may resume an earlier one
 
     @property
     def definite_seed(self) -> int:
-        """Without a seed the id makes one, so that another attempt renders the same picture."""
+        """The seed, or else one derived from the id, so that all attempts render the same picture."""
         return int.from_bytes(sha256(self.id.bytes).digest()[:8]) & LARGEST_SEED if self.seed is None else self.seed
 
 
 class Renderer(Protocol):
-    """What makes pictures. Three optional methods:
+    """Renders pictures. Three methods are optional:
 
-    - `state()`, within a second, how it is: as a word, or as a dict of a word as "state" and whatever else an operator
-      wants to know. Where it is not in order, it raises.
-    - `holds(id)`, whether an earlier attempt at a generation left something there to go on with.
-    - `support()`, what it lacks at the moment for each of its models, as `support.Support` by name. May take seconds.
+    - `state()`: its health, within a second, as a word, or as a dict with a word as "state" and further facts for the
+      operator. Raises if it is unhealthy.
+    - `can_resume(id)`: whether it holds the result or the running render of an earlier attempt.
+    - `support()`: what is missing at the moment for each of its models, as `support.Support` by name. May take seconds.
     """
 
     models: Mapping[str, Model]
     """By name. The first is the default."""
 
     concurrency: float
-    """How many renders it takes at once from one process."""
+    """How many concurrent renders it accepts from one process."""
 
     def render(self, request: RenderRequest, progress: Progress) -> bytes:
         """Return the picture of one of its models as a PNG, JPEG or WebP, or raise RenderError or RendererFailure."""
 
     def cancel(self, id: UUID) -> None:
-        """End what is still rendered for a generation that nobody waits for. Raises nothing."""
+        """Cancel the render of a generation that has ended. Raises nothing."""

@@ -1,4 +1,4 @@
-"""What an image may cost to decode, checked on its bytes before any decoder sees it."""
+"""Limits on the cost of decoding an image, checked on its bytes before decoding."""
 
 import struct
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ OTHER_FORMATS = {  # by the bytes at an offset
 
 
 class NotAccepted(ValueError):
-    """The image is beyond a limit or in another format, which another render would not change. Names the limit."""
+    """The image exceeds a limit or has another format; another render would not help. Names the limit."""
 
 
 def check_format(image: bytes) -> None:
@@ -58,7 +58,7 @@ def check_size(width: int, height: int, image: bytes) -> None:
 
 
 def without_metadata(image: bytes) -> bytes:
-    """A PNG reduced to what makes its pixels: workflows in its texts exceed the decoder's limits. Others unchanged."""
+    """A PNG reduced to its pixel data: embedded workflows exceed the decoder's limits. Other formats are unchanged."""
     if not image.startswith(PNG):
         return image
     return PNG + b"".join(chunk for kind, chunk in _chunks(image) if kind in NEEDED_CHUNKS)

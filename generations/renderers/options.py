@@ -24,7 +24,7 @@ def read(query: str, parsers: Mapping[str, Callable[[str], Any]]) -> dict[str, A
     return options
 
 
-# What follows reads one value each; the ValueError names what it takes.
+# Parsers of one value each. The ValueError names the accepted values.
 
 
 def seconds(value: str) -> float:

@@ -1,4 +1,4 @@
-"""The renderers of one process, and which of them makes a picture."""
+"""Selects a renderer of this process for each request."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -21,14 +21,14 @@ from generations.renderers.base import (
 )
 from generations.renderers.pooled_renderer import PooledRenderer
 
-ACQUIRE_TIMEOUT = 15.0  # seconds; what nobody takes meanwhile goes back to the queue, for whoever is free then
-SUPPORT_WITHIN = 2.0  # seconds that a render waits to learn what a renderer has
-STATES_TIMEOUT = 1.0  # seconds, for people who wait
-TICK = 0.25  # seconds between two looks
+ACQUIRE_TIMEOUT = 15.0  # seconds; then the job is requeued for any free worker
+SUPPORT_WITHIN = 2.0  # seconds that a render waits for the renderers' models
+STATES_TIMEOUT = 1.0  # seconds; a person is waiting
+TICK = 0.25  # seconds between two checks
 
 
 class RendererPool:
-    """Hands each picture to a renderer that has its model, has room and can be reached."""
+    """Gives each request to a renderer that has its model, has a free slot and is reachable."""
 
     def __init__(self, renderers: Sequence[PooledRenderer]):
         self.renderers = renderers
@@ -36,16 +36,16 @@ class RendererPool:
 
     @cached_property
     def models(self) -> Mapping[str, Model]:
-        """All that any of them has, by name. The first is what DEFAULT_MODEL means."""
+        """The models of all renderers, by name. The first is the default."""
         return {name: model for pooled in self.renderers for name, model in pooled.renderer.models.items()}
 
     @property
     def concurrency(self) -> float:
-        """How many renders it takes at once."""
+        """How many concurrent renders it accepts."""
         return sum(pooled.renderer.concurrency for pooled in self.renderers)
 
     def render(self, request: RenderRequest, progress: Progress) -> bytes:
-        """The picture. Raises RenderError, RendererFailure, or RendererUnavailable where no renderer took it."""
+        """The image. Raises RenderError, RendererFailure, or RendererUnavailable if no renderer is free."""
         if request.model == DEFAULT_MODEL or request.seed is None:
             request = self.settle(request)
         while True:
@@ -56,7 +56,7 @@ class RendererPool:
                 pooled.cool_down()
                 raise
             except RenderError:
-                # A refusal for want of a checkpoint or a node is no error of the picture: another may have it.
+                # Another renderer may have a checkpoint or a node that was missing here.
                 pooled.support.refresh(SUPPORT_WITHIN, now=True)
                 if pooled.can_do(request.model):
                     raise
@@ -64,7 +64,7 @@ class RendererPool:
                 self._release(pooled)
 
     def settle(self, request: RenderRequest) -> RenderRequest:
-        """The request with the model that "default" means and with a seed that the model takes."""
+        """The request with a resolved model and a seed that the model accepts."""
         self.refresh(SUPPORT_WITHIN)
         model = self.resolve_model(request.model)
         if request.seed is not None or model not in self.models:
@@ -72,10 +72,11 @@ class RendererPool:
         return replace(request, model=model, seed=request.definite_seed % (self.largest_seed(model) + 1))
 
     def resolve_model(self, model: str) -> str:
+        """The model's name; DEFAULT_MODEL is the first model."""
         return next(iter(self.models)) if model == DEFAULT_MODEL else model
 
     def refresh(self, timeout: float = 0) -> None:
-        """Renew what is known of the renderers' models, in the background after so many seconds."""
+        """Refresh the known models in the background, waiting at most `timeout` seconds."""
         deadline = time.monotonic() + timeout
         for pooled in self.renderers:
             pooled.support.refresh()
@@ -87,7 +88,7 @@ class RendererPool:
         return min([self.models[model].largest_seed, *known])
 
     def unavailable(self) -> dict[str, str]:
-        """The models that no renderer can do at the moment, with the reason. One that can't be asked may do all."""
+        """The models that no renderer supports at the moment, with the reason. Without an answer, all are supported."""
         return {model: reason for model in self.models if (reason := self.why_unavailable(model))}
 
     def why_unavailable(self, model: str) -> str | None:
@@ -98,12 +99,12 @@ class RendererPool:
         return [pooled for pooled in self.renderers if model in pooled.renderer.models]
 
     def cancel(self, id: UUID) -> None:
-        """End what any of them may still do for a generation that nobody waits for."""
+        """Cancel the renders of a generation that has ended, on all renderers."""
         for pooled in self.renderers:
             pooled.renderer.cancel(id)
 
     def states(self, timeout: float = STATES_TIMEOUT) -> list[dict[str, Any]]:
-        """Each renderer by its name, with its state. All of them are asked at once, and have so many seconds."""
+        """Name and state of each renderer, probed concurrently within `timeout` seconds."""
         probes = [pooled.probe() for pooled in self.renderers]
         deadline = time.monotonic() + timeout
         for probe in probes:
@@ -135,7 +136,7 @@ class RendererPool:
         return candidates
 
     def _with_earlier_attempt(self, candidates: list[PooledRenderer], request: RenderRequest) -> PooledRenderer | None:
-        """Who has what an earlier attempt left. It needs no room: that is taken up already."""
+        """The renderer that can resume an earlier attempt. It needs no free slot: the earlier render holds one."""
         if request.attempt == 1 or len(candidates) == 1:
             return None
         chosen = next((pooled for pooled in candidates if pooled.can_resume(request.id)), None)

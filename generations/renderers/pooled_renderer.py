@@ -1,4 +1,4 @@
-"""A renderer of the fleet, and what this process knows of it."""
+"""A renderer of the pool, with its health and load in this process."""
 
 import logging
 import re
@@ -14,8 +14,8 @@ from lockngen.plain import plain, plain_values
 
 logger = logging.getLogger(__name__)
 
-FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0  # seconds until one that is down is looked at again
-COOL_DOWN = 10.0  # seconds in which one that broke off is the last choice
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0  # seconds until a renderer that is down is probed again
+COOL_DOWN = 10.0  # seconds in which a renderer is the last choice after a failure
 PROBE_TIMEOUT = 2.0  # seconds
 LONGEST_REASON = 200  # characters
 
@@ -35,11 +35,11 @@ class PooledRenderer:
 
     @property
     def load(self) -> tuple[bool, float]:
-        """The smaller, the better a choice."""
+        """Sort key: the smallest is chosen."""
         return time.monotonic() < self._cooling_down_until, self.rendering / self.renderer.concurrency
 
     def is_reachable(self) -> bool:
-        """Whether it can be reached. One that can't is passed over for a while, twice as long each time."""
+        """Probe the renderer. After a failure it is skipped for a pause that doubles each time."""
         probe = self.probe()
         probe.join(PROBE_TIMEOUT)
         if probe.is_healthy:
@@ -54,23 +54,23 @@ class PooledRenderer:
         return False
 
     def can_do(self, model: str) -> bool:
-        """Whether nothing that the model needs is known to be missing."""
+        """Whether it has the model and nothing is known to be missing."""
         return model in self.renderer.models and not self.support.of(model).missing
 
     def cool_down(self) -> None:
         self._cooling_down_until = time.monotonic() + COOL_DOWN
 
     def can_resume(self, id: UUID) -> bool:
-        """Whether an earlier attempt left something there to go on with."""
-        can_tell = hasattr(self.renderer, "can_resume") and time.monotonic() >= self._down_until
-        return can_tell and self.renderer.can_resume(id)
+        """Whether the renderer can resume an earlier attempt."""
+        is_supported = hasattr(self.renderer, "can_resume") and time.monotonic() >= self._down_until
+        return is_supported and self.renderer.can_resume(id)
 
     def probe(self) -> "HealthProbe":
         return HealthProbe(self.renderer)
 
 
 class HealthProbe(Thread):
-    """A renderer that is asked for its state: nobody has to wait for the answer, not even the process's end."""
+    """Queries a renderer's state in a daemon thread, so that nothing has to wait for the answer."""
 
     def __init__(self, renderer: Renderer):
         super().__init__(name="renderer-state", daemon=True)
@@ -82,18 +82,18 @@ class HealthProbe(Thread):
     def run(self) -> None:
         try:
             self.result, self.is_healthy = _state(self.renderer), True
-        except Exception as error:  # every renderer has kinds of its own
+        except Exception as error:  # renderers raise exceptions of their own
             self.result = {"state": "down", "reason": _reason(error)}
 
 
 def _state(renderer: Renderer) -> dict[str, Any]:
-    """A renderer tells its state as a word or a dict, or has no way to tell it and so none to be out of order."""
+    """The state as a dict. A renderer without `state()` counts as healthy."""
     state = renderer.state() if hasattr(renderer, "state") else "ok"
     return plain_values({"state": "ok", **state} if isinstance(state, dict) else {"state": str(state)})
 
 
 def _name(url: str) -> str:
-    """Without what may be secret in it."""
+    """The URL without its user, password, path and options, which may be secret."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else f"{parts.scheme}:"
 

@@ -1,4 +1,4 @@
-"""Which models a renderer can do at the moment, and how large their seeds may be. It is asked in the background."""
+"""Caches which models a renderer supports and their largest seeds. Refreshed in the background."""
 
 import logging
 import time
@@ -10,13 +10,13 @@ from generations.renderers.base import LARGEST_SEED, Renderer
 
 logger = logging.getLogger(__name__)
 
-KEPT_FOR = 60.0  # seconds until an answer is renewed
-RETRIED_AFTER = 10.0  # seconds, where there was no answer
+KEPT_FOR = 60.0  # seconds until an answer is refreshed
+RETRIED_AFTER = 10.0  # seconds, if there was no answer
 
 
 @dataclass(frozen=True, slots=True)
 class Support:
-    """What a renderer has for one model. Without an answer nothing is missing."""
+    """What a renderer lacks for one model. Without an answer, nothing counts as missing."""
 
     missing: tuple[str, ...] = ()
     """Such as "the checkpoint sd_xl_base_1.0.safetensors"."""
@@ -24,7 +24,7 @@ class Support:
 
 
 class SupportCache:
-    """What a renderer answered last. Callers wait only as long as they choose to."""
+    """The latest answer of a renderer. Callers choose how long they wait for a new one."""
 
     def __init__(self, renderer: Renderer):
         self._renderer = renderer
@@ -38,7 +38,7 @@ class SupportCache:
         return self._known.get(model, Support())
 
     def refresh(self, wait: float = 0, *, now: bool = False) -> None:
-        """Ask again where the answer is old, or in any case; wait so many seconds at most for it."""
+        """Query the renderer if the answer is old or `now` is set; wait at most `wait` seconds."""
         if not hasattr(self._renderer, "support"):
             return
         with self._lock:
@@ -53,8 +53,8 @@ class SupportCache:
     def _ask(self) -> None:
         try:
             self._known = self._renderer.support()
-        except Exception as error:  # every renderer has kinds of its own
-            # Unknown is not missing: the models stay on offer until there is an answer.
+        except Exception as error:  # renderers raise exceptions of their own
+            # Unknown is not missing: the models stay available until there is an answer.
             self._known = {}
             logger.debug("A renderer's models are unknown: %s", error)
         self._renewed_at = time.monotonic()

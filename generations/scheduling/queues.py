@@ -1,10 +1,10 @@
-"""The names of the queue's queues. A worker takes from those whose work it can do."""
+"""The names of the queues. A worker fetches jobs from those whose model its renderers have."""
 
 from generations.renderers.base import DEFAULT_MODEL, LONGEST_MODEL_NAME
 
 RENDER_TASK = "generations.render"
 MAINTENANCE = "maintenance"
-RENDER = "render"  # of whatever is the default model
+RENDER = "render"  # for the default model
 
 
 def of_model(model: str) -> str:

@@ -1,4 +1,4 @@
-"""What a worker of the queue takes on: as much as its renderers can do, and nothing they can't."""
+"""Limits a worker's queues and concurrency to what its renderers support."""
 
 import logging
 import time
@@ -16,13 +16,13 @@ from lockngen import exit_codes
 
 logger = logging.getLogger(__name__)
 
-LOOK_EVERY = 5.0  # seconds; the renderers are asked once a minute
+REFRESH_INTERVAL = 5.0  # seconds; the renderers are queried once a minute
 
 
 def options(given: dict[str, Any]) -> dict[str, Any]:
     """The queues and the concurrency of a worker that was started with these options.
 
-    Raises CommandError where it would take renders that none of its renderers can do.
+    Raises CommandError if a queue has a model that none of its renderers has.
     """
     pool = renderers.get_pool()
     own = [queues.RENDER, *map(queues.of_model, pool.models)]
@@ -40,18 +40,18 @@ def options(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def follow(taken: list[str]) -> None:
-    """Keep the list of a worker's queues current in the background, as its renderers lose and get models."""
+    """Update the list of a worker's queues in the background as the models of its renderers change."""
     Thread(target=_follow, args=(taken, list(taken)), name="worker-queues", daemon=True).start()
 
 
 def _follow(taken: list[str], chosen: list[str]) -> None:
     while True:
         update(taken, chosen)
-        time.sleep(LOOK_EVERY)
+        time.sleep(REFRESH_INTERVAL)
 
 
 def update(taken: list[str], chosen: list[str]) -> None:
-    """Of the chosen queues, take those whose model some renderer can do at the moment."""
+    """Reduce the chosen queues to those whose model is available at the moment."""
     pool = renderers.get_pool()
     pool.refresh(SUPPORT_WITHIN)
     unavailable = pool.unavailable()
@@ -65,4 +65,4 @@ def update(taken: list[str], chosen: list[str]) -> None:
         logger.warning("The worker takes no pictures of models that can't be rendered: %s", reasons)
     else:
         logger.info("The worker takes pictures of all its models.")
-    taken[:] = served  # the worker reads this very list each time it fetches a job
+    taken[:] = served  # the worker reads this list each time it fetches a job

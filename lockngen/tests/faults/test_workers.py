@@ -75,7 +75,7 @@ def test_worker__frozen_past_its_lease_changes_nothing_once_it_thaws(stack, clie
 
     worker.signal(signal.SIGCONT)
 
-    wait_until(lambda: worker.said(f"Generation {id}: attempt 1 is not wanted any more"), 10, worker.words)
+    wait_until(lambda: worker.said(f"Generation {id}: attempt 1 is superseded"), 10, worker.words)
     assert attempts(stack, id) == 2
     assert (image.stat().st_ino, image.stat().st_mtime_ns) == (stored.st_ino, stored.st_mtime_ns)
     assert_rendered(stack, [id])
