@@ -23,16 +23,16 @@ from generations.renderers.base import DEFAULT_MODEL
 from lockngen.admin import SoftDeleteAdmin, TextFilter
 
 CHANGE_PAGE = "admin:generations_generation_change"
-MOST_KEYS = 100  # that one search by name takes into account
+MOST_KEYS = 100  # that one search by name includes
 MOST_SUBMITTED = 50
 STATUS_REFRESHED_EVERY = 5  # seconds
 
-# Its actions end jobs behind their generations' backs.
+# Its actions would end jobs without updating their generations.
 admin.site.unregister(ProcrastinateJob)
 
 
 def keys_like(text: str) -> list[UUID]:
-    """The keys, live or deleted, that a person means by a part of the name, the start of the token or the id."""
+    """Keys, live or deleted, that match by part of the name, start of the token or id."""
     with suppress(ValueError):
         return [UUID(text)]
     wanted = Q(name__icontains=text) | Q(prefix__startswith=text)
@@ -96,7 +96,7 @@ class GenerationAdmin(SoftDeleteAdmin):
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Generation | None = None) -> bool:
-        return False  # what was asked for and what came of it is history
+        return False  # requests and their results are history
 
     def has_cancel_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("generations.change_generation")
@@ -105,7 +105,7 @@ class GenerationAdmin(SoftDeleteAdmin):
         return request.user.has_perm("generations.add_generation")
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet, search_term: str) -> tuple[QuerySet, bool]:
-        """By what has an index: an id, the keys of a name or a token's start, the words of a prompt."""
+        """Search by what is indexed: an id, the keys matching a name or token prefix, the words of a prompt."""
         if not (term := search_term.strip()):
             return queryset, False
         with suppress(ValueError):
@@ -140,7 +140,7 @@ class GenerationAdmin(SoftDeleteAdmin):
         return [path("<uuid:pk>/image/", image, name="generations_generation_image"), *super().get_urls()]
 
     def image(self, request: HttpRequest, pk) -> HttpResponse:
-        """The image for those who may look at generations here, whoever's it is."""
+        """The image of any key's generation, for users with the view permission."""
         if not self.has_view_permission(request):
             return HttpResponse(status=403)
         size = "thumb" if request.GET.get("size") == "thumb" else "full"
@@ -178,7 +178,7 @@ class GenerationAdmin(SoftDeleteAdmin):
 
     @admin.display(description="seconds")
     def duration(self, generation: Generation) -> str:
-        """From the start of the last attempt to the end."""
+        """From the start of the last attempt to its end."""
         if not (generation.started_at and generation.completed_at):
             return "–"
         return f"{(generation.completed_at - generation.started_at).total_seconds():.1f}"
@@ -196,7 +196,7 @@ class GenerationAdmin(SoftDeleteAdmin):
 
 
 def status(request: HttpRequest) -> HttpResponse:
-    """What `manage.py status` tells, as a page that renews itself."""
+    """The figures of `manage.py status`, as a page that refreshes itself."""
     if not request.user.has_perm("generations.view_generation"):
         raise PermissionDenied
     page = {"title": "Status", "facts": monitoring.gather(), "refresh": STATUS_REFRESHED_EVERY}

@@ -1,4 +1,4 @@
-"""What goes on in the whole of LockN Gen, as plain facts: `manage.py status` and the admin show the same."""
+"""Collects the figures of the whole system for `manage.py status` and the admin."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ from generations.status import FINISHED, Status
 from lockngen.database import retry
 from lockngen.health import HEARTBEAT_LOST_AFTER
 
-MOST_ROWS = 50  # keys or models that are named one by one
+MOST_ROWS = 50  # keys or models that are listed
 MINUTES = (1, 5, 15)
 TABLES = ("generations_generation", "procrastinate_jobs", "procrastinate_events")
 
@@ -34,8 +34,8 @@ class Median(Aggregate):
 
 
 def gather() -> Facts:
-    """Everything, as JSON has it."""
-    # The renderers first, which may take their second: until then this needs no connection.
+    """All figures, as values that JSON supports."""
+    # The renderers first: they may take a second, during which no connection is held.
     return {
         "at": timezone.now().isoformat(timespec="seconds"),
         "renderers": renderers.get_pool().states(),
@@ -57,30 +57,30 @@ def _from_database() -> Facts:
 
 
 def unavailable_models() -> list[Facts]:
-    """The models that no renderer of this process can do at the moment."""
+    """The models that no renderer of this process supports at the moment."""
     unavailable = renderers.current_pool().unavailable()
     return [{"model": model, "reason": reason} for model, reason in unavailable.items()]
 
 
 def workers() -> list[Facts]:
-    """Each worker with the jobs it has in hand; those whose worker is gone, until they are rescued, come last."""
-    in_hand = defaultdict(list)
-    for job in _jobs_in_hand():
-        in_hand[job.worker_id].append(_in_hand(job))
+    """Each worker with its running jobs. Jobs whose worker is gone come last, until they are rescued."""
+    running = defaultdict(list)
+    for job in _running_jobs():
+        running[job.worker_id].append(_running_job(job))
     found = [
         {
             "id": worker.id,
             "is_alive": worker.silent < HEARTBEAT_LOST_AFTER,
             "silent_seconds": _seconds(worker.silent),
-            "jobs": in_hand.pop(worker.id, []),
+            "jobs": running.pop(worker.id, []),
         }
         for worker in ProcrastinateWorker.objects.annotate(silent=Now() - F("last_heartbeat")).order_by("id")
     ]
-    nobodys = [job for jobs in in_hand.values() for job in jobs]
-    return found + ([{"id": None, "is_alive": False, "silent_seconds": None, "jobs": nobodys}] if nobodys else [])
+    abandoned = [job for jobs in running.values() for job in jobs]
+    return found + ([{"id": None, "is_alive": False, "silent_seconds": None, "jobs": abandoned}] if abandoned else [])
 
 
-def _jobs_in_hand() -> Iterable[ProcrastinateJob]:
+def _running_jobs() -> Iterable[ProcrastinateJob]:
     jobs = list(ProcrastinateJob.objects.filter(status="doing").order_by("id"))
     started = ProcrastinateEvent.objects.filter(job__in=[job.id for job in jobs], type="started")
     ages = dict(started.values("job_id").annotate(age=Now() - Max("at")).values_list("job_id", "age"))
@@ -89,7 +89,7 @@ def _jobs_in_hand() -> Iterable[ProcrastinateJob]:
     return jobs
 
 
-def _in_hand(job: ProcrastinateJob) -> Facts:
+def _running_job(job: ProcrastinateJob) -> Facts:
     return {
         "task": job.task_name,
         "generation": job.args.get("generation_id") if job.task_name == RENDER_TASK else None,
@@ -98,9 +98,9 @@ def _in_hand(job: ProcrastinateJob) -> Facts:
 
 
 def queue() -> Facts:
-    """What waits and what is being rendered, by key and by model."""
+    """Pending and processing generations, by key and by model."""
     groups = list(
-        # Live or not: what isn't finished is live, and so the index by status alone serves.
+        # Unfinished rows are always live; without that condition the index by status is used.
         Generation.all_objects.unfinished()
         .values("api_key_id", "model", "status")
         .annotate(count=Count("*"), oldest=Max(Now() - F("created_at")))
@@ -128,22 +128,22 @@ def _totals(groups: list[Facts], by: str) -> list[Facts]:
 
 
 def _named(totals: list[Facts]) -> list[Facts]:
-    """With each key's name, and its share of the next renders: its turns among those of all that wait, in percent."""
+    """Adds each key's name and its share of the next renders in percent, by the priorities of all waiting keys."""
     keys = ApiKey.all_objects.in_bulk([total["api_key_id"] for total in totals])
-    turns = [keys[total["api_key_id"]].priority if total["waiting"] else 0 for total in totals]
+    priorities = [keys[total["api_key_id"]].priority if total["waiting"] else 0 for total in totals]
     return [
         {
             "key": str(keys[total["api_key_id"]]),
             "waiting": total["waiting"],
             "running": total["running"],
-            "share_percent": round(100 * turn / max(1, sum(turns)), 1),
+            "share_percent": round(100 * priority / max(1, sum(priorities)), 1),
         }
-        for total, turn in zip(totals, turns, strict=True)
+        for total, priority in zip(totals, priorities, strict=True)
     ]
 
 
 def throughput() -> Facts:
-    """How many ended in the last minutes and how, and how long the completed ones took to render."""
+    """Generations that ended in the last minutes, by status, and the median duration of a render."""
     lately = Generation.all_objects.filter(completed_at__gt=Now() - timedelta(minutes=max(MINUTES)))
     counts = {
         (minutes, status): Count("pk", filter=Q(status=status, completed_at__gt=Now() - timedelta(minutes=minutes)))

@@ -1,4 +1,4 @@
-"""How an image is handed out: its bytes, or the address at which the storage hands them out itself."""
+"""The response for an image: its bytes, or a redirect to the storage."""
 
 import logging
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 Size = Literal["full", "thumb"]
 
-# An image never changes once it is there, and it belongs to one key alone.
+# An image never changes once stored, and it belongs to one key.
 CACHE_CONTROL = "private, max-age=31536000, immutable"
 
 
@@ -30,7 +30,7 @@ class Download:
 def response(request: HttpRequest, generation: Generation, size: Size = "full") -> HttpResponse:
     """The image with its type, length and ETag, 304, or a redirect. Raises Http404 where there is no image."""
     download = _download(generation, size)
-    # An answer that matches the ETag needs no look at the file.
+    # A 304 does not need the file.
     answer = get_conditional_response(request, etag=download.etag)
     if answer is None and hasattr(default_storage, "signed_url"):
         return _redirect(request, download)
@@ -48,7 +48,7 @@ def _download(generation: Generation, size: Size) -> Download:
         )
     if size == "thumb" and generation.thumbnail_path:
         return Download(generation.thumbnail_path, files.THUMBNAIL_TYPE, f'"{generation.image_sha256}-thumb"')
-    # What was completed before there were thumbnails has none, nor a digest or a type.
+    # Generations completed before thumbnails existed have no thumbnail, digest or type.
     content_type = generation.image_type or formats.CONTENT_TYPES[generation.image_path.rpartition(".")[2]]
     return Download(generation.image_path, content_type, f'"{generation.image_sha256 or generation.id}"')
 
@@ -63,14 +63,14 @@ def _file(generation: Generation, download: Download) -> FileResponse:
 
 
 def _redirect(request: HttpRequest, download: Download) -> HttpResponse:
-    """To an address that opens this one file, by this method, for S3_URL_LIFETIME."""
+    """To an address that is valid for this file and method, for S3_URL_LIFETIME."""
     address = default_storage.signed_url(
         download.path,
-        method=request.META["REQUEST_METHOD"],  # which the API takes for a GET where it is HEAD
+        method=request.META["REQUEST_METHOD"],  # HttpRequest.method is GET for a HEAD request to the API
         content_type=download.content_type,
         cache_control=CACHE_CONTROL,
     )
-    # Without an ETag: whoever asked whether it still holds would be told so, and follow an address that has expired.
-    # Kept for half its life, it is good for another half when it is followed last.
+    # Without an ETag: a 304 would make the client follow an address that has expired.
+    # Cached for half its lifetime, the address is valid for at least the other half when it is followed.
     cache_control = f"private, max-age={settings.S3_URL_LIFETIME // 2}"
     return HttpResponseRedirect(address, headers={"Cache-Control": cache_control, "Vary": "Authorization"})

@@ -14,21 +14,21 @@ from lockngen.database import retry
 logger = logging.getLogger(__name__)
 
 FOLDER = "generations"
-COLUMNS = ("image_path", "thumbnail_path")  # which name the files
+COLUMNS = ("image_path", "thumbnail_path")  # the columns with the files' paths
 THUMBNAIL = "thumb.webp"
 THUMBNAIL_TYPE = formats.CONTENT_TYPES["webp"]
-MAX_LEFTOVER_ATTEMPTS = 10  # attempts; an upload after which so many began is left to the search for orphans
+MAX_LEFTOVER_ATTEMPTS = 10  # older uploads are left to the search for orphans
 
 
 class StorageUnavailable(Exception):
-    """The storage did not take a file, which says nothing about the picture."""
+    """The storage did not accept a file, for reasons unrelated to the image."""
 
 
 def store(generation: Generation, attempt: int, image: Picture) -> dict[str, Any]:
-    """Save what an attempt has made and return it in the words of `Generation.complete`.
+    """Save the image of an attempt and return the arguments for `Generation.complete`.
 
-    No two attempts share a name, `generations/<yyyy>/<mm>/<id>-<attempt>.<png, jpg, webp or thumb.webp>`, so none can
-    do anything to what another has stored. Raises StorageUnavailable.
+    Each attempt has names of its own, `generations/<yyyy>/<mm>/<id>-<attempt>.<png, jpg, webp or thumb.webp>`, so no
+    attempt can affect the files of another. Raises StorageUnavailable.
     """
     return {
         "image_path": _save(_path(generation, attempt, image.suffix), image.content, image.content_type),
@@ -42,11 +42,10 @@ def store(generation: Generation, attempt: int, image: Picture) -> dict[str, Any
 
 
 def delete_leftovers(generation: Generation, before: int, since: int = 1) -> None:
-    """Remove what attempts have left that ended otherwise: those from `since` on and `before` another.
+    """Remove files that unsuccessful attempts have left: those from `since` up to, not including, `before`.
 
-    They must be over, so that none can be named by its generation any more; what it names already is left alone. It
-    is tidiness and no more: where storage or database are away it raises nothing, and the search for orphans finds the
-    rest.
+    These attempts must be over, so that none can complete the generation any more. Files that the generation refers
+    to are kept. Raises nothing if storage or database are unavailable; the search for orphans finds the rest.
     """
     attempts = range(max(since, before - MAX_LEFTOVER_ATTEMPTS), before)
     if not attempts:
@@ -60,7 +59,7 @@ def delete_leftovers(generation: Generation, before: int, since: int = 1) -> Non
 
 
 def paths(generation: Generation) -> list[str]:
-    """Every file of a generation: what goes when it goes, and what the search for orphans leaves alone."""
+    """All files of a generation. They are removed with it, and the search for orphans skips them."""
     return [path for column in COLUMNS if (path := getattr(generation, column))]
 
 
@@ -78,7 +77,7 @@ def _path(generation: Generation, attempt: int, end: str) -> str:
 
 def _save(path: str, content: bytes, content_type: str) -> str:
     file = ContentFile(content)
-    file.content_type = content_type  # S3 keeps it with the file; a folder has no place for it
+    file.content_type = content_type  # S3 stores it with the file; a folder can't
     try:
         return default_storage.save(path, file)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Which kinds of images there are here, whether some bytes are one of them, and what is worth knowing of it."""
+"""The accepted image formats: validation, facts and thumbnails."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -15,9 +15,9 @@ from generations.renderers.limits import NotAccepted
 from lockngen.plain import plain
 
 THUMBNAIL_PIXELS = 384  # the longer side at most
-THUMBNAIL_QUALITY = 80  # of 100; beyond it the bytes grow, and the eye sees no difference at that size
+THUMBNAIL_QUALITY = 80  # of 100; more only adds bytes without a visible difference at that size
 
-LARGE = 2**24  # pixels; of images beyond it one is decoded at a time, as each takes up to 0.6 GB
+LARGE = 2**24  # pixels; larger images are decoded one at a time, as each takes up to 0.6 GB
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit only warns; limits.check_size() runs before anything is decoded
 _one_large = Lock()
 
@@ -48,7 +48,7 @@ class Picture:
 
 
 def read(image: bytes) -> Picture:
-    """Look at an image and make its thumbnail. Raises as `check` does."""
+    """Read the size of an image and create its thumbnail. Raises like `check`."""
     with _decoded(image) as decoded:
         width, height = decoded.size
         return Picture(image, width, height, _thumbnail(decoded))
@@ -74,7 +74,7 @@ def _decoded(image: bytes) -> Iterator[Image.Image]:
     try:
         limits.check_bytes(len(image))
         limits.check_format(image)
-        # open() reads the size alone; load() decodes the image, and fails where something is missing.
+        # open() reads only the size; load() decodes the image, and fails if it is incomplete.
         with Image.open(BytesIO(limits.without_metadata(image)), formats=("PNG", "JPEG", "WEBP")) as picture:
             limits.check_size(*picture.size, image)
             with _one_large if picture.width * picture.height > LARGE else nullcontext():
@@ -82,13 +82,13 @@ def _decoded(image: bytes) -> Iterator[Image.Image]:
                 yield picture
     except NotAccepted as error:
         raise NotAccepted(f"The picture can't be used: {error}.") from None
-    except Exception as error:  # Pillow's decoders raise whatever they like
+    except Exception as error:  # Pillow's decoders raise many kinds of exceptions
         raise ValueError(f"it is no image that can be used: {plain(error, 200)}") from None
 
 
 def _thumbnail(picture: Image.Image) -> bytes:
     if picture.width * picture.height > LARGE or picture.mode.startswith("I"):
-        # Each of the conversions that follow copies the image; this reduces it in one step without any.
+        # Each of the conversions below copies the image; this reduces it first without a copy.
         picture.thumbnail((4 * THUMBNAIL_PIXELS, 4 * THUMBNAIL_PIXELS), Image.Resampling.NEAREST)
     small = _in_8_bit_colour(picture)
     small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), reducing_gap=2)  # never enlarges
@@ -98,8 +98,8 @@ def _thumbnail(picture: Image.Image) -> bytes:
 
 
 def _in_8_bit_colour(picture: Image.Image) -> Image.Image:
-    """What a WebP can hold, and what can be reduced by averaging, which the indices of a palette can't."""
+    """A mode that WebP supports and that can be scaled by averaging, unlike the indices of a palette."""
     if picture.mode.startswith("I"):  # grey in 16 bits, which a conversion would cut off at 255
         return picture.point(lambda grey: grey / 257).convert("L").convert("RGB")
     mode = "RGBA" if picture.has_transparency_data else "RGB"
-    return picture if picture.mode == mode else picture.convert(mode)  # a large one is not copied in vain
+    return picture if picture.mode == mode else picture.convert(mode)  # avoids copying a large image

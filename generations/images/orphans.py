@@ -12,14 +12,14 @@ from django.core.files.storage import default_storage
 from django.db.models import Q
 from django.utils import timezone
 
-from generations.images import files as images
+from generations.images import files as image_files
 from generations.models import Generation
 from lockngen.database import retry
 from lockngen.health import PROBES
 from lockngen.storage.filesystem import PARTIAL, walk
 
-BATCH = 1000  # files that one query asks about
-YOUNGEST = timedelta(days=1)  # what is younger may be about to get its generation
+BATCH = 1000  # files per query
+YOUNGEST = timedelta(days=1)  # a younger file may belong to a generation that is about to be completed
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Orphan:
 
     @property
     def is_leftover(self) -> bool:
-        """Whether a killed process left it: such a file was never anybody's image."""
+        """Whether a killed process left it: such a file was never an image of a generation."""
         return _is_leftover(self.path)
 
     def remove(self) -> None:
@@ -39,17 +39,17 @@ class Orphan:
 
 @dataclass(frozen=True)
 class Batch:
-    """So many files of the storage, and those of them that are orphans."""
+    """The number of files examined, and the orphans among them."""
 
     files: int
     orphans: list[Orphan]
 
 
 def find(size: int = BATCH) -> Iterator[Batch]:
-    """Go through the whole storage, `size` files at a time. Whoever iterates may remove what is found."""
-    files = chain.from_iterable(walk(default_storage, folder) for folder in (images.FOLDER, PROBES))
+    """Go through the whole storage, `size` files at a time. The caller may remove orphans while iterating."""
+    files = chain.from_iterable(walk(default_storage, folder) for folder in (image_files.FOLDER, PROBES))
     while paths := list(islice(files, size)):
-        seen = [_look_at(path) for path in _unclaimed(paths)]
+        seen = [_examine(path) for path in _unclaimed(paths)]
         oldest = timezone.now() - YOUNGEST
         yield Batch(len(paths), [orphan for orphan in seen if orphan and orphan.modified_at < oldest])
 
@@ -62,23 +62,23 @@ def _unclaimed(paths: list[str]) -> list[str]:
 
 @retry.idempotent
 def _claimed(ids: dict[str, UUID | None]) -> set[str]:
-    # A file is named for its generation, so the primary key finds that; anything else has been put here by hand.
+    # A file's name contains the id of its generation; other files were put here by hand and are looked up by path.
     others = [path for path, id in ids.items() if not id]
-    named = reduce(or_, (Q(**{f"{column}__in": others}) for column in images.COLUMNS))
+    named = reduce(or_, (Q(**{f"{column}__in": others}) for column in image_files.COLUMNS))
     rows = Generation.all_objects.filter(Q(pk__in=[id for id in ids.values() if id]) | named)
     claimed, unfinished = set(), set()
-    for generation in rows.only("status", *images.COLUMNS):
-        claimed.update(images.paths(generation))
+    for generation in rows.only("status", *image_files.COLUMNS):
+        claimed.update(image_files.paths(generation))
         if generation.is_unfinished:
             unfinished.add(generation.pk)
-    # An attempt at one that isn't finished may be writing that very file.
+    # An attempt at an unfinished generation may be writing that file.
     return claimed.union(path for path, id in ids.items() if id in unfinished)
 
 
-def _look_at(path: str) -> Orphan | None:
+def _examine(path: str) -> Orphan | None:
     try:
         return Orphan(path, default_storage.size(path), default_storage.get_modified_time(path))
-    except FileNotFoundError:  # it was still being written, or is removed already
+    except FileNotFoundError:  # it was still being written, or has been removed
         return None
 
 
@@ -87,7 +87,7 @@ def _is_leftover(path: str) -> bool:
 
 
 def _id(path: str) -> UUID | None:
-    """The generation that a file is named for; behind the id comes which attempt's it is, or which of its files."""
+    """The id of the generation in a file's name; it is followed by the attempt or the kind of file."""
     try:
         return UUID(_name(path)[:36])
     except ValueError:

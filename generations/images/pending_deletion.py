@@ -1,13 +1,13 @@
-"""Files whose generation is gone for good: their names are kept until they are gone as well."""
+"""Records of files whose generation is hard-deleted, kept until the files are removed."""
 
 from django.db import models
 from django.db.models.functions import Now
 
 
 class PendingDeletion(models.Model):
-    """A file to remove. It is named in the very transaction that removes its generation.
+    """A file to remove. It is recorded in the transaction that deletes its generation.
 
-    So a process that is killed leaves neither a generation without its image nor a file that nobody knows of.
+    So a killed process leaves neither a generation without its image nor a file without a record.
     """
 
     path = models.CharField(max_length=500)

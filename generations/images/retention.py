@@ -1,4 +1,4 @@
-"""Removes for good what has been kept as long as RETENTION_FINISHED and RETENTION_DELETED say."""
+"""Hard-deletes generations and their files after RETENTION_FINISHED or RETENTION_DELETED."""
 
 import logging
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.files.storage import default_storage
 from django.db import transaction
 
-from generations.images import files as images
+from generations.images import files as image_files
 from generations.images.pending_deletion import PendingDeletion
 from generations.models import Generation
 from generations.querysets import GenerationQuerySet
@@ -23,17 +23,17 @@ BATCH = 200  # generations in one transaction
 
 @dataclass
 class Tally:
-    """What was removed so far, or would be."""
+    """What was removed so far, or would be removed."""
 
     generations: int = 0
     files: int = 0
     bytes: int = 0
-    failures: int = 0  # files that the storage would not remove; they are tried again by the next purge
+    failures: int = 0  # files that could not be removed; the next purge retries them
 
 
 def expired() -> list[GenerationQuerySet]:
-    """What is to go, each by an index of its own. A deleted generation goes by whichever comes first."""
-    rows = Generation.all_objects.only("status", *images.COLUMNS)
+    """Expired generations; each query uses an index of its own. For deleted ones the earlier expiry counts."""
+    rows = Generation.all_objects.only("status", *image_files.COLUMNS)
     finished, deleted = settings.RETENTION_FINISHED, settings.RETENTION_DELETED
     return [
         *([rows.deleted_for(days=deleted).order_by("deleted_at")] if deleted else []),
@@ -42,9 +42,9 @@ def expired() -> list[GenerationQuerySet]:
 
 
 def purge(size: int = BATCH) -> Iterator[Tally]:
-    """Remove what is expired, `size` at once, and tell after each time how much it is by then.
+    """Remove expired generations in batches of `size`, and yield the tally after each batch.
 
-    Whoever iterates may stop at any time, and may be killed. Two at once share the work.
+    It can be stopped or killed at any time. Concurrent purges share the work.
     """
     tally = Tally()
     for files in _pending_batches(size):
@@ -56,17 +56,17 @@ def purge(size: int = BATCH) -> Iterator[Tally]:
             removed = _remove(batch.files, tally)
             yield tally
             if batch.files and not removed:
-                return  # the storage is away: the rest can wait for it
+                return  # the storage is unavailable: leave the rest to the next purge
 
 
 def survey(size: int = BATCH) -> Iterator[Tally]:
-    """Tell what a purge would remove, without removing it."""
+    """Yield the tally of what a purge would remove, without removing it."""
     tally = Tally()
     for path in PendingDeletion.objects.values_list("path", flat=True).iterator(size):
         _count(path, tally)
     for number, generation in enumerate(reduce(or_, expired(), Generation.all_objects.none()).iterator(size), 1):
         tally.generations += 1
-        for path in images.paths(generation):
+        for path in image_files.paths(generation):
             _count(path, tally)
         if number % size == 0:
             yield tally
@@ -82,22 +82,22 @@ class Batch:
         return bool(self.generations)
 
 
-@retry.idempotent  # a try that was committed after all has only taken the batch before
+@retry.idempotent  # an attempt that was committed after all has only deleted the batch before
 def _delete_batch(rows: GenerationQuerySet, size: int) -> Batch:
-    """Remove some rows, and name their files in the same transaction. Removing a file can't be undone, nor can it be
-    part of a transaction; so it comes after.
+    """Delete rows and record their files in one transaction. The files are removed after it, because that can't be
+    rolled back.
     """
     with transaction.atomic():
-        # What another purge holds is its own; what somebody restores at this moment is looked at once that is done.
+        # Rows locked by another purge are skipped; those that are being restored are left to a later batch.
         generations = list(rows.select_for_update(skip_locked=True)[:size])
-        files = [PendingDeletion(path=path) for generation in generations for path in images.paths(generation)]
+        files = [PendingDeletion(path=path) for generation in generations for path in image_files.paths(generation)]
         PendingDeletion.objects.bulk_create(files)
         Generation.all_objects.filter(pk__in=[generation.pk for generation in generations]).hard_delete()
     return Batch(generations, files)
 
 
 def _pending_batches(size: int) -> Iterator[list[PendingDeletion]]:
-    """What earlier purges named and did not come to remove."""
+    """Files that earlier purges recorded but did not remove."""
     last = 0
     while files := _pending_after(last, size):
         yield files
@@ -110,13 +110,13 @@ def _pending_after(last: int, size: int) -> list[PendingDeletion]:
 
 
 def _remove(files: list[PendingDeletion], tally: Tally) -> int:
-    """Remove files, then their names, and return how many that were. One that is gone already is removed."""
+    """Remove files, then their records, and return the number. A missing file counts as removed."""
     removed = []
     for file in files:
         try:
-            size = images.size(file.path)
+            size = image_files.size(file.path)
             default_storage.delete(file.path)
-        except Exception as error:  # every storage has kinds of its own
+        except Exception as error:  # storages raise exceptions of their own
             logger.warning("%s can't be removed now: %s", file.path, retry.one_line(error))
             tally.failures += 1
         else:
@@ -133,4 +133,4 @@ def _delete_records(files: list[int]) -> int:
 
 def _count(path: str, tally: Tally) -> None:
     tally.files += 1
-    tally.bytes += images.size(path)
+    tally.bytes += image_files.size(path)

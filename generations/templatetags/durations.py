@@ -2,7 +2,7 @@ from django import template
 
 register = template.Library()
 
-# Up to so many seconds, in which unit, to how many digits.
+# Below how many seconds, seconds per unit, unit, digits.
 UNITS = (
     (10, 1, "s", 1),
     (120, 1, "s", 0),
@@ -14,7 +14,7 @@ UNITS = (
 
 @register.filter
 def duration(seconds: float | None) -> str:
-    """As a person says it: 4.2 s, 75 s, 12 min, 5 h, 3 days."""
+    """For people: 4.2 s, 75 s, 12 min, 5 h, 3 days."""
     if seconds is None:
         return "–"
     unit, name, digits = next(rest for limit, *rest in UNITS if seconds < limit)

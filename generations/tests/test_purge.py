@@ -53,7 +53,7 @@ def test_command__states_that_everything_is_kept(make_finished, settings):
 
 
 def test_command__shows_how_far_it_is_when_it_takes_long(make_finished, monkeypatch):
-    monkeypatch.setattr(purge_command, "TOLD_EVERY", 0)
+    monkeypatch.setattr(purge_command, "REPORT_INTERVAL", 0)
     for _ in range(2):
         make_finished()
 

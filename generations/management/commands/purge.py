@@ -11,7 +11,7 @@ from generations.models import Generation
 from lockngen import exit_codes
 from lockngen.database import retry
 
-TOLD_EVERY = 2  # seconds
+REPORT_INTERVAL = 2  # seconds
 
 
 class Command(BaseCommand):
@@ -21,7 +21,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--dry-run", action="store_true", help="change nothing, tell what would be removed")
+        parser.add_argument("--dry-run", action="store_true", help="change nothing, show what would be removed")
         parser.add_argument("--orphans", action="store_true", help="remove files older than a day without a generation")
         parser.add_argument("--batch", type=positive, metavar="N", help="generations or files at once (200 or 1000)")
 
@@ -35,7 +35,7 @@ class Command(BaseCommand):
             ) from None
         except (CommandError, BrokenPipeError):
             raise
-        except Exception as error:  # every storage has kinds of its own
+        except Exception as error:  # storages raise exceptions of their own
             code = exit_codes.FAILED if retry.outage(error) is None else exit_codes.DATABASE
             raise CommandError(f"The purge broke off: {retry.one_line(error)}", returncode=code) from error
 
@@ -50,15 +50,15 @@ class Command(BaseCommand):
     def purge_orphans(self, dry_run: bool, size: list[int]) -> None:
         if not (dry_run or Generation.all_objects.exists()):
             raise CommandError("The database knows no generation at all: is DATABASE_URL the right one?")
-        self.looked_at = 0
-        tally = self.follow(self.each_orphan(dry_run, size), lambda tally: f"{text(tally)} of {self.looked_at:,}")
-        # The paths alone are on standard output.
-        self.stderr.write(f"{did(dry_run)} {text(tally)} of {self.looked_at:,}.")
+        self.examined = 0
+        tally = self.follow(self.each_orphan(dry_run, size), lambda tally: f"{text(tally)} of {self.examined:,}")
+        # Standard output has only the paths.
+        self.stderr.write(f"{did(dry_run)} {text(tally)} of {self.examined:,}.")
 
     def each_orphan(self, dry_run: bool, size: list[int]) -> Iterable[Tally]:
         tally = Tally()
         for batch in orphans.find(*size):
-            self.looked_at += batch.files
+            self.examined += batch.files
             for orphan in batch.orphans:
                 self.stdout.write(orphan.path)
                 if not dry_run:
@@ -68,11 +68,11 @@ class Command(BaseCommand):
             yield tally
 
     def follow(self, tallies: Iterable[Tally], text: Callable[[Tally], str]) -> Tally:
-        """The last tally. While that takes long, say now and then how far it is."""
-        tally, told_at = Tally(), time.monotonic()
+        """Return the last tally; report progress in between."""
+        tally, reported_at = Tally(), time.monotonic()
         for tally in tallies:
-            if time.monotonic() - told_at > TOLD_EVERY:
-                told_at = time.monotonic()
+            if time.monotonic() - reported_at > REPORT_INTERVAL:
+                reported_at = time.monotonic()
                 self.stderr.write(f"{text(tally)} …")
         return tally
 

@@ -17,11 +17,11 @@ CLEAR = "\x1b[H\x1b[2J"
 
 
 class Command(BaseCommand):
-    help = "Tell what goes on: renderers, workers, queue, throughput, database. The admin shows the same."
+    help = "Show renderers, workers, queue, throughput, database. The admin shows the same."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--watch", type=pause, metavar="SECONDS", help="tell it again and again, until Ctrl-C")
-        parser.add_argument("--json", action="store_true", help="for machines; with --watch a line each time")
+        parser.add_argument("--watch", type=pause, metavar="SECONDS", help="repeat at this interval, until Ctrl-C")
+        parser.add_argument("--json", action="store_true", help="print JSON; with --watch one line each time")
 
     def handle(self, watch: float | None, **options) -> None:
         try:
@@ -36,10 +36,10 @@ class Command(BaseCommand):
         try:
             facts = monitoring.gather()
         except retry.ERRORS as error:
-            said = f"The database can't be asked: {retry.one_line(error)}"
+            message = f"The database can't be asked: {retry.one_line(error)}"
             if not watch:
-                raise CommandError(said, returncode=exit_codes.DATABASE) from error
-            self.stderr.write(said)  # and is asked again the next time
+                raise CommandError(message, returncode=exit_codes.DATABASE) from error
+            self.stderr.write(message)  # and retry after the interval
         else:
             self.stdout.write(self.written(facts, watch, options["json"]))
             self.stdout.flush()
@@ -87,7 +87,7 @@ def sections(facts: monitoring.Facts) -> Iterator[list[str]]:
 
 
 def table(head: list[str], rows: Iterable[tuple], left_off: int = 0) -> list[str]:
-    """Columns as wide as what is in them; numbers to the right."""
+    """Columns as wide as their content; numbers are right-aligned."""
     columns = [column(*cells) for cells in zip(head, *rows, strict=True)]
     lines = ["  ".join(cells) for cells in zip(*columns, strict=True)]
     more = [f"… and {left_off:,} more"] if left_off else []
@@ -128,7 +128,7 @@ def throughput_rows(throughput: dict[str, Any]) -> Iterator[tuple]:
 
 def table_rows(tables: list[dict[str, Any]]) -> Iterator[tuple]:
     for facts in tables:
-        # The server counts them as it analyzes the table.
+        # The server updates the number when it analyzes the table.
         yield facts["table"], size(facts["bytes"]), "–" if facts["rows"] is None else f"{facts['rows']:,}"
 
 
