@@ -1,4 +1,4 @@
-"""Who did what to which key. What is written here is never changed and never removed: the database refuses."""
+"""The audit log of keys. The database rejects changes to its rows and their removal."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Via(models.TextChoices):
     ADMIN = "admin"
     COMMAND = "command"
-    CODE = "code"  # whatever names nobody
+    CODE = "code"  # no actor was given
 
 
 class Action(models.TextChoices):
@@ -47,7 +47,7 @@ CODE = Actor(Via.CODE)
 
 class KeyEventQuerySet(models.QuerySet):
     def record(self, keys: Iterable["ApiKey"], action: Action, by: Actor, changes: dict[str, Any] | None = None):
-        """Note the same of each key. Called in the transaction that does it: both are there afterwards, or neither."""
+        """Record the same event for each key. Called in the transaction that makes the change."""
         events = [
             self.model(
                 key=key,
@@ -65,12 +65,12 @@ class KeyEventQuerySet(models.QuerySet):
 
 
 class KeyEvent(models.Model):
-    """One thing that was done to a key."""
+    """One change of a key."""
 
     ACTOR_LENGTH = 150  # as long as a user's name in Django
     Action = Action
 
-    # No constraint in the database: the record outlives the key, whose prefix and name it keeps for that.
+    # No constraint in the database: the event outlives the key and therefore stores its prefix and name.
     key = models.ForeignKey(
         "apikeys.ApiKey", models.DO_NOTHING, related_name="events", db_constraint=False, db_index=False
     )
@@ -101,7 +101,7 @@ class KeyEvent(models.Model):
 
     @property
     def summary(self) -> str:
-        """What changed, in words: old and new value of a setting, or what else there is to know."""
+        """What changed, as text: old and new values of settings, or other details."""
         return ", ".join(
             f"{name}: {value[0]} → {value[1]}" if isinstance(value, list) else f"{name}: {value}"
             for name, value in self.changes.items()

@@ -32,6 +32,6 @@ def by_day(counted: dict[date, int], days: int, noun: str) -> str:
 def bars(days: list[date], counts: list[int]):
     most = max(counts) or 1
     for place, (day, count) in enumerate(zip(days, counts, strict=True)):
-        # A day with a single one among thousands is still a day with one.
+        # A day with one item remains visible beside days with thousands.
         height = max(2, count / most * HEIGHT) if count else 1
         yield {"day": day, "count": count, "x": place * WIDTH / len(days), "y": HEIGHT - height, "height": height}

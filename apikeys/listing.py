@@ -1,4 +1,4 @@
-"""Keys as a terminal and as a script read them."""
+"""Keys as text for a terminal and as JSON for scripts."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ DATES = ("created", "last used", "expires", "revoked", "deleted")
 
 
 def facts(key: ApiKey) -> dict[str, Any]:
-    """What `list` and `show` tell of a key in JSON. It never has more than the visible start of the token."""
+    """A key in the JSON of `list` and `show`. Of the token it contains only the visible start."""
     successor = getattr(key, "replaced_by", None)
     return {
         "id": str(key.pk),
@@ -30,7 +30,7 @@ def facts(key: ApiKey) -> dict[str, Any]:
 
 
 def more_facts(key: ApiKey) -> dict[str, Any]:
-    """The same with what only `show` tells."""
+    """The same, with the fields that only `show` has."""
     return {
         **facts(key),
         usage_provider.get_provider().noun: usage_provider.get_provider().by_status(key),
@@ -42,7 +42,7 @@ def more_facts(key: ApiKey) -> dict[str, Any]:
 
 
 def with_usage(keys: Iterable[ApiKey]) -> list[ApiKey]:
-    """The keys, each knowing how much of its limit is used: asked for all of them at once."""
+    """The keys, each with the usage of its limit, read in one query."""
     keys = list(keys)
     used = usage.requests_last_minute(keys)
     for key in keys:
@@ -102,5 +102,5 @@ def iso(time: datetime | None) -> str | None:
 
 
 def printable(text: str) -> str:
-    """A text that somebody else wrote, without what would move a terminal's cursor or break a line."""
+    """Untrusted text without characters that move a terminal's cursor or break a line."""
     return "".join(character if character.isprintable() else " " for character in text)

@@ -1,4 +1,4 @@
-"""Logs that hold no token and no signature of an address, also where an address, a header or an error contains one."""
+"""Logging without tokens and URL signatures, even if a URL, a header or an error contains one."""
 
 import logging
 import os

@@ -99,7 +99,7 @@ class ApiKey(SoftDeleteModel):
         return counted
 
     def restore(self, *, by: Actor = CODE) -> bool:
-        """Show a deleted key again. One that was revoked stays so."""
+        """Restore a deleted key. A revoked key stays revoked."""
         return self._applied(self._row().restore(by=by))
 
     def hard_delete(
@@ -110,7 +110,7 @@ class ApiKey(SoftDeleteModel):
             return super().hard_delete(using=using, keep_parents=keep_parents)
 
     def change(self, *, by: Actor = CODE, **fields) -> bool:
-        """Change settings of the key, and note the old and new values of those that differ."""
+        """Change settings of the key and record the old and new values of those that differ."""
         with transaction.atomic():
             before = self._row().select_for_update(no_key=True).get()
             is_active = fields.pop("is_active", before.is_active)
@@ -121,7 +121,7 @@ class ApiKey(SoftDeleteModel):
         return self._applied(switched + len(changes))
 
     def rotate(self, *, grace: timedelta, by: Actor = CODE, **fields) -> tuple["ApiKey", str]:
-        """Make the key that takes this one's place, with the same settings but for `fields`; returns it and its token.
+        """Create a replacement with the same settings except `fields`; returns it and its token.
 
         It works at once. This one expires after the grace, or sooner if it would have.
         """
@@ -156,17 +156,17 @@ class ApiKey(SoftDeleteModel):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What a person may choose of a key, and the key that takes its place has as well."""
+        """The editable settings of a key, which its replacement inherits."""
         return {field.name: getattr(self, field.name) for field in self._meta.concrete_fields if field.editable}
 
     @cached_property
     def state(self) -> str:
-        """By the database's clock; a list has it from `with_state` without asking for each."""
+        """By the database's clock; lists annotate it with `with_state`, without a query for each key."""
         return type(self).all_objects.with_state().values_list("state", flat=True).get(pk=self.pk)
 
     @cached_property
     def requests_last_minute(self) -> int | None:
-        """None where that isn't known. A list asks for all of its keys at once."""
+        """None if it is unknown. Lists read it for all keys in one query."""
         return usage.requests_last_minute([self]).get(self.pk)
 
     @staticmethod

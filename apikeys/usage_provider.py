@@ -1,4 +1,4 @@
-"""The work that is done for keys, as far as a key's own life touches it.
+"""The work done for keys, as far as transitions and listings of keys need it.
 
 Whoever does such work says so by `register`: apikeys itself knows nothing of it.
 """
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class UsageProvider:
-    """No work at all, until some other is registered."""
+    """The default until another provider is registered: no work."""
 
     noun = "work"
 
@@ -20,15 +20,15 @@ class UsageProvider:
         return "#"
 
     def by_status(self, key: "ApiKey") -> dict[str, int]:
-        """How much there is of it, by every status that it can have."""
+        """Its count for every possible status."""
         return {}
 
     def by_day(self, key: "ApiKey", days: int) -> dict[date, int]:
-        """How much was asked for on each of the last days, today included. Days without any may be left out."""
+        """Its count for each of the last days, including today. Days without any may be omitted."""
         return {}
 
     def cancel_pending(self, key: "ApiKey") -> int:
-        """Cancel what waits and return how much that was. Called within a transaction, whose part it has to be."""
+        """Cancel pending work and return its count. Must be part of the transaction in which it is called."""
         return 0
 
 

@@ -139,7 +139,7 @@ class Storage(Check):
 
 
 class Workers(Check):
-    """Fails when no worker has given a sign of life lately."""
+    """Fails when no worker has a recent heartbeat."""
 
     def measure(self) -> None:
         waiting = ProcrastinateJob.objects.filter(status="todo").exclude(scheduled_at__gt=Now())

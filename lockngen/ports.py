@@ -1,4 +1,4 @@
-"""Whether the address to listen at is free. With SO_REUSEPORT, two servers could share it unnoticed."""
+"""Whether the address to listen on is free. With SO_REUSEPORT, two servers could share it without an error."""
 
 import errno
 import socket

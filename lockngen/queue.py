@@ -26,17 +26,17 @@ from lockngen.database.direct import direct_params
 
 logger = logging.getLogger(__name__)
 
-PAUSE = 0.5  # seconds between two tries
+PAUSE = 0.5  # seconds between two attempts
 FETCH_JOB = sql.queries["fetch_job"]
 FINISH_JOB = (sql.queries["finish_job"], sql.queries["retry_job"])
-# Not the end of a job that was rescued from this worker while it was frozen, and that another one has in hand.
+# Not if the job was requeued while this worker was frozen and another worker has fetched it.
 IF_OWNED = """
     WITH ours AS (SELECT FROM procrastinate_jobs
                   WHERE id = %(job_id)s AND (worker_id = %(worker_id)s OR worker_id IS NULL) FOR UPDATE)
     {} FROM ours
 """
 HEARTBEAT = sql.queries["update_heartbeat"]
-# Whoever starts forgets the workers that have been silent for long. One of them may have been frozen, and thaw.
+# A starting worker deletes workers without a recent heartbeat. One of them may be frozen and resume later.
 UPSERT_HEARTBEAT = """
     INSERT INTO procrastinate_workers (id) OVERRIDING SYSTEM VALUE VALUES (%(worker_id)s)
     ON CONFLICT (id) DO UPDATE SET last_heartbeat = now()
@@ -115,16 +115,16 @@ class WorkerConnector(PsycopgConnector):
             self._received += 1
             await on_notification(**notification)
 
-        await receive(channel="", payload=WAKE_UP)  # for what came while nobody listened
+        await receive(channel="", payload=WAKE_UP)  # for notifications that were sent while the connection was lost
         await super()._loop_notify(receive, connection, **options)
 
     async def _fetch_job(self, query: str, **arguments: Any) -> dict[str, Any]:
-        """A job, or none for now: the worker asks again soon, and hears meanwhile when it is told to stop."""
+        """Fetch a job, or return None for now: the worker polls again soon and can be stopped meanwhile."""
         self._worker_id = arguments["worker_id"]
         try:
             row = await self._poll_job(query, **arguments)
         except ConnectorException as error:
-            if isinstance(error.__cause__, psycopg.errors.ForeignKeyViolation):  # it was forgotten
+            if isinstance(error.__cause__, psycopg.errors.ForeignKeyViolation):  # the worker's row was deleted
                 await self.execute_query_async(HEARTBEAT, worker_id=self._worker_id)
             elif not retry.is_transient(error):
                 raise
@@ -145,7 +145,7 @@ class WorkerConnector(PsycopgConnector):
         return row
 
     async def _recover_job(self, worker_id: int) -> dict[str, Any]:
-        """One that this worker has without knowing: the answer that said so got lost."""
+        """A job that this worker fetched although the result was lost."""
         rows = await super().execute_query_all_async(LOST_FETCH, worker_id=worker_id, running=self._running)
         return rows[0] if rows else NO_JOB
 
@@ -159,19 +159,19 @@ class WorkerConnector(PsycopgConnector):
         except ConnectorException as error:
             if not isinstance(error.__cause__, psycopg.errors.RaiseException):
                 raise
-            logger.info("Job %s had ended before.", id)  # by a try whose answer got lost, or by who overtook it
+            logger.info("Job %s had ended before.", id)  # by an attempt whose result was lost, or by another worker
         finally:
             if id in self._running:
                 self._running.remove(id)
 
 
 class Pool(AsyncConnectionPool):
-    """Hands out no connection that the server has ended, and asks nothing to know it."""
+    """Hands out no connection that the server has closed; the check sends no query."""
 
     async def getconn(self, timeout: float | None = None) -> psycopg.AsyncConnection:
         connection = await super().getconn(timeout)
         while is_ended(connection):
-            await self.putconn(connection)  # which makes a new one in its place
+            await self.putconn(connection)  # the pool replaces it
             connection = await super().getconn(timeout)
         return connection
 
@@ -181,7 +181,7 @@ def make_pool(**options) -> Pool:
 
 
 async def retry_transient(call: Callable[..., Awaitable[Any]], *args, **arguments) -> Any:
-    """Repeat the call while what it fails at may pass."""
+    """Retry the call after transient errors."""
     deadline = None
     while True:
         try:

@@ -23,7 +23,7 @@ class SoftDeleteQuerySet(models.QuerySet):
         return self.filter(is_deleted=True)
 
     def delete(self) -> tuple[int, dict[str, int]]:
-        """Hide the live rows and return, as Django does, how many of each model that were."""
+        """Hide the live rows; returns, as Django does, their number by model."""
         return self._counted(self.live().update(is_deleted=True, deleted_at=Now()))
 
     # As in Django: `Model.objects.delete()` is too easily written by mistake.
@@ -31,14 +31,14 @@ class SoftDeleteQuerySet(models.QuerySet):
     delete.queryset_only = True
 
     def restore(self) -> int:
-        """Show the deleted rows again and return how many that were."""
+        """Restore the deleted rows; returns their number."""
         return self.deleted().update(is_deleted=False, deleted_at=None)
 
     restore.alters_data = True
     restore.queryset_only = True
 
     def hard_delete(self) -> tuple[int, dict[str, int]]:
-        """Remove the rows for good, by Django's own delete and its rules for what refers to them."""
+        """Remove the rows permanently with Django's own delete and its on_delete rules."""
         return super().delete()
 
     hard_delete.alters_data = True
@@ -88,12 +88,12 @@ class SoftDeleteModel(models.Model):
         return type(self).all_objects.using(using or self._state.db).filter(pk=self.pk)
 
     def _reload(self) -> None:
-        """Take over what the database now says: its clock dates a change, and another process may have won."""
+        """Reload the fields: the database's clock sets dates, and another process may have changed the row first."""
         self.refresh_from_db(fields=[field.attname for field in self._meta.concrete_fields if not field.primary_key])
 
 
 def deletion_is_dated(name: str) -> models.CheckConstraint:
-    """The rule that `deleted_at` is set in deleted rows and in no other."""
+    """The constraint that `deleted_at` is set in deleted rows only."""
     return models.CheckConstraint(
         name=name,
         condition=Q(is_deleted=True, deleted_at__isnull=False) | Q(is_deleted=False, deleted_at__isnull=True),

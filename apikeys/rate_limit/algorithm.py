@@ -1,4 +1,4 @@
-"""The limit of a key in whole numbers, and how a client is told where it stands. Standard library only.
+"""A key's rate limit in whole numbers, and its response headers. Standard library only.
 
 The algorithm is GCRA, kept as what a key has used up and not got back yet. `rate_limit` requests a minute cost 1 minute
 each, in microseconds, and every microsecond gives `rate_limit` of these back, so that nothing is ever rounded, whatever
@@ -13,10 +13,10 @@ SECOND = 1_000_000  # microseconds
 
 @dataclass(frozen=True)
 class RateLimitState:
-    """Where a key stands with its limit."""
+    """The state of a key's rate limit."""
 
     limit: int  # requests a minute, and at once from rest
-    spent: int  # what is used up and not got back yet
+    spent: int  # used and not yet regained
 
     @property
     def remaining(self) -> int:
@@ -25,7 +25,7 @@ class RateLimitState:
 
     @property
     def reset(self) -> int:
-        """Seconds until the whole limit is there again."""
+        """Seconds until the whole limit is available again."""
         return self._refill_seconds(self.spent)
 
     @property
@@ -38,4 +38,4 @@ class RateLimitState:
         return {f"{form}-{name}": str(value) for form in ("RateLimit", "X-RateLimit") for name, value in values.items()}
 
     def _refill_seconds(self, amount: int) -> int:
-        return -(-amount // (self.limit * SECOND))  # rounded up: whoever waits that long is admitted
+        return -(-amount // (self.limit * SECOND))  # rounded up, so that a call after this time is admitted

@@ -1,4 +1,4 @@
-"""Whether a call may go ahead: its key, that key's state and a unit of its limit, in one statement."""
+"""Authentication in one statement: find the key, check its state, take one unit of its limit."""
 
 import hmac
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from lockngen.database import retry
 from lockngen.softdelete import SoftDeleteQuerySet
 
 ACCEPTED = "admitted"
-LIMITED = "limited"  # the key is good, and its limit is used up
+LIMITED = "limited"  # the key is valid, but its limit is used up
 
-# The clock is read where a bucket's row is locked already. Any time from before the wait for the lock, such as
-# statement_timestamp(), can lie behind that of the call which had the row before, and time would run backwards.
+# The clock is read after the bucket's row is locked. A time from before the wait for the lock, such as
+# statement_timestamp(), can be earlier than that of the previous holder of the lock.
 #
-# A row is written whatever the verdict, so that a refused call returns one as well and differs from an unknown key.
-# Should the server's clock be set back, that counts as no time, and nobody owes more than one whole limit.
+# A row is written for rejected calls too, so that they return one and differ from an unknown key.
+# If the server's clock is set back, no time has passed, and a key never owes more than one whole limit.
 #
-# SKIP LOCKED: whoever holds the key's row, no call waits for it to note that it was there.
+# SKIP LOCKED: no call waits for a lock on the key's row to set last_used_at.
 STATEMENT = """
 WITH found AS (
     SELECT {columns}, CASE
@@ -59,12 +59,12 @@ SELECT {columns}, state, spent, is_admitted FROM found LEFT JOIN taken ON key_id
 
 @dataclass(frozen=True)
 class AuthResult:
-    """What a call is told: by which key it is admitted, or why it isn't. The reason is for the log alone."""
+    """The key that a call is authenticated with, or why it is rejected. The reason is for the log only."""
 
     reason: str
     prefix: str = ""
     key: "ApiKey | None" = None  # noqa: F821  the models import this
-    rate_limit_state: RateLimitState | None = None  # of a good key that has a limit
+    rate_limit_state: RateLimitState | None = None  # of a valid key that has a limit
 
     @property
     def is_admitted(self) -> bool:
@@ -94,14 +94,14 @@ class AuthenticationQuerySet(SoftDeleteQuerySet):
         return AuthResult(LIMITED if fits is False else state, prefix, key, rate_limit_state)
 
     def usable_key(self, token: str) -> "ApiKey | None":  # noqa: F821
-        """The usable key of a token, or None. Nothing is taken of its limit."""
+        """The usable key of a token, or None. Its limit is not charged."""
         auth_result = self.authenticate(token, units=0)
         return auth_result.key if auth_result.is_admitted else None
 
     def _execute(self, digest: str, units: int) -> tuple | None:
-        # Once it is sent it isn't repeated, whatever becomes of it: it may have taken its unit.
+        # Not retried once it is sent, because it may have taken its unit.
         retry.connect()
-        with connections[self.db].prepared_cursor() as cursor:  # to plan it costs three times what to run it does
+        with connections[self.db].prepared_cursor() as cursor:  # planning takes three times as long as execution
             cursor.execute(statement(self.model), {"digest": digest, "units": units})
             return cursor.fetchone()
 

@@ -1,4 +1,4 @@
-"""A limit of calls that the database doesn't count, kept by each web process for itself. Standard library only."""
+"""A limit for calls that the database doesn't count, separate in each web process. Standard library only."""
 
 import math
 import threading
@@ -9,7 +9,7 @@ MINUTE = 60.0
 
 
 class Throttle:
-    """GCRA in memory: `rate` calls a minute for each key, and as many at once from rest."""
+    """GCRA in memory: `rate` calls a minute for each key, with a burst of the same size."""
 
     def __init__(self, rate: int):
         self.rate = rate
@@ -17,7 +17,7 @@ class Throttle:
         self._due_at: dict[Hashable, float] = {}  # when a key's calls so far are paid off
 
     def retry_after(self, key: Hashable) -> int:
-        """Take a call of the key's. Returns 0, or the seconds until one is allowed again."""
+        """Count a call of the key. Returns 0, or the seconds until one is allowed again."""
         with self._lock:
             now = time.monotonic()
             due_at = max(now, self._due_at.get(key, now)) + MINUTE / self.rate

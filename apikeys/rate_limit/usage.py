@@ -1,4 +1,4 @@
-"""How much of their limits keys have used."""
+"""Usage of the rate limits."""
 
 from collections.abc import Collection
 from datetime import timedelta

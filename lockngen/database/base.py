@@ -1,4 +1,4 @@
-"""Django's PostgreSQL backend, with a pool that notices what psycopg's leaves to luck.
+"""Django's PostgreSQL backend, with a pool that detects connections that the server has closed.
 
 It hands out no connection that the server has ended, gives up on a server that doesn't answer at all, and is never
 shared with a forked process.
@@ -90,7 +90,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return connection
 
     def lift_statement_timeout(self) -> None:
-        """Lift the server's limit and ours on how long a statement may take, while this connection is held."""
+        """Remove the server's and the client's statement timeout while this connection is held."""
         with self.cursor() as cursor:
             cursor.execute("SET statement_timeout = 0")
         self.connection.is_long_running = True
@@ -111,7 +111,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
 
 def is_ended(connection: psycopg.Connection | psycopg.AsyncConnection) -> bool:
-    """Whether the server has ended an idle connection, without asking it. A peer that vanished is not noticed."""
+    """Whether the server has ended an idle connection, without a query. A vanished peer is not detected."""
     try:
         # An idle server sends nothing but its last words; TLS and NOTIFY may leave other things to read.
         while _has_input(connection):
@@ -131,7 +131,7 @@ _inherited = []
 
 
 def _forget_connections() -> None:
-    """In a forked child: its parent's connections stay its parent's. Kept, as to collect them would close them."""
+    """In a forked child: keep references to the parent's connections, because garbage collection would close them."""
     _inherited.extend([dict(DatabaseWrapper._connection_pools), *connections.all(initialized_only=True)])
     DatabaseWrapper._connection_pools.clear()
     for wrapper in connections.all(initialized_only=True):

@@ -1,4 +1,4 @@
-"""Connections past the pool and PgBouncer, for what needs a session to itself: the migrations' lock and LISTEN."""
+"""Connections that bypass the pool and PgBouncer, for session features: the migration lock and LISTEN."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 @contextmanager
 def directly(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Let one of Django's connections lead to the server itself while this lasts."""
+    """Connect one of Django's connections directly to the server during the context."""
     pooled = connection.settings_dict
     connection.close()
     connection.settings_dict = direct(pooled)
@@ -22,7 +22,7 @@ def directly(connection: BaseDatabaseWrapper) -> Iterator[None]:
 
 
 def direct(pooled: dict[str, Any]) -> dict[str, Any]:
-    """The settings of DATABASE_DIRECT_URL where there is one, else those of the pool's connections."""
+    """The settings of DATABASE_DIRECT_URL or, if it is not set, those of the pool's connections."""
     found = {**pooled, **settings.DATABASE_DIRECT}
     return {**found, "OPTIONS": {**found["OPTIONS"], "pool": None}}
 
@@ -35,6 +35,6 @@ def is_pooled(connection: BaseDatabaseWrapper) -> bool:
 
 
 def direct_params(connection: BaseDatabaseWrapper) -> dict[str, Any]:
-    """What psycopg needs to connect to the server itself; its cursors, not Django's."""
+    """psycopg's parameters for a direct connection, with its own cursors, not Django's."""
     params = type(connection)(direct(connection.settings_dict)).get_connection_params()
     return {name: value for name, value in params.items() if name not in ("cursor_factory", "context")}

@@ -1,4 +1,4 @@
-"""LISTEN, as long as the process lives: one connection past the pool and PgBouncer, made anew after each loss."""
+"""LISTEN for the life of the process: one direct connection, which is reopened after each loss."""
 
 import logging
 import threading
@@ -18,7 +18,7 @@ TICK = 0.5  # seconds between two looks at whether to stop
 
 
 class Listener:
-    """Hands on what is said in a channel, from a thread of its own.
+    """Passes on the notifications of a channel, in its own thread.
 
     `on_gap` is called each time it begins to listen: what was said before that was missed.
     """
@@ -31,7 +31,7 @@ class Listener:
         self._stops = threading.Event()
 
     def start(self) -> None:
-        """Listen from now on, if it doesn't yet. Waits for nothing; a process that was forked begins for itself."""
+        """Start listening unless started, without blocking. A forked process starts its own listener."""
         if self._is_alive():
             return
         with self._lock:
@@ -70,7 +70,7 @@ class Listener:
                     self.on_payload(notify.payload)
 
     def _pause_after(self, error: psycopg.Error, pause: float) -> float:
-        """Wait for the next try, and return how long to wait after that one. An outage is told once."""
+        """Wait for the next attempt; return the pause after that one. An outage is logged once."""
         if self.is_listening:
             logger.info("Not listening to %s for now: %s", self.channel, retry.one_line(error))
             pause = FIRST_PAUSE

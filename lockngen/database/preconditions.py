@@ -1,4 +1,4 @@
-"""What a database must provide before this service uses it, and the remedy where it does not."""
+"""What the service requires of a database, and the remedies."""
 
 import re
 from typing import Any
@@ -25,7 +25,7 @@ FACTS = """
 
 
 def remedy(error: BaseException) -> str:
-    """What to do about a refused connection, empty where the error is not known."""
+    """The remedy for a refused connection, empty if the error is unknown."""
     text = str(error)
     return next((remedy for pattern, remedy in REMEDIES.items() if re.search(pattern, text)), "")
 
@@ -57,7 +57,7 @@ def _refuse_encoding(name: str, encoding: str) -> None:
 
 
 def refuse_migration(connection: BaseDatabaseWrapper) -> None:
-    """Raise with the remedy in one line where migrations can't be applied to this database."""
+    """Raise an error with the remedy if migrations can't be applied to this database."""
     with connection.cursor() as cursor:
         cursor.execute(FACTS)
         role, database, schema, encoding, is_read_only, may_create = cursor.fetchone()

@@ -1,4 +1,4 @@
-"""Where images are kept when no other storage is configured."""
+"""The default storage of images."""
 
 import os
 import tempfile

@@ -1,4 +1,4 @@
-"""Images in S3, or in anything else that speaks its protocol. Needs the packages of requirements-s3.txt."""
+"""Images in S3, or in a compatible storage. Needs the packages of requirements-s3.txt."""
 
 from collections.abc import Iterator
 from functools import cached_property

@@ -156,10 +156,10 @@ class Command(BaseCommand):
 
 
 def caller() -> Actor:
-    """Whoever runs this, by the account and not by what the environment claims."""
+    """The user who runs the command: the account, not the environment's claim."""
     try:
         name = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container may run under a number that has no name
+    except KeyError:  # a container may run as a uid without a name
         name = str(os.getuid())
     return Actor(Via.COMMAND, f"{name}@{socket.gethostname()}")
 

@@ -89,7 +89,7 @@ class Command(migrate.Command):
             query(connection, f"DROP INDEX CONCURRENTLY IF EXISTS {connection.ops.quote_name(name)}")
 
     def give_timeouts(self, connection: BaseDatabaseWrapper) -> None:
-        """Behind PgBouncer no connection can ask for them as it starts: the role begins with them."""
+        """Behind PgBouncer connections can't set them at their start, so they are settings of the role."""
         statements = timeouts.statements_for_role(connection) if settings.DB_PGBOUNCER else []
         try:
             for statement in statements:
@@ -132,7 +132,7 @@ def missing_rights_explained() -> Iterator[None]:
 
 
 def lock_owner(connection: BaseDatabaseWrapper) -> str:
-    """Who has the lock, for a person who waits for it."""
+    """The holder of the lock, for the waiting user."""
     rows = query(
         connection,
         """SELECT pid, coalesce(host(client_addr), 'this machine'), to_char(backend_start, 'HH24:MI:SS')

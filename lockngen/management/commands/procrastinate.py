@@ -5,7 +5,7 @@ from procrastinate.contrib.django.management.commands import procrastinate
 
 
 class Command(procrastinate.Command):
-    """The queue's command line. A worker waits for its database, and takes on what it can do."""
+    """procrastinate's command. A worker waits for its database and fetches jobs that it can run."""
 
     def handle(self, *args, **options) -> None:
         if options["command"] == "worker":
