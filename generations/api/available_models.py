@@ -1,4 +1,4 @@
-"""Which models a client can choose from."""
+"""The models that clients can choose."""
 
 from django.http import HttpRequest
 from ninja import Router, Schema
@@ -31,7 +31,7 @@ class ModelList(Schema):
 
 @router.get("", operation_id="listModels", summary="List models", response={200: ModelList, **refused()})
 def list_(request: HttpRequest):
-    """What `model` of a generation takes, beside `default`. The default comes first, if some renderer can do it."""
+    """The values of a generation's `model`, besides `default`. The default is first, if a renderer supports it."""
     pool = renderers.current_pool()
     unavailable, default = pool.unavailable(), renderers.model(DEFAULT_MODEL)
     return {

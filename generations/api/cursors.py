@@ -1,4 +1,4 @@
-"""Where a page ended, as a short opaque text: the last id in URL-safe base64."""
+"""Pagination cursors: the last id of a page in URL-safe base64."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from uuid import UUID
@@ -9,12 +9,12 @@ def encode(id: UUID) -> str:
 
 
 def decode(cursor: str) -> UUID:
-    """The id in a cursor. Raises ValueError for anything that `encode` doesn't make."""
+    """The id in a cursor. Raises ValueError for any text that `encode` doesn't produce."""
     try:
         id = UUID(bytes=urlsafe_b64decode(cursor + "=="))
     except ValueError:
         id = None
-    # The decoder passes over foreign characters; only the very text that was handed out is a cursor.
+    # The decoder skips foreign characters, so the text must equal the encoded id.
     if id is None or encode(id) != cursor:
         raise ValueError("it is not the next_cursor of an earlier page")
     return id

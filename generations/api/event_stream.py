@@ -1,4 +1,4 @@
-"""The events of one generation, for a client that wants to see how far it is."""
+"""The event stream of one generation."""
 
 import json
 import time
@@ -15,11 +15,11 @@ from generations.progress import notifications
 from lockngen.database import retry
 from lockngen.web import event_streams
 
-READ_INTERVAL = 5.0  # seconds at most between two looks at the row, as an event may be missed
+READ_INTERVAL = 5.0  # seconds at most between two reads of the row, as an event may be lost
 
 
 def of(generation: Generation, request: HttpRequest) -> event_streams.Source:
-    """`progress` now and whenever it changes, and `end` with the generation. Holds no connection while it waits."""
+    """Yield `progress` now and at each change, and `end` with the generation. Waits without a connection."""
     with notifications.hub.subscribe(generation.pk) as subscription:
         last_sent, read_at = None, float("-inf")
         while True:
@@ -39,9 +39,9 @@ def of(generation: Generation, request: HttpRequest) -> event_streams.Source:
 
 
 def _read(generation: Generation, key: ApiKey) -> Generation | None:
-    """The row as it is now, or as it was before where the database is away; None once it or its key is gone for good.
+    """The current row, or the previous one if the database is unavailable.
 
-    One that is deleted meanwhile is cancelled by that, and ends.
+    None if the row is hard-deleted or its key is no longer usable. A deletion cancels the generation and so ends it.
     """
     try:
         return Generation.all_objects.filter(

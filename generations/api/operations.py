@@ -28,13 +28,13 @@ from lockngen.web import event_streams, links
 from lockngen.web.problems import Problem, ProblemDocument
 
 QUEUE_RETRY_AFTER = 5  # seconds; about how long one picture takes
-STREAM_RETRY_AFTER = 5  # seconds; until then, asking for the generation itself will do
+STREAM_RETRY_AFTER = 5  # seconds; until then, clients can poll the generation
 
 router = Router(auth=BearerToken(), tags=["generations"])
 
 
 def refused(*codes: int) -> dict[int, type[ProblemDocument]]:
-    """The problems a call can answer with, for the documentation; some every call can."""
+    """The problem responses of an operation, for the documentation, including those common to all."""
     return dict.fromkeys(sorted({400, 401, 429, 500, 503, *codes}), ProblemDocument)
 
 
@@ -45,7 +45,7 @@ def refused(*codes: int) -> dict[int, type[ProblemDocument]]:
     response={201: GenerationOut, **refused(413, 415, 422)},
 )
 def create(request: HttpRequest, response: HttpResponse, body: GenerationIn):
-    """Store a generation and queue it. It is safe once this has answered."""
+    """Store a generation and enqueue it. After the response, it is stored durably."""
     try:
         generation = Generation.objects.submit(api_key=request.auth, **body.dict())
     except QueueFull as error:
@@ -104,8 +104,8 @@ def show(request: HttpRequest, id: str):
 )
 @retry.idempotent
 def image(request: HttpRequest, id: str, query: Query[ImageQuery]):
-    """The image's bytes, or a redirect to an address of the storage that opens them for a while. This call isn't
-    counted. 404 until there is one; 304 where `If-None-Match` names the ETag.
+    """The image's bytes, or a redirect to an address of the storage that expires. This call isn't counted. 404 until
+    there is an image; 304 if `If-None-Match` names the ETag.
     """
     return downloads.response(request, _own(request, id), query.size)
 
@@ -150,7 +150,7 @@ def events(request: HttpRequest, id: str, query: Query[SignedQuery]):
 )
 @retry.idempotent
 def cancel(request: HttpRequest, id: str):
-    """Cancel a generation that isn't finished. To cancel it twice does no harm."""
+    """Cancel an unfinished generation. Cancelling is idempotent."""
     generation = _own(request, id)
     if not generation.cancel() and generation.status != Status.CANCELLED:
         raise Problem(409, f"The generation is {generation.get_status_display().lower()} and can't be cancelled.")
@@ -161,8 +161,8 @@ def cancel(request: HttpRequest, id: str):
     "/{id}", operation_id="deleteGeneration", summary="Delete a generation", response={204: None, **refused(404)}
 )
 def delete(request: HttpRequest, id: str):
-    """Hide a generation. One that isn't finished is cancelled."""
-    # Not the whole view: the second time the row would be hidden from it.
+    """Hide a generation. An unfinished one is cancelled."""
+    # Not the whole view is retried: the second time it would not find the hidden row.
     generation = retry.idempotent(_own)(request, id)
     retry.idempotent(generation.delete)()
     return Reply(204, None)
@@ -187,7 +187,7 @@ def _streams_full() -> Problem:
 
 
 def _own(request: HttpRequest, id: str) -> Generation:
-    """The key's own live generation. Anything else is a 404, a malformed id and a stranger's alike."""
+    """The key's own live generation. Malformed ids and generations of other keys are a 404."""
     try:
         parsed = UUID(id)
     except ValueError:

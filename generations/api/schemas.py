@@ -1,4 +1,4 @@
-"""What the native API takes and gives."""
+"""Request and response schemas of the native API."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -75,18 +75,18 @@ Guidance = Annotated[float, Field(ge=0, le=30, strict=True, allow_inf_nan=False)
 
 
 class GenerationIn(RequestBody):
-    """A picture to make."""
+    """The parameters of a picture."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"prompt": "a lighthouse at dusk"}]})
 
     prompt: Annotated[Text, Field(max_length=PROMPT_LENGTH), AfterValidator(_not_blank)] = Field(
-        description="What the picture shows.", examples=["a lighthouse at dusk"], min_length=1
+        description="The content of the picture.", examples=["a lighthouse at dusk"], min_length=1
     )
-    negative_prompt: Annotated[Text, Field(max_length=PROMPT_LENGTH)] = Field("", description="What it avoids.")
+    negative_prompt: Annotated[Text, Field(max_length=PROMPT_LENGTH)] = Field("", description="Content to avoid.")
     model: Annotated[Text, Field(min_length=1, max_length=MODEL_LENGTH), AfterValidator(_known_model)] = Field(
         DEFAULT_MODEL,
         validate_default=True,
-        description="One of `GET /api/v1/models`. Some have defaults of their own for what follows.",
+        description="One of `GET /api/v1/models`. Some have defaults of their own for the parameters below.",
     )
     width: Pixels = Field(512, description="Pixels, in steps of 8.")
     height: Pixels = Field(512, description="Pixels, in steps of 8.")
@@ -94,14 +94,14 @@ class GenerationIn(RequestBody):
     guidance: Guidance = 7.0
     seed: Annotated[Annotated[StrictInt, Field(ge=0, le=LARGEST_SEED)] | None, BeforeValidator(_possible_seed)] = Field(
         None,
-        description="The same seed gives the same picture; null draws a random one, which a completed generation has.",
+        description="The same seed gives the same picture. Null draws a random seed, which is returned once completed.",
     )
 
     @field_validator("seed")
     @classmethod
     def _seed_fits_the_model(cls, seed: int | None, info: ValidationInfo) -> int | None:
         pool = renderers.get_pool()
-        if seed is None or "model" not in info.data:  # the model was refused
+        if seed is None or "model" not in info.data:  # the model is invalid
             return seed
         largest = pool.largest_seed(model := pool.resolve_model(info.data["model"]))
         if seed > largest:
@@ -118,27 +118,29 @@ class GenerationIn(RequestBody):
 
 Percent = Annotated[
     int,
-    Field(ge=0, le=100, description="Percent that are done: 100 once completed, 0 unless processing."),
+    Field(ge=0, le=100, description="Progress in percent: 100 once completed, 0 in other states than processing."),
 ]
 
 
 class ImageOut(Schema):
-    """The image as it is stored."""
+    """The stored image."""
 
     width: int = Field(description="Pixels.")
     height: int = Field(description="Pixels.")
-    bytes: int = Field(description="Its length.")
-    type: Literal["image/png", "image/jpeg", "image/webp"] = Field(description="Its content type.")
-    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="Of its bytes, in hex; the image's ETag as well.")
+    bytes: int = Field(description="Size in bytes.")
+    type: Literal["image/png", "image/jpeg", "image/webp"] = Field(description="Content type.")
+    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the bytes in hex; also the image's ETag.")
 
 
 class SignedUrls(Schema):
-    """Addresses that need no `Authorization` header, such as for `<img>` and `EventSource`."""
+    """Addresses that need no `Authorization` header, for example for `<img>` and `EventSource`."""
 
-    image: str | None = Field(description="Of the image, null until the generation is completed.")
-    thumbnail: str | None = Field(description="Of the thumbnail, null until the generation is completed.")
-    events: str = Field(description="Of the event stream.")
-    expires_at: datetime = Field(description="When they end, unless the key or the generation ends before.")
+    image: str | None = Field(description="Address of the image, null until the generation is completed.")
+    thumbnail: str | None = Field(description="Address of the thumbnail, null until the generation is completed.")
+    events: str = Field(description="Address of the event stream.")
+    expires_at: datetime = Field(
+        description="When the addresses expire; earlier if the key or the generation ends before."
+    )
 
 
 class GenerationOut(Schema):
@@ -147,20 +149,22 @@ class GenerationOut(Schema):
     progress: Percent
     prompt: str
     negative_prompt: str
-    model: str = Field(description="What was asked for; once completed, the model that was used instead of `default`.")
+    model: str = Field(description="The requested model; once completed, the model that was used for `default`.")
     width: int
     height: int
     steps: int
     guidance: float
-    seed: int | None = Field(description="What was asked for; once completed, the seed that was used.")
-    image_url: str | None = Field(description="Where the image is, null until the generation is completed.")
-    thumbnail_url: str | None = Field(description="Where a thumbnail of it is, a WebP within 384 x 384 pixels.")
-    signed_urls: SignedUrls = Field(description="The same without a header, and the event stream, for a while.")
-    image: ImageOut | None = Field(description="What the image is, null until the generation is completed.")
-    error: str | None = Field(description="Why it failed, null unless it did.")
+    seed: int | None = Field(description="The requested seed; once completed, the seed that was used.")
+    image_url: str | None = Field(description="Address of the image, null until the generation is completed.")
+    thumbnail_url: str | None = Field(description="Address of the thumbnail, a WebP within 384 x 384 pixels.")
+    signed_urls: SignedUrls = Field(
+        description="The same addresses and the event stream without a header; they expire."
+    )
+    image: ImageOut | None = Field(description="Facts about the image, null until the generation is completed.")
+    error: str | None = Field(description="Why it failed; null if it has not failed.")
     created_at: datetime
     started_at: datetime | None
-    completed_at: datetime | None = Field(description="When it ended, however it ended.")
+    completed_at: datetime | None = Field(description="When it was completed, failed or was cancelled.")
 
     @staticmethod
     def resolve_status(generation: Generation) -> str:
@@ -193,7 +197,7 @@ class GenerationOut(Schema):
 
     @staticmethod
     def resolve_image(generation: Generation) -> dict[str, Any] | None:
-        if generation.image_sha256 is None:  # not yet, or completed before it was measured
+        if generation.image_sha256 is None:  # not completed, or completed before these facts were stored
             return None
         return {name: getattr(generation, f"image_{name}") for name in ImageOut.model_fields}
 
@@ -203,11 +207,11 @@ class GenerationOut(Schema):
 
 
 class ProgressOut(Schema):
-    """What an event of the type `progress` says."""
+    """The data of a `progress` event."""
 
     status: StatusName
     progress: Percent
-    step: int | None = Field(description="How many of the renderer's steps are done, null where it counts none.")
+    step: int | None = Field(description="Completed steps of the renderer, null if it counts none.")
     steps: int | None
 
     @classmethod
@@ -227,7 +231,7 @@ class GenerationPage(Schema):
 
 
 class SignedQuery(Schema):
-    signature: str | None = Field(None, description="Instead of a key: part of an address in `signed_urls`.")
+    signature: str | None = Field(None, description="Replaces the key: part of an address in `signed_urls`.")
 
 
 class ImageQuery(SignedQuery):
@@ -235,7 +239,7 @@ class ImageQuery(SignedQuery):
 
 
 def _as_text(schema: dict[str, Any]) -> None:
-    """Describe a cursor as what is sent, not as the id that is read from it."""
+    """Describe a cursor as the text that is sent, not as the parsed id."""
     schema["anyOf"] = [{"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$"}, {"type": "null"}]
 
 
@@ -243,5 +247,5 @@ class ListQuery(Schema):
     status: StatusName | None = Field(None, description="Only generations in this state.")
     limit: Annotated[int, BeforeValidator(_digits), Field(ge=1, le=100)] = 20
     cursor: Annotated[UUID, BeforeValidator(cursors.decode)] | None = Field(
-        None, description="The `next_cursor` of the page before.", json_schema_extra=_as_text
+        None, description="The `next_cursor` of the previous page.", json_schema_extra=_as_text
     )

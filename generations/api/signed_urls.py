@@ -1,7 +1,7 @@
-"""Addresses that need no Authorization header, for `<img>` and EventSource: one generation, one purpose, for a while.
+"""Signed addresses without an Authorization header, for `<img>` and EventSource: one generation, one purpose.
 
-`signature` in the query holds the key that asked for the address, when it expires, and an HMAC made with SECRET_KEY.
-Only the key's id is in it, never its token. It ends with the key and with the generation.
+`signature` in the query contains the id of the requesting key, never its token, the time of expiry, and an HMAC made
+with SECRET_KEY. It is valid only as long as the key and the generation are.
 """
 
 import time
@@ -21,7 +21,7 @@ from lockngen.web.problems import Problem
 
 Purpose = Literal["image", "thumbnail", "events"]
 PATHS: dict[Purpose, str] = {"image": "image", "thumbnail": "image?size=thumb", "events": "events"}
-STEPS = 10  # an address stays the same for a tenth of its lifetime, so that a browser's cache finds it again
+STEPS = 10  # an address stays the same for a tenth of its lifetime, so that browsers can cache it
 
 _signer = Signer(salt="lockngen.signed_urls")
 
@@ -35,13 +35,13 @@ def make(request: HttpRequest, id: UUID, purpose: Purpose, expires: int) -> str:
 
 
 def expiry() -> int:
-    """When an address that is made now expires, in seconds since 1970."""
+    """When an address issued now expires, in seconds since 1970."""
     step = max(1, settings.SIGNED_URL_LIFETIME // STEPS)
     return int(time.time() + settings.SIGNED_URL_LIFETIME) // step * step + step
 
 
 class SignedUrl(APIKeyQuery):
-    """Authenticates by `signature`. A call without one is left to the next authentication."""
+    """Authenticates by `signature`. A call without one is passed to the next authentication."""
 
     param_name = "signature"
     openapi_description = "Part of the addresses in `signed_urls` of a generation."
@@ -69,7 +69,7 @@ def _sign(key: UUID, id: UUID | str, purpose: Purpose, expires: int) -> str:
 
 
 def _verify(signature: str, id: str, purpose: Purpose) -> UUID | None:
-    """The key of a signature that holds for this purpose now."""
+    """The key of a signature that is valid for this purpose now."""
     head, _, mac = signature.rpartition(".")
     try:
         _signer.unsign(f"{purpose}:{id}:{head}:{mac}")  # also with SECRET_KEY_FALLBACKS

@@ -161,7 +161,7 @@ def test_render__is_not_done_twice_when_an_answer_was_lost(double, render, make_
 def test_percent__is_below_100_until_the_picture_is_here(data, percent):
     stages = Stages({})
 
-    stages.take_in("progress", data)
+    stages.process("progress", data)
 
     assert stages.percent == percent
 
@@ -172,9 +172,9 @@ def test_percent__grows_over_two_samplers():
 
     percents = []
     for node in ("9", "1", "2"):
-        stages.take_in("executing", {"node": node})
+        stages.process("executing", {"node": node})
         for value in (1, 10, 20):
-            stages.take_in("progress", {"node": node, "value": value, "max": 20})
+            stages.process("progress", {"node": node, "value": value, "max": 20})
             percents.append(int(stages.percent))
 
     assert percents == [0, 0, 0, 2, 24, 49, 51, 74, 99]
@@ -194,7 +194,7 @@ def test_percent__grows_over_nodes_that_are_not_known():
     percents = []
     for node in ("1", "2"):
         for value in (1, 5):
-            stages.take_in("progress", {"node": node, "value": value, "max": 5})
+            stages.process("progress", {"node": node, "value": value, "max": 5})
             percents.append(int(stages.percent))
 
     assert percents == [9, 49, 59, 99]
@@ -204,8 +204,8 @@ def test_percent__of_a_server_that_names_the_node_only_when_it_begins():
     sampler = {"class_type": "KSampler", "inputs": {"latent_image": ["9", 0]}}
     stages = Stages({"1": sampler, "2": sampler})
 
-    stages.take_in("executing", {"node": "1"})
-    stages.take_in("progress", {"value": 1, "max": 2})
+    stages.process("executing", {"node": "1"})
+    stages.process("progress", {"value": 1, "max": 2})
 
     assert stages.percent == 24
 
@@ -214,7 +214,7 @@ def test_percent__counts_a_cached_sampler_as_done():
     sampler = {"class_type": "KSampler", "inputs": {"latent_image": ["9", 0]}}
     stages = Stages({"1": sampler, "2": sampler})
 
-    stages.take_in("execution_cached", {"nodes": ["1", 7, None]})
+    stages.process("execution_cached", {"nodes": ["1", 7, None]})
 
     assert stages.percent == 49
 

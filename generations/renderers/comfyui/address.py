@@ -17,7 +17,7 @@ class Address:
     """Host, port and path, as they stand in a URL."""
     is_encrypted: bool
     patience: float = 60.0
-    """How many seconds a server may be away before a render breaks off."""
+    """How many seconds a server may be unavailable before a render fails."""
     concurrency: int = 2
     """It renders one after the other: meanwhile the picture of one is fetched while the next is rendered."""
 
@@ -31,7 +31,7 @@ class Address:
 
 
 def parse(url: str) -> Address:
-    """Raises ValueError with what is wrong, but never with a password that the URL holds."""
+    """Raises ValueError with what is wrong, never with a password in the URL."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port or PORTS[parts.scheme]

@@ -26,7 +26,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 class Unreachable(RendererFailure):
-    """No answer, or one that says that there will be one later."""
+    """No answer, or one that asks for a later retry."""
 
 
 class TooLarge(Exception):
@@ -45,7 +45,7 @@ class Answer:
         return "html" in self.content_type or self.content.lstrip()[:1] == b"<"
 
     def json(self) -> dict[str, Any]:
-        """Its JSON object. Raises RendererFailure where it is something else."""
+        """Its JSON object. Raises RendererFailure if it is none."""
         try:
             content = json.loads(self.content)
         except (ValueError, RecursionError):
@@ -73,8 +73,8 @@ class Calls:
             headers=HEADERS | ({"Authorization": authorization} if authorization else {}),
             timeout=TIMEOUT,
             verify=context,
-            trust_env=False,  # a proxy or .netrc of the environment is not meant for it
-            follow_redirects=False,  # the authorization is meant for this server alone
+            trust_env=False,  # ignores a proxy or .netrc of the environment
+            follow_redirects=False,  # the authorization is only for this server
         )
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What a ComfyUI server lacks for a workflow, by what `/object_info` says of the workflow's nodes."""
+"""What a ComfyUI server lacks for a workflow, according to `/object_info`."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -26,7 +26,7 @@ NodeInfo = Mapping[str, Any]
 
 
 def read(client: Client, workflows: Iterable[Workflow]) -> dict[str, Support]:
-    """The support of each workflow, by its model's name. Raises RendererFailure where the server doesn't answer."""
+    """The support of each workflow, by its model's name. Raises RendererFailure if the server doesn't answer."""
     workflows = list(workflows)
     kinds = {node["class_type"] for workflow in workflows for node in workflow.graph.values()}
     nodes = {kind: _node_info(client, kind) for kind in sorted(kinds)}
@@ -39,7 +39,7 @@ def _node_info(client: Client, kind: str) -> NodeInfo | None:
     except Unreachable:
         raise
     except RendererFailure:
-        return {}  # a node that fails to describe itself exists
+        return {}  # the node exists but its description fails
 
 
 def support(workflow: Workflow, nodes: Mapping[str, NodeInfo | None]) -> Support:

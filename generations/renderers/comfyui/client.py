@@ -1,4 +1,4 @@
-"""The calls of ComfyUI's HTTP interface, and what can go wrong with them."""
+"""The calls of ComfyUI's HTTP interface and their errors."""
 
 import json
 import logging
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 VIEW_SECONDS = 120.0  # for a whole picture
 LONGEST_LOGGED = 10_000  # characters of an answer
 RECENT = 100  # prompts of the history that are searched for one whose id is unknown
-PASSING = {408, 425, 429, 502, 503, 504}  # what a proxy says while the server behind it starts
+PASSING = {408, 425, 429, 502, 503, 504}  # answers of a proxy while the server behind it starts
 QUEUES = (("queue_running", True), ("queue_pending", False))
 # Bytes of an answer at most: of a few figures, of one prompt's outcome, of lists of everybody's prompts.
 SMALL, MIDDLE, LARGE = 64 * 1024, 8 * 1024 * 1024, 32 * 1024 * 1024
@@ -37,7 +37,7 @@ class Position:
 
     @property
     def is_worth_adopting(self) -> bool:
-        """Whether it will bring, or has brought, the outcome of whatever attempt asks."""
+        """Whether its outcome counts for a later attempt as well."""
         return self.entry is None or outcome.is_worth_keeping(self.entry)
 
 
@@ -54,9 +54,9 @@ class Client:
         self._calls.close()
 
     def submit(self, graph: dict[str, Any], id: str, output: str) -> str:
-        """Queue a graph under an id that is its tag as well. Returns the id it got: older servers make their own.
+        """Queue a graph under an id that is also its tag. Returns the prompt's id: older servers generate their own.
 
-        Raises RenderError where the server refuses the graph or this output node of it.
+        Raises RenderError if the server refuses the graph or this output node of it.
         """
         body = {"prompt": graph, "prompt_id": id, "client_id": id}
         answer = self._call("POST", "/prompt", body, most=MIDDLE, takes=400)
@@ -66,7 +66,7 @@ class Client:
             logger.error("ComfyUI refused the graph of generation %s: %s", id, json.dumps(content)[:LONGEST_LOGGED])
         if answer.status == 400:
             raise RenderError(refusal.text(refusals))
-        if fatal := refusal.of_output(refusals, output):  # it executes the other outputs, which nobody asked for
+        if fatal := refusal.of_output(refusals, output):  # it executes the other outputs, which are not needed
             self.cancel(id)
             raise RenderError(refusal.text(fatal))
         if not isinstance(content.get("prompt_id"), str):
@@ -74,10 +74,10 @@ class Client:
         return content["prompt_id"]
 
     def find(self, prompt_id: str, tag: str, thoroughly: bool = False) -> Position | None:
-        """Where a prompt is, by its id or its tag; None where the server knows nothing of it.
+        """Where a prompt is, by its id or its tag; None if the server doesn't have it.
 
-        It goes from the queue to the history while one looks, so the history is read before and after. A thorough look
-        finds in the history what the server gave an id of its own.
+        It may move from the queue to the history meanwhile, so the history is read before and after the queue. A
+        thorough search also finds prompts in the history to which the server gave an id of its own.
         """
         return (
             self._ended(prompt_id)
@@ -87,7 +87,7 @@ class Client:
         )
 
     def forget(self, prompt_id: str) -> None:
-        """Remove a prompt from the history, where it would be taken for the outcome of the next one of its id."""
+        """Remove a prompt from the history, or it would be mistaken for the outcome of the next one with its id."""
         self._call("POST", "/history", {"delete": [prompt_id]})
 
     def cancel(self, tag: str) -> None:
@@ -95,7 +95,7 @@ class Client:
         waiting = [at.prompt_id for at, tags in self._queue() if tag in tags and not at.is_running]
         if waiting:
             self._call("POST", "/queue", {"delete": waiting})
-        # One may have begun meanwhile. Older servers interrupt whatever runs, so this is said only while it is ours.
+        # One may have started meanwhile. Older servers interrupt any prompt, so this is sent only while ours runs.
         for running in [at.prompt_id for at, tags in self._queue() if tag in tags and at.is_running]:
             self._call("POST", "/interrupt", {"prompt_id": running})
 
@@ -111,7 +111,7 @@ class Client:
         return answer.content
 
     def state(self) -> dict[str, Any]:
-        """What an operator wants to know of the server: its version, its devices, how many prompts it has."""
+        """The server's version, its devices and the number of its prompts."""
         stats = self._call("GET", "/system_stats", most=SMALL).json()
         devices = [device.get("name") for device in _items(stats.get("devices")) if isinstance(device, dict)]
         system = stats.get("system")
@@ -123,7 +123,7 @@ class Client:
         }
 
     def node_info(self, kind: str) -> dict[str, Any] | None:
-        """What `/object_info` says of a class of nodes, or None where the server has no such class."""
+        """The description of a class of nodes in `/object_info`, or None if the server has no such class."""
         info = self._call("GET", f"/object_info/{quote(kind, safe='')}", most=MIDDLE).json().get(kind)
         return info if isinstance(info, dict) else None
 
@@ -137,7 +137,7 @@ class Client:
         return next((at for at in reversed(ended) if tag in _tags(at.entry.get("prompt"))), None)
 
     def _queue(self) -> list[tuple[Position, set[str]]]:
-        """The prompts that run and those that wait, each with what names it."""
+        """The running and the waiting prompts, each with its ids."""
         content = self._call("GET", "/queue", most=LARGE).json()
         items = [(item, is_running) for key, is_running in QUEUES for item in _items(content.get(key))]
         return [(Position(item[1], is_running), _tags(item)) for item, is_running in items if _tags(item)]

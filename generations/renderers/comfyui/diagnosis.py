@@ -1,4 +1,4 @@
-"""Why a ComfyUI server is of no use at the moment, in words for its operator."""
+"""Why a ComfyUI server can't be used at the moment, for its operator."""
 
 import socket
 import ssl

@@ -1,4 +1,4 @@
-"""What a ComfyUI server tells about its prompts while they run, by WebSocket."""
+"""The events of a ComfyUI server about running prompts, by WebSocket."""
 
 import json
 import ssl
@@ -12,16 +12,16 @@ from websockets.sync.client import ClientConnection, connect
 from generations.renderers.comfyui.address import Address
 
 OPEN_TIMEOUT = 1.0  # seconds; without events the picture comes by polling
-RECONNECT_AFTER, LONGEST_PAUSE = 1.0, 30.0  # seconds between two tries to connect; twice as long after each failure
+RECONNECT_AFTER, LONGEST_PAUSE = 1.0, 30.0  # seconds between two attempts to connect; twice as long after each failure
 LARGEST_MESSAGE = 1024 * 1024  # bytes; previews are images of 512 pixels
 LARGEST_EVENT = 256 * 1024  # bytes of one that is read
 FAILURES = (OSError, EOFError, ValueError, WebSocketException)
 
 
 class Events:
-    """The events of one client's prompts. They may be late, doubled or missing: they are hints.
+    """The events of one client's prompts. They may be late, duplicated or lost: they are hints.
 
-    It connects again when the connection is lost, and never raises.
+    Reconnects when the connection is lost, and never raises.
     """
 
     def __init__(self, address: Address, client_id: str, authorization: str, context: ssl.SSLContext):
@@ -29,9 +29,9 @@ class Events:
         self._options = {
             "additional_headers": {"Authorization": authorization} if authorization else {},
             "ssl": context if address.is_encrypted else None,
-            "proxy": None,  # one of the environment is not meant for it
+            "proxy": None,  # ignores a proxy of the environment
             "open_timeout": OPEN_TIMEOUT,
-            "close_timeout": 0.1,  # nothing that it would still tell matters
+            "close_timeout": 0.1,  # remaining events are not needed
             "max_size": LARGEST_MESSAGE,
             "max_queue": 64,  # messages that are kept; when more are unread, closing takes all of close_timeout
             "compression": None,
@@ -40,12 +40,12 @@ class Events:
         self._connection: ClientConnection | None = None
         self._connect_at = float("-inf")
         self._pause = RECONNECT_AFTER
-        self._has_spoken = False
+        self._has_received = False
 
     @property
     def is_live(self) -> bool:
         """Whether events come: ComfyUI sends one as soon as a client is connected."""
-        return self._connection is not None and self._has_spoken
+        return self._connection is not None and self._has_received
 
     def __enter__(self) -> "Events":
         return self
@@ -54,12 +54,12 @@ class Events:
         self._drop()
 
     def connect(self) -> None:
-        """Connect where it isn't yet, so that nothing is missed of what is begun after this."""
+        """Connect unless connected, so that no event of a prompt submitted after this is lost."""
         if self._connection or time.monotonic() < self._connect_at:
             return
         try:
             self._connection = self._opened.enter_context(connect(self._url, **self._options))
-            self._pause, self._has_spoken = RECONNECT_AFTER, False
+            self._pause, self._has_received = RECONNECT_AFTER, False
         except FAILURES:
             self._pause = min(LONGEST_PAUSE, 2 * self._pause)
         self._connect_at = time.monotonic() + self._pause
@@ -71,7 +71,7 @@ class Events:
         try:
             if self._connection:
                 frame = self._connection.recv(seconds)
-                self._has_spoken = True
+                self._has_received = True
                 return _event(frame)
         except TimeoutError:
             pass
@@ -87,7 +87,7 @@ class Events:
 
 
 def _event(frame: str | bytes) -> dict[str, Any]:
-    if isinstance(frame, bytes) or len(frame) > LARGEST_EVENT:  # a preview, or what no event is
+    if isinstance(frame, bytes) or len(frame) > LARGEST_EVENT:  # a preview, or not an event
         return {}
     try:
         event = json.loads(frame)

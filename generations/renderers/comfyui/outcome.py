@@ -1,4 +1,4 @@
-"""What became of a prompt, by its entry in ComfyUI's history, in words for clients.
+"""The outcome of a prompt, from its entry in ComfyUI's history, with messages for clients.
 
 The server's own texts name its files and hosts, so of these only the names of nodes, inputs and errors are passed on.
 """
@@ -10,7 +10,7 @@ from generations.renderers.base import RendererFailure, RenderError
 from generations.renderers.comfyui.refusal import name as _name
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-# What a node may fail with although the graph is good: another attempt may find more memory, or a GPU that works again.
+# Errors that a node may have with a valid graph: the next attempt may have more memory, or a GPU that works again.
 PASSING = {
     "The renderer ran out of memory.": re.compile(r"out ?of ?memory", re.IGNORECASE),
     "The renderer's GPU failed.": re.compile(r"(cuda|cudnn|cublas|hip)( error|_status)", re.IGNORECASE),
@@ -44,7 +44,7 @@ def _instead(files: list[dict[str, str]]) -> str:
 
 
 def check_status(entry: dict[str, Any]) -> None:
-    """Raise what the prompt failed with, if it did."""
+    """Raise the error of the prompt, if it failed."""
     if _dict(entry.get("status")).get("status_str") == "error":
         raise _failure(entry)
 

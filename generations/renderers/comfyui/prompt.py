@@ -45,7 +45,7 @@ class Prompt:
     ):
         self.client, self.events = client, events
         self.tag, self.workflow = str(request.id), workflow
-        # Each attempt has a name of its own: the same would bring no new file where the last one's is gone or broken.
+        # Each attempt has a name of its own: ComfyUI caches by name and would not replace a lost or broken file.
         self.graph = workflow.fill(request, f"{FOLDER}/{request.id}_{request.attempt}")
         self.progress, self.patience = progress, patience
         self.stages = Stages(self.graph)
@@ -54,58 +54,58 @@ class Prompt:
         self.may_have_been_submitted = request.attempt > 1
 
     def render(self) -> bytes:
-        """Adopt the prompt that an earlier attempt left, or submit one; return the picture when it is there."""
+        """Adopt the prompt of an earlier attempt or submit one, wait for it and return the picture."""
         for _ in range(SUBMISSIONS):
-            self.prompt_id = self._insist(self._adopt_or_submit)
+            self.prompt_id = self._retry(self._adopt_or_submit)
             if entry := self._follow(self.prompt_id):
                 return self._fetch(self.prompt_id, entry)
-            # What was only waiting when the server forgot it is hardly what made the server fail.
+            # A prompt that was only waiting when the server lost it is unlikely to be the cause.
             if self.has_begun:
                 break
         raise RendererFailure("The renderer was restarted and forgot the picture.")
 
     def _adopt_or_submit(self) -> str:
-        # An answer that was lost on the way may have been a submission that was accepted, so each try looks first.
+        # A lost answer may have been that of an accepted submission, so each attempt searches first.
         found = self.client.find(self.tag, self.tag, thoroughly=self.may_have_been_submitted)
         self.events.connect()
         if found and not found.is_worth_adopting:
             self.client.forget(found.prompt_id)
         elif found:
-            logger.info("Generation %s: prompt %s is there already.", self.tag, found.prompt_id)
+            logger.info("Generation %s: prompt %s exists already.", self.tag, found.prompt_id)
             return found.prompt_id
         self.may_have_been_submitted = True
         return self.client.submit(self.graph, self.tag, self.workflow.output)
 
     def _follow(self, prompt_id: str) -> dict[str, Any] | None:
-        """The history's entry once there is one, or None where the prompt is lost."""
+        """Wait for the entry in the history; None if the prompt is lost."""
         pause = LOOK
-        while position := self._insist(lambda: self.client.find(prompt_id, self.tag)):
+        while position := self._retry(lambda: self.client.find(prompt_id, self.tag)):
             if position.entry:
                 return position.entry
             self.has_begun = self.has_begun or position.is_running
-            pause = LOOK_AT_END if self._listen(pause) else min(LOOK, 2 * pause)
-        self._listen(LOOK_AT_END)  # whether it had begun may have been told before the server was lost
+            pause = LOOK_AT_END if self._wait_for_end(pause) else min(LOOK, 2 * pause)
+        self._wait_for_end(LOOK_AT_END)  # an event that it had started may have arrived before
         return None
 
-    def _listen(self, seconds: float) -> bool:
-        """Take in events until some seconds are over, or one of them says that the prompt ended."""
+    def _wait_for_end(self, seconds: float) -> bool:
+        """Process events for some seconds or until the prompt ends; return whether it ended."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             event = self.events.next(min(left, TICK))
-            if self._take_in(event):
+            if self._process(event):
                 return True
             self.tick()
             if not self.events.is_live:
                 deadline = min(deadline, time.monotonic() + LOOK_WITHOUT_EVENTS)
         return False
 
-    def _take_in(self, event: dict[str, Any]) -> bool:
-        """Note what an event says of this prompt, and return whether it is its end."""
+    def _process(self, event: dict[str, Any]) -> bool:
+        """Process an event of this prompt; return whether it is the end."""
         kind, data = event.get("type"), event.get("data", {})
         if data.get("prompt_id") != self.prompt_id:  # ComfyUI broadcasts the events of prompts without a client_id
             return False
         self.has_begun = True
-        self.stages.take_in(kind, data)
+        self.stages.process(kind, data)
         return kind in ENDS or (kind == "executing" and data.get("node") is None)
 
     def _fetch(self, prompt_id: str, entry: dict[str, Any]) -> bytes:
@@ -118,31 +118,31 @@ class Prompt:
         if more := outcome.images_beside(entry, where):
             logger.warning("Generation %s: its run made %d more images, which are not stored.", self.tag, more)
         try:
-            image = self._insist(lambda: self.client.view(where))
+            image = self._retry(lambda: self.client.view(where))
             formats.check(image)
         except formats.NotAccepted as error:
             raise RenderError(str(error)) from None
         except (Gone, ValueError) as error:
-            # The entry would be adopted, and fail, for ever.
-            self._insist(lambda: self.client.forget(prompt_id))
+            # Otherwise every later attempt would adopt the entry and fail.
+            self._retry(lambda: self.client.forget(prompt_id))
             what = "lost the picture" if isinstance(error, Gone) else "made something that is no image"
             raise RendererFailure(f"The renderer {what}.", error) from error
         self.progress(100)
         return image
 
-    def _insist(self, call: Callable[[], T]) -> T:
-        """The call's result, tried again while the server is away and patience lasts."""
-        tries = Retrying(
+    def _retry(self, call: Callable[[], T]) -> T:
+        """The call's result, retried while the server is unavailable, for at most `patience` seconds."""
+        retrying = Retrying(
             retry=retry_if_exception_type(Unreachable),
             stop=stop_after_delay(self.patience),
             wait=wait_random_exponential(0.2, max=LONGEST_PAUSE),
             sleep=self._pause,
-            before_sleep=self._tell_once,
+            before_sleep=self._log_first_failure,
             reraise=True,
         )
-        return tries(call)
+        return retrying(call)
 
-    def _tell_once(self, state: RetryCallState) -> None:
+    def _log_first_failure(self, state: RetryCallState) -> None:
         if state.attempt_number == 1:
             error = state.outcome.exception()
             logger.warning("Generation %s: %s Waiting up to %g s: %s", self.tag, error, self.patience, error.reason)

@@ -1,4 +1,4 @@
-"""Renders with ComfyUI: fills a workflow in, has a server run it, and brings the picture back."""
+"""Renders with ComfyUI: fills in a workflow, submits it to a server and fetches the picture."""
 
 import logging
 import ssl
@@ -25,7 +25,7 @@ ANSWERED_WITHIN, CANCELLED_WITHIN, DESCRIBED_WITHIN = 3.0, 5.0, 10.0
 class ComfyUIRenderer:
     """A generation's id is its prompt's id, its client's id, and a part of its file's name on the server.
 
-    So whoever attempts it next finds what an earlier attempt left there: waiting, running or done.
+    So the next attempt finds the prompt of an earlier one: waiting, running or done.
     """
 
     def __init__(self, url: str, catalogue: Catalogue, authorization: str = ""):
@@ -59,19 +59,19 @@ class ComfyUIRenderer:
             logger.warning("Generation %s may still be rendered: %s", id, failure.reason)
 
     def can_resume(self, id: UUID) -> bool:
-        """Whether the server has a prompt of the generation that is worth adopting. No answer is a no."""
+        """Whether the server has a prompt of the generation that is worth adopting. False without an answer."""
         with suppress(RendererFailure), self._client(seconds=ANSWERED_WITHIN) as client:
             found = client.find(str(id), str(id), thoroughly=True)
             return found is not None and found.is_worth_adopting
         return False
 
     def support(self) -> dict[str, Support]:
-        """What the server has for each model. Raises RendererFailure where it can't tell."""
+        """What the server has for each model. Raises RendererFailure if it doesn't answer."""
         with self._client(seconds=DESCRIBED_WITHIN) as client:
             return capabilities.read(client, self.catalogue.workflows.values())
 
     def state(self) -> dict[str, Any]:
-        """How the server is. Raises RendererFailure where it can't tell."""
+        """How the server is. Raises RendererFailure if it doesn't answer."""
         with self._client(seconds=ANSWERED_WITHIN) as client:
             return client.state()
 

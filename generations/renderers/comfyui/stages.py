@@ -1,4 +1,4 @@
-"""How far a prompt is, over all of its nodes that take long."""
+"""Progress of a prompt over all of its slow nodes."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ SLOW = (
     {"upscale_model"},
     {"seed", "steps"},
 )  # the inputs by which samplers and upscalers are recognised
-LARGEST = 99  # percent; 100 is a picture that is here
+LARGEST = 99  # percent; 100 is a picture that was fetched
 
 
 class Stages:
-    """The slow nodes of a graph count the same. Where none is recognised, all count that others are linked to."""
+    """All slow nodes of a graph have the same weight. If none is recognised, all nodes count that others link to."""
 
     def __init__(self, graph: dict[str, Any]):
         slow = {id for id, node in graph.items() if any(inputs <= node["inputs"].keys() for inputs in SLOW)}
@@ -22,8 +22,8 @@ class Stages:
         self._done: set[str] = set()
         self._node: str | None = None
 
-    def take_in(self, kind: str, data: dict[str, Any]) -> None:
-        """Note an event of the prompt. The percentage never decreases."""
+    def process(self, kind: str, data: dict[str, Any]) -> None:
+        """Process an event of the prompt. The percentage never decreases."""
         node = data.get("node")
         if kind == "execution_cached":
             self._done |= {id for id in _list(data.get("nodes")) if isinstance(id, str)}

@@ -1,4 +1,4 @@
-"""The workflows there are: those that come along and the operator's own, which win where the names are the same."""
+"""The installed workflows: the built-in ones and the operator's own, which take precedence."""
 
 import json
 import re
@@ -19,9 +19,9 @@ NAME = re.compile(rf"[\w.-]{{1,{LONGEST_MODEL_NAME}}}", re.ASCII)
 class Catalogue:
     workflows: dict[str, Workflow] = field(default_factory=dict)
     errors: list[WorkflowError] = field(default_factory=list)
-    """What is wrong with the files that could not be read."""
+    """Errors of the files that could not be read."""
     warnings: list[str] = field(default_factory=list)
-    """What is probably a mistake in the operator's own files."""
+    """Probable mistakes in the operator's own files."""
 
     def beginning_with(self, name: str) -> "Catalogue":
         """The same with this workflow as the first, where there is one of that name."""
@@ -30,7 +30,7 @@ class Catalogue:
 
 
 def read(*folders: Path) -> Catalogue:
-    """The workflows of the folders; a later folder's win."""
+    """The workflows of the folders; later folders take precedence."""
     catalogue = Catalogue()
     for folder in (SHIPPED, *folders):
         for path in sorted(folder.glob("*.json")):

@@ -1,4 +1,4 @@
-"""The nodes of a graph and the links between them, as ComfyUI's API format has them."""
+"""Nodes and links of a graph in ComfyUI's API format."""
 
 import re
 from typing import Any
@@ -9,7 +9,7 @@ Graph = dict[str, Any]
 
 
 class WorkflowError(ValueError):
-    """What is wrong with a workflow, and where in it."""
+    """An error in a workflow, with its place."""
 
 
 def place(graph: Graph, id: str, input: str = "") -> str:
@@ -42,7 +42,7 @@ def find_node(graph: Graph, name: str, setting: str) -> str:
 
 
 def is_link(value: Any) -> bool:
-    """Whether ComfyUI takes it for a link to another node's output, such as `["4", 0]`."""
+    """Whether ComfyUI treats it as a link to another node's output, such as `["4", 0]`."""
     return (
         isinstance(value, list)
         and len(value) == 2

@@ -1,4 +1,4 @@
-"""The placeholders in a graph: where they are, what replaces them, and what looks like one and isn't."""
+"""Finds and replaces the placeholders in a graph, and finds those of other tools."""
 
 import json
 import re
@@ -60,7 +60,7 @@ def insert(graph: Graph, places: dict[str, Any]) -> None:
 
 
 def warnings(graph: Graph, output: str) -> list[str]:
-    """What is probably a mistake: a picture that depends on neither prompt nor seed, another tool's placeholders."""
+    """Probable mistakes: a picture that depends on neither prompt nor seed, another tool's placeholders."""
     needed = upstream(graph, output)
     reaching = {placeholder for id, _, placeholder in used(graph) if id in needed}
     missing = [] if "prompt" in reaching else ["prompt"]

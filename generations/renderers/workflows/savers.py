@@ -1,4 +1,4 @@
-"""Which node of a workflow brings the picture."""
+"""Finds the node of a workflow whose image is delivered."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ VIDEO_SAVERS = {"SaveWEBM", "SaveVideo", "VHS_VideoCombine"}
 
 
 def find_output(graph: Graph, named: str | None) -> str:
-    """The id of the node whose image is delivered. Raises WorkflowError where there is none, or more than one.
+    """The id of the node whose image is delivered. Raises WorkflowError if there is none, or more than one.
 
     Nodes that store images come first, then others that take images and feed no other node, then previews.
     """

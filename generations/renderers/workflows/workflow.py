@@ -1,4 +1,4 @@
-"""A workflow: a graph as ComfyUI exports it for its API, with placeholders for what a generation asks for."""
+"""A workflow: a graph as ComfyUI exports it for its API, with placeholders for the parameters of a generation."""
 
 import json
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Workflow:
     output: str
     """The id of the node whose image is delivered."""
     warnings: tuple[str, ...] = ()
-    """What is probably a mistake in it."""
+    """Probable mistakes."""
 
     @property
     def output_name(self) -> str:
