@@ -1,4 +1,4 @@
-"""What a caller is told about its key and its limit, and what the log is told."""
+"""Responses about the key and its limit, and the log lines."""
 
 from unittest.mock import Mock
 

@@ -1,4 +1,4 @@
-"""What the log is told of refused calls, and that no token gets into it."""
+"""Log lines of rejected calls, which contain no token."""
 
 import logging
 

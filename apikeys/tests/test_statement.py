@@ -1,4 +1,4 @@
-"""How the statement behaves beside others: what it waits for, what it reads, and that it is sent once."""
+"""The statement under concurrency: what it waits for, what it reads, and that it is sent once."""
 
 import time
 from threading import Thread

@@ -1,7 +1,7 @@
-"""Django's PostgreSQL backend, with a pool that detects connections that the server has closed.
+"""Django's PostgreSQL backend, with a stricter pool than psycopg's.
 
-It hands out no connection that the server has ended, gives up on a server that doesn't answer at all, and is never
-shared with a forked process.
+It hands out no connection that the server has closed, times out if the server doesn't respond, and is never shared with
+a forked process.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What PostgreSQL says the tables are, asked of its catalogue and not of the models."""
+"""The tables as PostgreSQL's catalogue describes them, not the models."""
 
 import pytest
 from django.db import connection

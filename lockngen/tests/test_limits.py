@@ -1,4 +1,4 @@
-"""The limits raced by many clients, through whole web processes: what each call was told, and by which clock."""
+"""Many concurrent clients of the rate limits, through web processes: the result of each call, and its clock."""
 
 import json
 import time
@@ -22,7 +22,7 @@ LIMIT = 60  # so that one a second comes back
 
 
 class Told(NamedTuple):
-    """What a caller is told."""
+    """The result of a call."""
 
     status: int
     remaining: int
@@ -83,7 +83,7 @@ def told(answer) -> Told:
 
 
 def replay(auth_results: list[AuthResult]) -> tuple[list[bool], Counter[Told]]:
-    """What the textbook's algorithm would have said at the database's own times, and told."""
+    """The results of the textbook algorithm at the database's times."""
     model, admitted, said = Gcra(LIMIT), [], Counter()
     for auth_result in auth_results:
         now = Fraction(round(auth_result.at.timestamp() * 1_000_000), 1_000_000)

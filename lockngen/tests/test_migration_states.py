@@ -124,7 +124,7 @@ def value_of(field: models.Field, samples: dict):
 
 
 def make_generations(model: type[models.Model], samples: dict) -> None:
-    """Generations in all the states that CHECK constraints tell apart."""
+    """Generations in all the states that CHECK constraints distinguish."""
     sample = {"image_width": 64, "image_height": 64, "image_bytes": 5, "image_type": "image/png"}
     sample |= {"thumbnail_path": "2026/11/24/eight.thumb.webp", "image_sha256": "e" * 64}
     facts = {field.name: sample[field.name] for field in model._meta.fields if field.name in sample}

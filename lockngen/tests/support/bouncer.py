@@ -86,7 +86,7 @@ class Bouncer:
         return f"postgres://lockn:{self.password}@:5432/{database}?host={quote(f'{self.folder}/socket', safe='')}"
 
     def variables(self, database: str = "lockngen") -> dict[str, str]:
-        """The environment of whoever works behind it."""
+        """The environment of a process that connects through it."""
         addresses = {"DATABASE_URL": self.address(database), "DATABASE_DIRECT_URL": self.direct_address(database)}
         return {"DB_PGBOUNCER": "on", **addresses}
 

@@ -1,4 +1,4 @@
-"""What must hold after every fault, asked of the clients' log, the database and the folder of images."""
+"""The invariants after every fault, checked in the clients' log, the database and the image folder."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def assert_all_is_well(stack: Stack, load: Load, drained_within: float) -> float
 
 
 def assert_answers_are_fair(load: Load) -> None:
-    """2xx, or 503 that says when to come again."""
+    """2xx, or 503 with Retry-After."""
     unfair = [attempt for attempt in load.attempts if not is_fair(attempt.answer)]
     assert unfair == [], f"{len(unfair)} of {len(load.attempts)}"
 
@@ -44,7 +44,7 @@ def is_fair(answer) -> bool:
 
 
 def assert_stored_once(stack: Stack, load: Load) -> None:
-    """What was promised is there once, what was refused is not, and what nobody knows is there once at most."""
+    """Accepted requests are stored once, rejected ones not at all, and those without a response at most once."""
     prompts = [attempt.prompt for attempt in load.attempts if attempt.prompt]
     rows = Counter(prompt for (prompt,) in stack.cluster.rows(STORED, prompts))
     expected = {"ok": {1}, "failed": {0}, "unknown": {0, 1}}

@@ -109,7 +109,7 @@ class Program:
         return words in self.log.read_text()
 
     def words(self) -> str:
-        """The end of what it said."""
+        """The end of its output."""
         return "\n".join(self.log.read_text().splitlines()[-40:])
 
 
@@ -243,7 +243,7 @@ class Answer:
 
 
 def let_leases_end(stack: Stack) -> None:
-    """As if the workers' heartbeats had been missing for long."""
+    """Make the workers' heartbeats old."""
     stack.cluster.rows("UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 minute'")
 
 
