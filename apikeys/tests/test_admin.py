@@ -219,7 +219,7 @@ def test_rotate__needs_the_right_to_add(client_with, key):
 def test_revoke__asks_first(act, key):
     answer = act("revoke", key)
 
-    assert "stays so" in text_of(answer)
+    assert "Revoking is permanent" in text_of(answer)
     assert key.state == "active"
 
 

@@ -45,7 +45,7 @@ class Prompt:
     ):
         self.client, self.events = client, events
         self.tag, self.workflow = str(request.id), workflow
-        # Each attempt has a name of its own: ComfyUI caches by name and would not replace a lost or broken file.
+        # Each attempt has a name of its own: ComfyUI caches an output by its node's inputs and writes no new file for equal ones.
         self.graph = workflow.fill(request, f"{FOLDER}/{request.id}_{request.attempt}")
         self.progress, self.patience = progress, patience
         self.stages = Stages(self.graph)
