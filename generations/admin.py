@@ -79,8 +79,8 @@ class GenerationAdmin(SoftDeleteAdmin):
     actions = ("cancel", "submit_again", "restore", "delete_selected")
     search_help_text = "Words of a prompt, the name of a key or the start of its token, or an id."
     deletion_note = (
-        "It is hidden from the API and can be restored here, with its image, until RETENTION_DELETED has passed. What "
-        "isn't finished is cancelled, and stays so when it is restored."
+        "It is hidden from the API and can be restored here, with its image, until RETENTION_DELETED has passed. An "
+        "unfinished generation is cancelled, and restoring it does not queue it again."
     )
     list_select_related = ("api_key",)
     list_per_page = 50

@@ -70,7 +70,7 @@ def test_each_migration__goes_forward_back_and_forward_again():
 
 
 def validated(schema: list[tuple]) -> list[tuple]:
-    """What is once validated stays so, which is as well."""
+    """Going back does not make a validated constraint NOT VALID again, which is harmless."""
     return [(*row[:3], (row[3] or "").removesuffix(" NOT VALID")) for row in schema]
 
 

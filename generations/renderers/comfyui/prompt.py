@@ -45,7 +45,7 @@ class Prompt:
     ):
         self.client, self.events = client, events
         self.tag, self.workflow = str(request.id), workflow
-        # Each attempt has a name of its own: ComfyUI caches an output by its node's inputs and writes no new file for equal ones.
+        # Each attempt has a file name of its own: for equal inputs ComfyUI uses its cache and writes no new file.
         self.graph = workflow.fill(request, f"{FOLDER}/{request.id}_{request.attempt}")
         self.progress, self.patience = progress, patience
         self.stages = Stages(self.graph)
