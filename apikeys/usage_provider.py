@@ -1,6 +1,6 @@
 """The work done for keys, as far as transitions and listings of keys need it.
 
-Whoever does such work says so by `register`: apikeys itself knows nothing of it.
+An app that does such work calls `register`; apikeys does not import it.
 """
 
 from datetime import date

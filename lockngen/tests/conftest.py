@@ -173,3 +173,17 @@ def empty_database():
         server.execute(f"CREATE DATABASE {name}")
         yield address(name)
         server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="module")
+def web(django_db_setup, django_db_blocker, tmp_path_factory):
+    """A real web of one process on the tests' database, for the tests of one module."""
+    from lockngen.tests.support.web import Web  # it imports this module
+
+    with django_db_blocker.unblock():
+        web = Web(free_port(), tmp_path_factory.mktemp("web") / "log", workers=1)
+    try:
+        web.wait()
+        yield web
+    finally:
+        web.stop()

@@ -6,21 +6,10 @@ import socket
 import pytest
 
 from generations.models import Generation
-from lockngen.tests.conftest import URL, free_port
-from lockngen.tests.support.web import Caller, Web
+from lockngen.tests.conftest import URL
+from lockngen.tests.support.web import Caller
 
 BODY = b'{"prompt":"a cat"}'
-
-
-@pytest.fixture(scope="module")
-def web(django_db_setup, django_db_blocker, tmp_path_factory):
-    with django_db_blocker.unblock():
-        web = Web(free_port(), tmp_path_factory.mktemp("web") / "log", workers=1)
-    try:
-        web.wait()
-        yield web
-    finally:
-        web.stop()
 
 
 def chunk(content: bytes) -> bytes:

@@ -10,8 +10,6 @@ import pytest
 
 from generations.models import Generation
 from lockngen.environment import BASE_DIR
-from lockngen.tests.conftest import free_port
-from lockngen.tests.support.web import Web
 
 DOCUMENT = BASE_DIR / "docs/openapi.json"
 NODE = Path(__file__).parent / "node"
@@ -52,17 +50,6 @@ const page = await client.GET("/api/v1/generations", { params: { query: { limit:
 const wrong = await client.GET("/api/v1/generations/{id}", { params: { path: { id: "x" } } });
 console.log(JSON.stringify([cancelled.data!.status, page.data!.items.length, wrong.error!.status]));
 """
-
-
-@pytest.fixture(scope="module")
-def web(django_db_setup, django_db_blocker, tmp_path_factory):
-    with django_db_blocker.unblock():
-        web = Web(free_port(), tmp_path_factory.mktemp("web") / "log", workers=1)
-    try:
-        web.wait()
-        yield web
-    finally:
-        web.stop()
 
 
 def run(*command, cwd: Path) -> str:
