@@ -186,6 +186,20 @@ def test_rewind__keeps_the_order(submit, serve, ann, ben):
     assert serve(7) == ["Ann 0", "Ben 0", "Ann 1", "Ben 1", "Ann 2", "Ben 0", "Ann 3"]
 
 
+@pytest.mark.parametrize("key", ["ann", "ben", "known ben"])
+def test_position__beyond_the_range_of_an_integer(submit, ann, ben, key):
+    """The smallest priorities of jobs stand for positions that an integer of PostgreSQL can't hold."""
+    submit(ann), submit(ben, key == "known ben")
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE procrastinate_jobs SET priority = -10")
+    FairShare.objects.filter(api_key=ann).delete()  # as a crash does to an UNLOGGED table
+    FairShare.objects.update(started=None)
+
+    submit(ann if key == "ann" else ben)
+
+    assert FairShare.objects.get().taken == FIRST + 10 + (ONE_SHARE if key == "ann" else 0)
+
+
 def test_rewind__leaves_small_turns_alone(submit, ann):
     submit(ann, 3)
     before = list(FairShare.objects.values()), list(ProcrastinateJob.objects.values_list("priority"))
