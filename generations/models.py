@@ -29,11 +29,11 @@ IMAGE_FACTS = ("thumbnail_path", "image_width", "image_height", "image_bytes", "
 
 
 class Generation(SoftDeleteModel):
-    """One requested picture: its parameters, its status and its image."""
+    """A requested picture: its parameters, its status and its image."""
 
     Status = Status
 
-    # The application generates the id, so that a repeated insert is recognised by it.
+    # The application generates the id, so that a repeated insert conflicts with the first.
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     # Meta names the index for the foreign key, so Django creates none.
     api_key = models.ForeignKey(ApiKey, models.PROTECT, related_name="generations", db_index=False)
@@ -54,9 +54,11 @@ class Generation(SoftDeleteModel):
     image_type = models.CharField(max_length=50, null=True, blank=True, help_text="Such as image/png.")
     image_sha256 = FixedCharField(max_length=64, null=True, blank=True)
     error_message = models.CharField(max_length=ERROR_LENGTH, null=True, blank=True)
-    attempts = models.IntegerField(default=0, db_default=0, help_text="The last one's number fences off the others.")
+    attempts = models.IntegerField(
+        default=0, db_default=0, help_text="Number of render attempts; used as the fencing token."
+    )
     requeues = models.IntegerField(
-        db_column="releases", default=0, db_default=0, help_text="Attempts handed back, which cost no try."
+        db_column="releases", default=0, db_default=0, help_text="Attempts that were requeued and don't count."
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     started_at = models.DateTimeField(null=True, blank=True)
@@ -129,15 +131,13 @@ class Generation(SoftDeleteModel):
     def __str__(self) -> str:
         return f"{self.id} ({self.get_status_display().lower()})"
 
-    # Transitions: each returns whether it changed the row, and sends a notification if it did. Finished states are
-    # final.
+    # Transitions: each returns whether it changed the row, and publishes the change. Finished states are final.
 
     def start(self) -> int | None:
         """Start an attempt and return its number, or None if the generation is finished.
 
-        The number is a fencing token. Ending the attempt requires it and has no effect once a later attempt has
-        started. A running attempt is superseded: the queue runs a job a second time only when its worker is
-        considered dead.
+        The number is the fencing token: ending the attempt requires it, and has no effect once a later attempt has
+        started. A running attempt is superseded, as the queue repeats a job only when its worker is considered dead.
         """
         # The ORM's update() returns no columns, and a separate read could return a later attempt's number.
         statement = f"""
@@ -153,17 +153,17 @@ class Generation(SoftDeleteModel):
         return row[0] if row else None
 
     def complete(self, attempt: int, image_path: str, **facts) -> bool:
-        """`facts` are all of IMAGE_FACTS or none, and the model and the seed that were used."""
-        return self._finish(self._current(attempt), Status.COMPLETED, image_path=image_path, **facts)
+        """Complete the generation. `facts` are all of IMAGE_FACTS or none, and the used model and seed."""
+        return self._change(self._current(attempt), Status.COMPLETED, image_path=image_path, **facts)
 
     def fail(self, attempt: int, error_message: str) -> bool:
-        return self._finish(self._current(attempt), Status.FAILED, error_message=error_message[:ERROR_LENGTH])
+        return self._change(self._current(attempt), Status.FAILED, error_message=error_message[:ERROR_LENGTH])
 
     def cancel(self) -> bool:
-        return self._finish(self._row().unfinished(), Status.CANCELLED)
+        return self._change(self._row().unfinished(), Status.CANCELLED)
 
     def submit_again(self) -> "Generation":
-        """A new generation with the same parameters for the same key. Raises Refused and QueueFull."""
+        """Submit a new generation with the same parameters. Raises TransitionRefused and QueueFull."""
         if self.api_key.state not in WORKING:
             raise TransitionRefused(f"{self.api_key} is {self.api_key.state}: nothing can be submitted for it.")
         parameters = {name: getattr(self, name) for name in PARAMETERS}
@@ -172,14 +172,14 @@ class Generation(SoftDeleteModel):
     def requeue(self, attempt: int, counts_as_attempt: bool) -> bool:
         """End an attempt and make the generation pending again."""
         requeues = F("requeues") if counts_as_attempt else F("requeues") + 1
-        return self._change(self._current(attempt), status=Status.PENDING, started_at=None, requeues=requeues)
+        return self._change(self._current(attempt), Status.PENDING, started_at=None, requeues=requeues)
 
     def is_current(self, attempt: int) -> bool:
-        """Whether this attempt still holds the generation."""
+        """Whether this attempt is running and is the latest."""
         return self._current(attempt).exists()
 
     def publish(self, report: Report) -> bool:
-        """Publish progress if this attempt still holds the generation; return whether it does. Stores nothing."""
+        """Publish progress if this attempt is current; return whether it is. Stores nothing."""
         return bool(self._current(report.attempt).values_list(notifications.notify_expression(self.pk, report)))
 
     def is_at(self, attempt: int, status: Status) -> bool:
@@ -196,18 +196,16 @@ class Generation(SoftDeleteModel):
 
     @property
     def counted_attempts(self) -> int:
-        """Attempts that count against RENDER_MAX_ATTEMPTS: those that weren't requeued."""
+        """The attempts that count against RENDER_MAX_ATTEMPTS."""
         return self.attempts - self.requeues
 
     def _current(self, attempt: int) -> GenerationQuerySet:
         return self._row().filter(status=Status.PROCESSING, attempts=attempt)
 
-    def _finish(self, rows: GenerationQuerySet, status: Status, **fields) -> bool:
-        return self._change(rows, status=status, completed_at=Now(), **fields)
-
-    def _change(self, rows: GenerationQuerySet, **fields) -> bool:
-        won = bool(rows.update(**fields))
-        if won:
+    def _change(self, rows: GenerationQuerySet, status: Status, **fields) -> bool:
+        completed_at = Now() if status in FINISHED else None
+        has_changed = bool(rows.update(status=status, completed_at=completed_at, **fields))
+        if has_changed:
             notifications.notify(self.pk)
         self._reload()
-        return won
+        return has_changed

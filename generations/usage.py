@@ -1,8 +1,6 @@
 """Reports generations as the usage of API keys."""
 
-import time
-from datetime import date
-from uuid import UUID
+from datetime import UTC, date, datetime, timedelta
 
 from django.db.models import Count
 from django.db.models.functions import TruncDate
@@ -12,8 +10,6 @@ from apikeys.models import ApiKey
 from apikeys.usage_provider import UsageProvider
 from generations.models import Generation
 from generations.status import Status
-
-DAY = 86400  # seconds
 
 
 class GenerationUsage(UsageProvider):
@@ -29,15 +25,9 @@ class GenerationUsage(UsageProvider):
         return {status.name.lower(): dict(counted).get(status, 0) for status in Status}
 
     def by_day(self, key: ApiKey, days: int) -> dict[date, int]:
-        # Filtered by id, which is indexed; created_at is not.
-        rows = Generation.objects.owned_by(key).filter(id__gte=first_id_of_day(days - 1))
+        today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        rows = Generation.objects.owned_by(key).created_since(today - timedelta(days=days - 1))
         return dict(rows.values_list(TruncDate("created_at")).annotate(Count("pk")).order_by())
 
     def cancel_pending(self, key: ApiKey) -> int:
         return Generation.objects.owned_by(key).pending().cancel()
-
-
-def first_id_of_day(days_ago: int) -> UUID:
-    """The lower bound of the UUIDs of version 7 generated since the start of that day, in UTC."""
-    midnight = time.time() // DAY * DAY - days_ago * DAY
-    return UUID(int=int(midnight * 1000) << 80)

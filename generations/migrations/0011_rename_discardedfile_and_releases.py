@@ -20,7 +20,16 @@ class Migration(migrations.Migration):
                         db_column="releases",
                         default=0,
                         db_default=0,
-                        help_text="Attempts handed back, which cost no try.",
+                        help_text="Attempts that were requeued and don't count.",
+                    ),
+                ),
+                migrations.AlterField(
+                    "generation",
+                    "attempts",
+                    models.IntegerField(
+                        default=0,
+                        db_default=0,
+                        help_text="Number of render attempts; used as the fencing token.",
                     ),
                 ),
                 migrations.AddConstraint(
@@ -29,6 +38,14 @@ class Migration(migrations.Migration):
                         condition=Q(attempts__gte=F("requeues"), requeues__gte=0),
                         name="generation_attempts_are_counted",
                     ),
+                ),
+                migrations.AlterField(
+                    "fairshare", "taken", models.BigIntegerField(help_text="The key's latest position.")
+                ),
+                migrations.AlterField(
+                    "fairshare",
+                    "started",
+                    models.BigIntegerField(null=True, help_text="The key's latest position that has started."),
                 ),
             ]
         )
