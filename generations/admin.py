@@ -23,8 +23,8 @@ from generations.renderers.base import DEFAULT_MODEL
 from lockngen.admin import SoftDeleteAdmin, TextFilter
 
 CHANGE_PAGE = "admin:generations_generation_change"
-MOST_KEYS = 100  # that one search by name includes
-MOST_SUBMITTED = 50
+MAX_KEYS = 100  # that one search by name includes
+MAX_SUBMITTED = 50
 STATUS_REFRESHED_EVERY = 5  # seconds
 
 # Its actions would end jobs without updating their generations.
@@ -36,7 +36,7 @@ def keys_like(text: str) -> list[UUID]:
     with suppress(ValueError):
         return [UUID(text)]
     wanted = Q(name__icontains=text) | Q(prefix__startswith=text)
-    return list(ApiKey.all_objects.filter(wanted).order_by("-id").values_list("pk", flat=True)[:MOST_KEYS])
+    return list(ApiKey.all_objects.filter(wanted).order_by("-id").values_list("pk", flat=True)[:MAX_KEYS])
 
 
 class KeyFilter(TextFilter):
@@ -122,8 +122,8 @@ class GenerationAdmin(SoftDeleteAdmin):
 
     @admin.action(description="Submit selected generations again", permissions=["submit"])
     def submit_again(self, request: HttpRequest, queryset: QuerySet) -> None:
-        if queryset.order_by()[MOST_SUBMITTED:].exists():
-            self.message_user(request, f"Submit {MOST_SUBMITTED} generations at once at most.", messages.ERROR)
+        if queryset.order_by()[MAX_SUBMITTED:].exists():
+            self.message_user(request, f"Submit {MAX_SUBMITTED} generations at once at most.", messages.ERROR)
             return
         for generation in queryset.select_related("api_key"):
             try:

@@ -22,7 +22,7 @@ from generations.api import text as text_rules
 from generations.images.downloads import Size
 from generations.models import DEFAULT_MODEL, MODEL_LENGTH, PROMPT_LENGTH, Generation
 from generations.progress import notifications as events
-from generations.renderers.base import LARGEST_SEED
+from generations.renderers.base import MAX_SEED
 from generations.status import Status
 from lockngen.web import links
 from lockngen.web.bodies import RequestBody
@@ -56,8 +56,8 @@ def _known_model(name: str) -> str:
 
 
 def _possible_seed(seed: Any) -> Any:
-    if type(seed) is int and not 0 <= seed <= LARGEST_SEED:
-        raise ValueError(f"it takes 0 to {LARGEST_SEED}; null, or no seed at all, draws a random one")
+    if type(seed) is int and not 0 <= seed <= MAX_SEED:
+        raise ValueError(f"it takes 0 to {MAX_SEED}; null, or no seed at all, draws a random one")
     return seed
 
 
@@ -92,7 +92,7 @@ class GenerationIn(RequestBody):
     height: Pixels = Field(512, description="Pixels, in steps of 8.")
     steps: Steps = 30
     guidance: Guidance = 7.0
-    seed: Annotated[Annotated[StrictInt, Field(ge=0, le=LARGEST_SEED)] | None, BeforeValidator(_possible_seed)] = Field(
+    seed: Annotated[Annotated[StrictInt, Field(ge=0, le=MAX_SEED)] | None, BeforeValidator(_possible_seed)] = Field(
         None,
         description="The same seed gives the same picture. Null draws a random seed, which is returned once completed.",
     )

@@ -25,7 +25,7 @@ from lockngen.database.listener import Listener
 logger = logging.getLogger(__name__)
 
 CHANNEL = "lockngen_generation"
-MOST_REPORTS = 10_000  # kept in memory, about 3 MB
+MAX_REPORTS = 10_000  # kept in memory, about 3 MB
 
 
 def notify_expression(id: UUID, report: Report) -> Func:
@@ -121,7 +121,7 @@ class ProgressHub:
             return
         self._reports[id] = report
         self._reports.move_to_end(id)
-        if len(self._reports) > MOST_REPORTS:
+        if len(self._reports) > MAX_REPORTS:
             self._reports.popitem(last=False)
 
     def _all(self) -> list[Subscription]:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-LARGEST_PERCENT = 99  # of an attempt; 100 is what a completed generation has
+MAX_PERCENT = 99  # of an attempt; 100 is what a completed generation has
 REPEAT_AFTER = 5.0  # seconds until an unchanged report is published again, for late subscribers
 
 
@@ -13,7 +13,7 @@ class Report:
     """Progress of an attempt. The steps are the renderer's, if it counts any."""
 
     attempt: int
-    percent: int = 0  # 0 to LARGEST_PERCENT
+    percent: int = 0  # 0 to MAX_PERCENT
     step: int | None = None
     steps: int | None = None
 
@@ -21,7 +21,7 @@ class Report:
     def of(cls, attempt: int, percent: int) -> "Report":
         """The report for a renderer's progress."""
         step, steps = getattr(percent, "step", None), getattr(percent, "steps", None)
-        return cls(attempt, max(0, min(LARGEST_PERCENT, int(percent))), step, steps)
+        return cls(attempt, max(0, min(MAX_PERCENT, int(percent))), step, steps)
 
 
 class ProgressThrottle:

@@ -9,8 +9,8 @@ from uuid import UUID
 from lockngen.plain import plain
 
 DEFAULT_MODEL = "default"  # an alias of the first model
-LONGEST_MODEL_NAME = 33  # characters: with "procrastinate_queue_v1#render-" it's a channel of PostgreSQL, of 63 at most
-LARGEST_SEED = 2**53 - 1  # the largest whole number that JavaScript holds exactly
+MAX_MODEL_NAME = 33  # characters: with "procrastinate_queue_v1#render-" it's a channel of PostgreSQL, of 63 at most
+MAX_SEED = 2**53 - 1  # the largest whole number that JavaScript holds exactly
 
 Progress = Callable[[int], None]
 """Called with the percentage done, 0 to 100. It raises to stop the render; renderers let the exception pass."""
@@ -68,7 +68,7 @@ class Model:
     name: str
     description: str = ""
     defaults: Mapping[str, int | float] = field(default_factory=dict)
-    largest_seed: int = LARGEST_SEED
+    largest_seed: int = MAX_SEED
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class RenderRequest:
     @property
     def definite_seed(self) -> int:
         """The seed, or else one derived from the id, so that all attempts render the same picture."""
-        return int.from_bytes(sha256(self.id.bytes).digest()[:8]) & LARGEST_SEED if self.seed is None else self.seed
+        return int.from_bytes(sha256(self.id.bytes).digest()[:8]) & MAX_SEED if self.seed is None else self.seed
 
 
 class Renderer(Protocol):

@@ -3,11 +3,11 @@
 import struct
 from collections.abc import Iterator
 
-MOST_BYTES = 64 * 1024 * 1024
-LONGEST_SIDE = 16_384  # pixels
-MOST_PIXELS = 8192 * 8192  # 2048, the largest that can be asked for, four times enlarged
-MOST_SCANNED = 2**30  # pixels times scans of a progressive JPEG: each scan visits all pixels; ten are usual
-MOST_CHUNKS = 65_536  # of a PNG; the usual 8 KiB for each are 8,192 for the largest file
+MAX_BYTES = 64 * 1024 * 1024
+MAX_SIDE = 16_384  # pixels
+MAX_PIXELS = 8192 * 8192  # 2048, the largest that can be asked for, four times enlarged
+MAX_SCANNED = 2**30  # pixels times scans of a progressive JPEG: each scan visits all pixels; ten are usual
+MAX_CHUNKS = 65_536  # of a PNG; the usual 8 KiB for each are 8,192 for the largest file
 
 TAKEN = "PNG, JPEG and WebP"
 PNG, JPEG, START_OF_SCAN = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\xff\xda"
@@ -41,19 +41,19 @@ def check_format(image: bytes) -> None:
 
 
 def check_bytes(size: int) -> None:
-    if size > MOST_BYTES:
-        raise NotAccepted(f"it is larger than {MOST_BYTES // 2**20} MiB")
+    if size > MAX_BYTES:
+        raise NotAccepted(f"it is larger than {MAX_BYTES // 2**20} MiB")
 
 
 def check_size(width: int, height: int, image: bytes) -> None:
-    if max(width, height) > LONGEST_SIDE:
-        raise NotAccepted(f"it has {width} x {height} pixels; accepted are sides up to {LONGEST_SIDE}")
-    most = MOST_PIXELS // 2 if image.startswith(b"RIFF") else MOST_PIXELS  # WebP's decoder takes four times the memory
+    if max(width, height) > MAX_SIDE:
+        raise NotAccepted(f"it has {width} x {height} pixels; accepted are sides up to {MAX_SIDE}")
+    most = MAX_PIXELS // 2 if image.startswith(b"RIFF") else MAX_PIXELS  # WebP's decoder takes four times the memory
     if width * height > most:
         raise NotAccepted(f"it has {width} x {height} pixels; accepted are up to {most} in all")
     if image.startswith(JPEG):
         scans = image.count(START_OF_SCAN)
-        if scans * width * height > MOST_SCANNED:
+        if scans * width * height > MAX_SCANNED:
             raise NotAccepted(f"it has {scans} scans of {width} x {height} pixels, which take too long to decode")
 
 
@@ -66,7 +66,7 @@ def without_metadata(image: bytes) -> bytes:
 
 def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
     at, view = len(PNG), memoryview(png)
-    for _ in range(MOST_CHUNKS):
+    for _ in range(MAX_CHUNKS):
         if at + 12 > len(png):
             return
         (length,), kind = struct.unpack_from(">I", png, at), png[at + 4 : at + 8]
@@ -74,4 +74,4 @@ def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
         at += length + 12
         if kind == b"IEND":
             return
-    raise NotAccepted(f"it has more than {MOST_CHUNKS} chunks")
+    raise NotAccepted(f"it has more than {MAX_CHUNKS} chunks")

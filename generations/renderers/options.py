@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
-LONGEST_SECONDS = 3600
+MAX_SECONDS = 3600
 MAX_CONCURRENCY = 100
 
 
@@ -28,8 +28,8 @@ def read(query: str, parsers: Mapping[str, Callable[[str], Any]]) -> dict[str, A
 
 
 def seconds(value: str) -> float:
-    if not re.fullmatch(r"\d{1,5}(\.\d+)?", value, re.ASCII) or float(value) > LONGEST_SECONDS:
-        raise ValueError(f"a number of seconds from 0 to {LONGEST_SECONDS}")
+    if not re.fullmatch(r"\d{1,5}(\.\d+)?", value, re.ASCII) or float(value) > MAX_SECONDS:
+        raise ValueError(f"a number of seconds from 0 to {MAX_SECONDS}")
     return float(value)
 
 

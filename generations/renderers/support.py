@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Lock, Thread
 
-from generations.renderers.base import LARGEST_SEED, Renderer
+from generations.renderers.base import MAX_SEED, Renderer
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ class Support:
 
     missing: tuple[str, ...] = ()
     """Such as "the checkpoint sd_xl_base_1.0.safetensors"."""
-    largest_seed: int = LARGEST_SEED
+    largest_seed: int = MAX_SEED
 
 
 class SupportCache:

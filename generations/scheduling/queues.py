@@ -1,6 +1,6 @@
 """The names of the queues. A worker fetches jobs from those whose model its renderers have."""
 
-from generations.renderers.base import DEFAULT_MODEL, LONGEST_MODEL_NAME
+from generations.renderers.base import DEFAULT_MODEL, MAX_MODEL_NAME
 
 RENDER_TASK = "generations.render"
 MAINTENANCE = "maintenance"
@@ -8,5 +8,5 @@ RENDER = "render"  # for the default model
 
 
 def of_model(model: str) -> str:
-    is_own = model != DEFAULT_MODEL and len(model) <= LONGEST_MODEL_NAME
+    is_own = model != DEFAULT_MODEL and len(model) <= MAX_MODEL_NAME
     return f"{RENDER}-{model}" if is_own else RENDER

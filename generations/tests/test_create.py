@@ -6,7 +6,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from generations.models import Generation
-from generations.renderers.base import LARGEST_SEED
+from generations.renderers.base import MAX_SEED
 from generations.tests.support.calls import URL, assert_problem, post
 
 FIELDS = {
@@ -56,7 +56,7 @@ REFUSED = {
 
 def test_create__stores_what_was_asked_for(api, key, waiting_jobs):
     asked = {"prompt": "a lighthouse", "negative_prompt": "fog", "model": "sketch", "width": 640, "height": 64}
-    asked |= {"steps": 150, "guidance": 3, "seed": LARGEST_SEED}
+    asked |= {"steps": 150, "guidance": 3, "seed": MAX_SEED}
 
     answer = post(api, asked)
 

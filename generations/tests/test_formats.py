@@ -59,7 +59,7 @@ def test_jpeg_of_many_scans__is_refused_before_it_is_decoded(monkeypatch):
 
 
 def test_jpeg_of_usual_scans__passes_at_the_largest_size(monkeypatch):
-    monkeypatch.setattr(limits, "MOST_SCANNED", 10 * 64 * 64)
+    monkeypatch.setattr(limits, "MAX_SCANNED", 10 * 64 * 64)
 
     formats.check(encoded("JPEG", progressive=True))
 
@@ -84,7 +84,7 @@ def test_broken_image__is_refused(kind):
 
 def test_large_image__is_refused_before_it_is_decoded(monkeypatch):
     large = encoded("JPEG", (72, 64))
-    monkeypatch.setattr(limits, "MOST_PIXELS", 64 * 64)
+    monkeypatch.setattr(limits, "MAX_PIXELS", 64 * 64)
     monkeypatch.setattr(Image.Image, "load", lambda image: pytest.fail("It was decoded."))
 
     with pytest.raises(formats.NotAccepted, match="72 x 64 pixels"):
@@ -101,7 +101,7 @@ def test_claimed_size__is_refused_by_its_header(size):
 
 
 def test_image_of_the_largest_size__passes(monkeypatch):
-    monkeypatch.setattr(limits, "MOST_PIXELS", 64 * 64)
+    monkeypatch.setattr(limits, "MAX_PIXELS", 64 * 64)
 
     formats.check(encoded("PNG"))
 

@@ -198,7 +198,7 @@ def test_board__forgets_what_has_changed():
 
 
 def test_board__keeps_so_many_and_no_more(monkeypatch):
-    monkeypatch.setattr(notifications, "MOST_REPORTS", 2)
+    monkeypatch.setattr(notifications, "MAX_REPORTS", 2)
     hub, ids = ProgressHub(), [uuid4() for _ in range(3)]
 
     for id in [*ids[:2], ids[0], ids[2]]:

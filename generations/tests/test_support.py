@@ -11,7 +11,7 @@ from generations.checks import models_are_available
 from generations.management.commands.status import as_text
 from generations.models import Generation
 from generations.renderers import RenderError, workflows
-from generations.renderers.base import LARGEST_SEED, ModelUnavailable
+from generations.renderers.base import MAX_SEED, ModelUnavailable
 from generations.renderers.comfyui import capabilities
 from generations.renderers.pool import RendererPool
 from generations.renderers.pooled_renderer import PooledRenderer
@@ -29,7 +29,7 @@ SDXL, FLUX = "sd_xl_base_1.0.safetensors", "flux1-dev-fp8.safetensors"
 class Limited(Painter):
     """A painter that lacks something for its models."""
 
-    def __init__(self, name: str, *models: str, lacks: tuple[str, ...] = (), largest_seed: int = LARGEST_SEED):
+    def __init__(self, name: str, *models: str, lacks: tuple[str, ...] = (), largest_seed: int = MAX_SEED):
         super().__init__(name, *models)
         self.lacks, self.largest_seed, self.surveys = lacks, largest_seed, 0
 
@@ -240,7 +240,7 @@ def test_missing__is_a_node_even_where_the_output_does_not_need_it():
 
 @pytest.mark.parametrize(
     ("config", "largest"),
-    [(["INT", {"max": 1000}], 1000), (["INT", {"max": 2**64}], LARGEST_SEED), (["FLOAT", {"max": 1}], LARGEST_SEED)],
+    [(["INT", {"max": 1000}], 1000), (["INT", {"max": 2**64}], MAX_SEED), (["FLOAT", {"max": 1}], MAX_SEED)],
 )
 def test_largest_seed__is_the_node_s_maximum(config, largest):
     own = parse("own", make_file({"seed": "{{seed}}"}))
@@ -251,7 +251,7 @@ def test_largest_seed__is_the_node_s_maximum(config, largest):
 def test_survey__asks_for_the_nodes_of_the_workflows_alone(double):
     found = make_renderer(double).support()
 
-    assert found == {name: Support(largest_seed=LARGEST_SEED) for name in workflows.read().workflows}
+    assert found == {name: Support(largest_seed=MAX_SEED) for name in workflows.read().workflows}
     assert double.calls("GET", "/object_info") == []
     assert len(double.calls("GET", "/object_info/SaveImage")) == 1
 
@@ -277,5 +277,5 @@ def test_completed_generation__submitted_again_gives_the_same_image(api, run, tr
     again = complete({name: first[name] for name in fields})
 
     assert first["model"] == "sketch"
-    assert 0 <= first["seed"] <= LARGEST_SEED
+    assert 0 <= first["seed"] <= MAX_SEED
     assert again["image"]["sha256"] == first["image"]["sha256"]

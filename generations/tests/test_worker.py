@@ -4,7 +4,7 @@ import pytest
 from django.core.management import CommandError
 
 from generations.models import Generation
-from generations.renderers.base import LONGEST_MODEL_NAME
+from generations.renderers.base import MAX_MODEL_NAME
 from generations.scheduling import queues, worker
 from generations.tests.test_workflows import make_file
 
@@ -75,7 +75,7 @@ def test_generation__waits_in_the_queue_of_its_model(key, sql):
 
 
 def test_queue_of_the_longest_name__is_a_channel_that_postgresql_takes(key, sql, tmp_path, settings):
-    name = "m" * LONGEST_MODEL_NAME
+    name = "m" * MAX_MODEL_NAME
     (tmp_path / f"{name}.json").write_text(make_file())
     settings.RENDERER_URL, settings.WORKFLOWS_DIR = ["comfyui://gpu1"], str(tmp_path)
 
@@ -86,4 +86,4 @@ def test_queue_of_the_longest_name__is_a_channel_that_postgresql_takes(key, sql,
 
 
 def test_queue__of_a_name_that_can_be_no_model_s_is_that_of_the_default():
-    assert queues.of_model("m" * (LONGEST_MODEL_NAME + 1)) == "render"
+    assert queues.of_model("m" * (MAX_MODEL_NAME + 1)) == "render"

@@ -185,7 +185,7 @@ def test_read__takes_the_operator_s_own_in_place_of_ours(tmp_path):
 def test_read__shows_what_is_broken_and_goes_on(tmp_path):
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe")
-    (tmp_path / "large.json").write_bytes(b" " * (catalogue.LONGEST_FILE + 1))
+    (tmp_path / "large.json").write_bytes(b" " * (catalogue.MAX_FILE_BYTES + 1))
     (tmp_path / "two words.json").write_text(make_file())
     (tmp_path / "default.json").write_text(make_file())
     (tmp_path / "folder.json").mkdir()

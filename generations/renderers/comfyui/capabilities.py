@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from generations.renderers.base import LARGEST_SEED, RendererFailure
+from generations.renderers.base import MAX_SEED, RendererFailure
 from generations.renderers.comfyui.calls import Unreachable
 from generations.renderers.comfyui.client import Client
 from generations.renderers.support import Support
@@ -12,7 +12,7 @@ from generations.renderers.workflows.graph import upstream
 from generations.renderers.workflows.placeholders import PLACEHOLDER
 from lockngen.plain import plain
 
-LONGEST_VALUE = 100  # characters in a message
+MAX_VALUE = 100  # characters in a message
 KINDS = {
     "ckpt_name": "checkpoint",
     "unet_name": "diffusion model",
@@ -44,12 +44,12 @@ def _node_info(client: Client, kind: str) -> NodeInfo | None:
 
 def support(workflow: Workflow, nodes: Mapping[str, NodeInfo | None]) -> Support:
     """A node that is None does not exist on the server."""
-    missing, largest = [], LARGEST_SEED
+    missing, largest = [], MAX_SEED
     needed = upstream(workflow.graph, workflow.output)
     for id, node in workflow.graph.items():
         info = nodes.get(node["class_type"], {})
         if info is None:
-            missing.append(f"the node {plain(node['class_type'], LONGEST_VALUE)}")
+            missing.append(f"the node {plain(node['class_type'], MAX_VALUE)}")
             continue
         for name, value in node["inputs"].items() if id in needed else ():
             kind, options = _config(info, name)
@@ -58,7 +58,7 @@ def support(workflow: Workflow, nodes: Mapping[str, NodeInfo | None]) -> Support
                 largest = min(largest, _maximum(kind, options))
             elif _is_absent(value, _choices(kind, options)):
                 what = KINDS.get(name) or f"{name} of {node['class_type']}"
-                missing.append(f"the {what} {plain(value, LONGEST_VALUE)}")
+                missing.append(f"the {what} {plain(value, MAX_VALUE)}")
     return Support(tuple(dict.fromkeys(missing)), largest)
 
 
@@ -94,4 +94,4 @@ def _is_absent(value: Any, choices: list[Any] | None) -> bool:
 def _maximum(kind: Any, options: dict[str, Any]) -> int:
     largest = options.get("max")
     is_given = kind == "INT" and isinstance(largest, int | float) and largest >= 0
-    return int(min(LARGEST_SEED, largest)) if is_given else LARGEST_SEED
+    return int(min(MAX_SEED, largest)) if is_given else MAX_SEED

@@ -15,7 +15,7 @@ from lockngen.plain import plain, plain_values
 logger = logging.getLogger(__name__)
 
 VIEW_SECONDS = 120.0  # for a whole picture
-LONGEST_LOGGED = 10_000  # characters of an answer
+MAX_LOGGED = 10_000  # characters of an answer
 RECENT = 100  # prompts of the history that are searched for one whose id is unknown
 PASSING = {408, 425, 429, 502, 503, 504}  # answers of a proxy while the server behind it starts
 QUEUES = (("queue_running", True), ("queue_pending", False))
@@ -63,7 +63,7 @@ class Client:
         content = answer.json()
         refusals = refusal.read(content, graph)
         if refusals:
-            logger.error("ComfyUI refused the graph of generation %s: %s", id, json.dumps(content)[:LONGEST_LOGGED])
+            logger.error("ComfyUI refused the graph of generation %s: %s", id, json.dumps(content)[:MAX_LOGGED])
         if answer.status == 400:
             raise RenderError(refusal.text(refusals))
         if fatal := refusal.of_output(refusals, output):  # it executes the other outputs, which are not needed
@@ -102,9 +102,9 @@ class Client:
     def view(self, image: dict[str, str]) -> bytes:
         """The bytes of an image."""
         try:
-            answer = self._calls.call("GET", "/view", params=image, most=limits.MOST_BYTES, seconds=VIEW_SECONDS)
+            answer = self._calls.call("GET", "/view", params=image, most=limits.MAX_BYTES, seconds=VIEW_SECONDS)
         except TooLarge:
-            raise RenderError(f"The picture is larger than {limits.MOST_BYTES // 2**20} MiB.") from None
+            raise RenderError(f"The picture is larger than {limits.MAX_BYTES // 2**20} MiB.") from None
         if answer.status == 404:
             raise Gone
         _check_status(answer)

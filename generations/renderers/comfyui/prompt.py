@@ -12,7 +12,7 @@ from generations.images import formats
 from generations.renderers.base import WAITING, Progress, RendererFailure, RenderError, RenderRequest
 from generations.renderers.comfyui import outcome
 from generations.renderers.comfyui.calls import Unreachable
-from generations.renderers.comfyui.client import LONGEST_LOGGED, Client, Gone
+from generations.renderers.comfyui.client import MAX_LOGGED, Client, Gone
 from generations.renderers.comfyui.events import Events
 from generations.renderers.comfyui.stages import Stages
 from generations.renderers.workflows import Workflow
@@ -113,7 +113,7 @@ class Prompt:
             where = outcome.image(entry, self.workflow.output, self.workflow.output_name)
         except Exception:
             status = json.dumps(entry.get("status"))
-            logger.warning("Generation %s: prompt %s ended with %s", self.tag, prompt_id, status[:LONGEST_LOGGED])
+            logger.warning("Generation %s: prompt %s ended with %s", self.tag, prompt_id, status[:MAX_LOGGED])
             raise
         if more := outcome.images_beside(entry, where):
             logger.warning("Generation %s: its run made %d more images, which are not stored.", self.tag, more)

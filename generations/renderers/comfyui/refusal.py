@@ -8,7 +8,7 @@ from typing import Any
 from generations.renderers.workflows.graph import node_title
 from lockngen.plain import plain
 
-LONGEST = 500  # characters
+MAX_LENGTH = 500  # characters
 PATH = re.compile(r"\S*[/\\@]\S*|\S+:\d+\S*|\S*\d+\.\d+\.\d+\.\d+\S*")
 
 
@@ -48,7 +48,7 @@ def of_output(refusals: Iterable[Refusal], output: str) -> list[Refusal]:
 
 def text(refusals: Iterable[Refusal]) -> str:
     reasons = "; ".join(map(str, refusals)) or "it gave no reason"
-    return f"The renderer refused the workflow: {reasons[:LONGEST]}."
+    return f"The renderer refused the workflow: {reasons[:MAX_LENGTH]}."
 
 
 def name_of(graph: dict[str, Any], id: Any, class_type: Any) -> str:
@@ -62,7 +62,7 @@ def name(value: Any) -> str:
 
 
 def _refusal(error: dict[str, Any], node: str = "", outputs: list[Any] = ()) -> Refusal:
-    message = plain(error.get("message") or "it gave no reason", LONGEST)
+    message = plain(error.get("message") or "it gave no reason", MAX_LENGTH)
     input = _dict(error.get("extra_info")).get("input_name")
     return Refusal(
         kind=name(error.get("type")),

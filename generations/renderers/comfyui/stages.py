@@ -9,7 +9,7 @@ SLOW = (
     {"upscale_model"},
     {"seed", "steps"},
 )  # the inputs by which samplers and upscalers are recognised
-LARGEST = 99  # percent; 100 is a picture that was fetched
+MAX_PERCENT = 99  # percent; 100 is a picture that was fetched
 
 
 class Stages:
@@ -49,7 +49,7 @@ class Stages:
             self.percent = Percent(percent, int(value), int(largest))
 
     def _share(self, of_this_node: float) -> int:
-        return int(LARGEST * (len(self._done & self.slow) + of_this_node) / max(1, len(self.slow)))
+        return int(MAX_PERCENT * (len(self._done & self.slow) + of_this_node) / max(1, len(self.slow)))
 
     def _raise_to(self, percent: int) -> None:
         if percent > self.percent:

@@ -5,14 +5,14 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from generations.renderers.base import DEFAULT_MODEL, LONGEST_MODEL_NAME
+from generations.renderers.base import DEFAULT_MODEL, MAX_MODEL_NAME
 from generations.renderers.workflows.graph import WorkflowError
 from generations.renderers.workflows.workflow import Workflow, parse
 
 SHIPPED = Path(__file__).parent
-LONGEST_FILE = 1024 * 1024  # bytes
+MAX_FILE_BYTES = 1024 * 1024  # bytes
 SETTINGS_SUFFIX = ".lockngen.json"  # portraits.lockngen.json: settings of portraits.json that survive a new export
-NAME = re.compile(rf"[\w.-]{{1,{LONGEST_MODEL_NAME}}}", re.ASCII)
+NAME = re.compile(rf"[\w.-]{{1,{MAX_MODEL_NAME}}}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def read(*folders: Path) -> Catalogue:
 def _workflow(path: Path) -> Workflow:
     if not NAME.fullmatch(path.stem) or path.stem == DEFAULT_MODEL:
         raise WorkflowError(
-            f"its name, the model's, takes up to {LONGEST_MODEL_NAME} letters, digits and - . _ and is not default"
+            f"its name, the model's, takes up to {MAX_MODEL_NAME} letters, digits and - . _ and is not default"
         )
     settings = path.with_name(f"{path.stem}{SETTINGS_SUFFIX}")
     return parse(path.stem, _text(path), _text(settings) if settings.exists() else None)
@@ -59,8 +59,8 @@ def _workflow(path: Path) -> Workflow:
 def _text(path: Path) -> str:
     """The text of a file in any encoding that JSON may have, with or without a byte order mark."""
     try:
-        if path.stat().st_size > LONGEST_FILE:
-            raise WorkflowError(f"{path.name} is larger than {LONGEST_FILE} bytes")
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise WorkflowError(f"{path.name} is larger than {MAX_FILE_BYTES} bytes")
         content = path.read_bytes()
         return content.decode(json.detect_encoding(content))
     except (OSError, UnicodeDecodeError) as error:

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from generations.renderers.base import LARGEST_SEED, Model, RenderRequest
+from generations.renderers.base import MAX_SEED, Model, RenderRequest
 from generations.renderers.workflows import placeholders, savers
 from generations.renderers.workflows.graph import WorkflowError, check_nodes, node_name
 from generations.renderers.workflows.placeholders import PLACEHOLDERS
@@ -75,7 +75,7 @@ def parse(name: str, text: str, settings_text: str | None = None) -> Workflow:
     placeholders.check(graph, checkpoint)
     output = savers.find_output(graph, settings.get("output"))
     defaults = {key: settings[key] for key in DEFAULTS if key in settings}
-    model = Model(name, settings.get("description", ""), defaults, settings.get("largest_seed", LARGEST_SEED))
+    model = Model(name, settings.get("description", ""), defaults, settings.get("largest_seed", MAX_SEED))
     return Workflow(model, graph, checkpoint, output, tuple(placeholders.warnings(graph, output)))
 
 
@@ -116,6 +116,6 @@ def _settings(settings: Any) -> dict[str, Any]:
             raise WorkflowError(f"{SETTINGS}.{name}: it is not known; there are {', '.join(TYPES)}")
         if isinstance(value, bool) or not isinstance(value, TYPES[name]):
             raise WorkflowError(f"{SETTINGS}.{name}: it takes {KINDS.get(TYPES[name], 'a number')}")
-    if not 0 <= settings.get("largest_seed", 0) <= LARGEST_SEED:
-        raise WorkflowError(f"{SETTINGS}.largest_seed: it takes 0 to {LARGEST_SEED}")
+    if not 0 <= settings.get("largest_seed", 0) <= MAX_SEED:
+        raise WorkflowError(f"{SETTINGS}.largest_seed: it takes 0 to {MAX_SEED}")
     return settings
