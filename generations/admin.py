@@ -11,7 +11,7 @@ from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.text import Truncator
-from procrastinate.contrib.django.models import ProcrastinateJob
+from procrastinate.contrib.django import admin as queue_admin
 
 from apikeys.models import ApiKey
 from apikeys.querysets import TransitionRefused
@@ -28,7 +28,7 @@ MAX_SUBMITTED = 50
 STATUS_REFRESHED_EVERY = 5  # seconds
 
 # Its actions would end jobs without updating their generations.
-admin.site.unregister(ProcrastinateJob)
+admin.site.unregister(queue_admin.models.ProcrastinateJob)
 
 
 def keys_like(text: str) -> list[UUID]:

@@ -28,10 +28,11 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PUBLIC_URL.startswith("https://")
 SECURE_HSTS_SECONDS = 31_536_000 if PUBLIC_URL.startswith("https://") else 0
 
 INSTALLED_APPS = [
-    "lockngen",  # first: its migrate, runserver and procrastinate are used
-    "procrastinate.contrib.django",
+    # Commands of the first app win: lockngen's migrate and runserver, generations' procrastinate.
+    "lockngen",
     "apikeys",
     "generations",
+    "procrastinate.contrib.django",
     "ninja",  # serves the documentation page's assets from here, not from a CDN
     "corsheaders",
     "health_check",
@@ -194,7 +195,6 @@ RENDER_GRACE = env.seconds("RENDER_GRACE", 8)
 # The queue runs tasks in asyncio's default executor, which has as many threads as this and no more.
 MAX_CONCURRENT_RENDERS = min(32, (os.cpu_count() or 1) + 4)
 WORKER_CONCURRENCY = env.integer("WORKER_CONCURRENCY", min(2 * len(RENDERER_URL), MAX_CONCURRENT_RENDERS), minimum=1)
-WORKER_OPTIONS = "generations.scheduling.worker.options"
 PROCRASTINATE_WORKER_DEFAULTS = {
     "concurrency": WORKER_CONCURRENCY,
     "shutdown_graceful_timeout": RENDER_GRACE,
@@ -294,6 +294,7 @@ TIME_ZONE = "UTC"
 USE_I18N = False
 USE_TZ = True
 
+GUNICORN_LOGGER = "apikeys.logs.GunicornLogger"  # removes tokens, as the formatter below does
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

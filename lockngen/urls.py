@@ -2,13 +2,16 @@ from django.conf import settings
 from django.contrib import admin
 from django.http import Http404
 from django.urls import include, path, re_path
-from django.utils.module_loading import import_string
 from django.views.decorators.common import no_append_slash
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 from django.views.generic import RedirectView, TemplateView
 from ninja.openapi.docs import Swagger
 
+import apikeys.api
+import generations.api.available_models
+import generations.api.operations
+from generations.health import Workers
 from lockngen import __version__
 from lockngen.health import STORAGE_THREADS, ReadinessView, Storage
 from lockngen.web.bodies import JSONParser
@@ -32,9 +35,9 @@ api = ProblemAPI(
         ]
     },
 )
-api.add_router("/generations", "generations.api.operations.router")
-api.add_router("/models", "generations.api.available_models.router")
-api.add_router("/key", "apikeys.api.router")
+api.add_router("/generations", generations.api.operations.router)
+api.add_router("/models", generations.api.available_models.router)
+api.add_router("/key", apikeys.api.router)
 
 admin.site.site_header = admin.site.site_title = "LockN Gen"
 admin.site.index_title = "Administration"
@@ -54,7 +57,7 @@ urlpatterns = [
     path("api/v1/", api.urls),
     path("ht/", ReadinessView.as_view(), name="ht"),
     re_path(r"^ht/storage/?$", ReadinessView.as_view(checks=[Storage], threads=STORAGE_THREADS)),
-    re_path(r"^ht/workers/?$", ReadinessView.as_view(checks=[import_string("generations.health.Workers")])),
+    re_path(r"^ht/workers/?$", ReadinessView.as_view(checks=[Workers])),
     path("admin/", include("generations.urls")),
     path("admin/", admin.site.urls),
 ]

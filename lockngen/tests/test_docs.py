@@ -1,5 +1,6 @@
 """The documentation agrees with the code."""
 
+import ast
 import json
 import re
 
@@ -59,6 +60,34 @@ def test_links__lead_to_files_that_are_there(document):
     links = re.findall(r"\]\(([^)#]+)\)", path.read_text())
 
     assert [link for link in links if "://" not in link and not (path.parent / link).exists()] == []
+
+
+def places() -> list[str]:
+    """The rows of "Where do I" in docs/architecture.md, without the question."""
+    section = (BASE_DIR / "docs/architecture.md").read_text().partition("## Where do I")[2].partition("\n## ")[0]
+    rows = [row for row in section.splitlines() if row.startswith("| ") and "`" in row]
+    return [row.split(" | ", 1)[1] for row in rows]
+
+
+def defined(path: str) -> set[str]:
+    """The functions, classes, variables and dictionary keys of a module."""
+    nodes = list(ast.walk(ast.parse((BASE_DIR / path).read_text())))
+    names = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    names |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    return names | {
+        key.value for node in nodes if isinstance(node, ast.Dict) for key in node.keys if hasattr(key, "value")
+    }
+
+
+@pytest.mark.parametrize("place", places())
+def test_where_do_i__names_files_and_functions_that_exist(place):
+    quoted = re.findall(r"`([^`]+)`", place)
+    files = {word for text in quoted for word in text.split() if re.match(r"\w+/", word)}
+    names = {name for text in quoted if re.fullmatch(r"[\w.]+", text) for name in text.split(".")}
+
+    assert files
+    assert {path for path in files if not (BASE_DIR / path).exists()} == set()
+    assert names <= set().union(*(defined(path) for path in files if path.endswith(".py")))
 
 
 def test_readme__shows_the_development_key():

@@ -1,16 +1,21 @@
-"""Which package may import which. Only settings and urls know all of them, by name."""
+"""Which package imports which. Only settings and urls import all of them."""
 
 import ast
+import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 BASE = Path(__file__).resolve().parent.parent.parent
 FORBIDDEN = {"lockngen": {"apikeys", "generations"}, "apikeys": {"generations"}, "generations": set()}
+PACKAGES = set(FORBIDDEN)
+KNOW_ALL = {BASE / "lockngen" / "settings.py", BASE / "lockngen" / "urls.py"}
+DOTTED_NAME = re.compile(rf"({'|'.join(FORBIDDEN)})(\.\w+)+")
 
 
 def modules(package: str) -> list[Path]:
-    return [path for path in (BASE / package).rglob("*.py") if "tests" not in path.parts]
+    return [path for path in (BASE / package).rglob("*.py") if "tests" not in path.parts and path not in KNOW_ALL]
 
 
 def imported(path: Path) -> set[str]:
@@ -20,11 +25,37 @@ def imported(path: Path) -> set[str]:
     return {name.split(".")[0] for name in names}
 
 
+def named(path: Path) -> set[str]:
+    """The packages named by strings such as "apikeys.logs.JobFilter", which Django or another library imports."""
+    nodes = ast.walk(ast.parse(path.read_text()))
+    texts = [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return {name[1] for text in texts if (name := DOTTED_NAME.fullmatch(text))}
+
+
+def drawn_imports() -> set[tuple[str, str]]:
+    """The arrows between packages in docs/architecture.md, whose lines have the form a --> b --> c."""
+    packages = (BASE / "docs/architecture.md").read_text().partition("## Packages")[2]
+    picture = re.search(r"```mermaid\n(.*?)```", packages, re.DOTALL)[1]
+    chains = [line.strip().split(" --> ") for line in picture.splitlines() if "-->" in line]
+    return {arrow for chain in chains for arrow in pairwise(chain)}
+
+
 @pytest.mark.parametrize("package", FORBIDDEN)
 def test_imports__run_one_way(package):
     assert modules(package)
     for path in modules(package):
-        assert not imported(path) & FORBIDDEN[package], path
+        assert not (imported(path) | named(path)) & FORBIDDEN[package], path
+
+
+def test_imports__are_those_of_the_picture():
+    found = {
+        (package, other)
+        for package in PACKAGES
+        for path in modules(package)
+        for other in (imported(path) | named(path)) & PACKAGES - {package}
+    }
+
+    assert drawn_imports() == found
 
 
 def test_tokens__need_the_standard_library_alone():

@@ -27,7 +27,7 @@ max_requests = 50_000  # limits the effect of a memory leak in a library
 max_requests_jitter = 5_000
 control_socket_disable = True
 forwarder_headers = ""  # no header may set SCRIPT_NAME, not even a proxy's: it is the path of PUBLIC_URL
-logger_class = "apikeys.logs.GunicornLogger"  # removes tokens from the log
+logger_class = settings.GUNICORN_LOGGER
 # A heartbeat must not block on a disk.
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108  memory, not a shared folder
 

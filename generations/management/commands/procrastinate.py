@@ -1,7 +1,7 @@
-from django.conf import settings
 from django.core.management import call_command
-from django.utils.module_loading import import_string
 from procrastinate.contrib.django.management.commands import procrastinate
+
+from generations.scheduling import worker
 
 
 class Command(procrastinate.Command):
@@ -10,5 +10,5 @@ class Command(procrastinate.Command):
     def handle(self, *args, **options) -> None:
         if options["command"] == "worker":
             call_command("waitdb")
-            options |= import_string(settings.WORKER_OPTIONS)(options)
+            options |= worker.options(options)
         super().handle(*args, **options)
