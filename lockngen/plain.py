@@ -16,6 +16,11 @@ def plain(text: object, longest: int = 1000) -> str:
     return " ".join(safe.split())[:longest]
 
 
+def one_line(error: BaseException) -> str:
+    """The error's message, or its class if it has none."""
+    return plain(error) or type(error).__name__
+
+
 def plain_values(value: object, longest: int = 200) -> object:
     """The same for each text in a value of JSON."""
     if isinstance(value, dict):

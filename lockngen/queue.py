@@ -23,6 +23,7 @@ from psycopg_pool import AsyncConnectionPool
 from lockngen.database import retry
 from lockngen.database.base import AsyncConnection, is_ended
 from lockngen.database.direct import direct_params
+from lockngen.plain import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ class WorkerConnector(PsycopgConnector):
                 await self.execute_query_async(HEARTBEAT, worker_id=self._worker_id)
             elif not retry.is_transient(error):
                 raise
-            logger.warning("No job can be taken at the moment: %s", retry.one_line(error.__cause__))
+            logger.warning("No job can be taken at the moment: %s", one_line(error.__cause__))
             return NO_JOB
         if row["id"] is not None:
             self._running.append(row["id"])
@@ -191,5 +192,5 @@ async def retry_transient(call: Callable[..., Awaitable[Any]], *args, **argument
                 raise
             if deadline is None:
                 deadline = time.monotonic() + settings.DB_WORKER_RETRY_TIMEOUT
-                logger.warning("Transient database error in the worker, retrying: %s", retry.one_line(error.__cause__))
+                logger.warning("Transient database error in the worker, retrying: %s", one_line(error.__cause__))
         await asyncio.sleep(PAUSE)

@@ -10,6 +10,7 @@ from generations.images import formats
 from generations.images.formats import Picture
 from generations.models import Generation
 from lockngen.database import retry
+from lockngen.plain import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ def delete_leftovers(generation: Generation, before: int, since: int = 1) -> Non
         for path in left - _named(generation):
             default_storage.delete(path)
     except Exception as error:
-        logger.warning("Generation %s may have left files behind: %s", generation.id, retry.one_line(error))
+        logger.warning("Generation %s may have left files behind: %s", generation.id, one_line(error))
 
 
 def paths(generation: Generation) -> list[str]:
@@ -81,7 +82,7 @@ def _save(path: str, content: bytes, content_type: str) -> str:
     try:
         return default_storage.save(path, file)
     except Exception as error:
-        raise StorageUnavailable(retry.one_line(error)) from error
+        raise StorageUnavailable(one_line(error)) from error
 
 
 @retry.idempotent

@@ -15,6 +15,7 @@ from generations.images.pending_deletion import PendingDeletion
 from generations.models import Generation
 from generations.querysets import GenerationQuerySet
 from lockngen.database import retry
+from lockngen.plain import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +118,7 @@ def _remove(files: list[PendingDeletion], tally: Tally) -> int:
             size = image_files.size(file.path)
             default_storage.delete(file.path)
         except Exception as error:  # storages raise exceptions of their own
-            logger.warning("%s can't be removed now: %s", file.path, retry.one_line(error))
+            logger.warning("%s can't be removed now: %s", file.path, one_line(error))
             tally.failures += 1
         else:
             tally.bytes += size

@@ -21,6 +21,7 @@ from generations.progress.reports import Report
 from generations.status import Status
 from lockngen.database import retry
 from lockngen.database.listener import Listener
+from lockngen.plain import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ def _send(payload: dict[str, str]) -> None:
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, json.dumps(payload)])
     except retry.ERRORS as error:  # the change is committed and must not appear to have failed
-        logger.info("A change was not announced: %s", retry.one_line(error))
+        logger.info("A change was not announced: %s", one_line(error))
         connection.close()
 
 

@@ -8,8 +8,8 @@ import psycopg
 from django.db import connections
 from psycopg import sql
 
-from lockngen.database import retry
 from lockngen.database.direct import direct_params
+from lockngen.plain import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Listener:
     def _pause_after(self, error: psycopg.Error, pause: float) -> float:
         """Wait for the next attempt; return the pause after that one. An outage is logged once."""
         if self.is_listening:
-            logger.info("Not listening to %s for now: %s", self.channel, retry.one_line(error))
+            logger.info("Not listening to %s for now: %s", self.channel, one_line(error))
             pause = FIRST_PAUSE
         self._stops.wait(pause)
         return min(LONGEST_PAUSE, 2 * pause)

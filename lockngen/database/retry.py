@@ -27,6 +27,7 @@ from tenacity import (
 )
 
 from lockngen.database import preconditions
+from lockngen.plain import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -230,7 +231,3 @@ def wait_for_database() -> bool:
 def with_remedy(error: BaseException) -> str:
     """A connection error in one line, with a remedy if one is known."""
     return f"{one_line(error)} {preconditions.remedy(error)}".strip()
-
-
-def one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

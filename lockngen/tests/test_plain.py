@@ -1,6 +1,6 @@
 import pytest
 
-from lockngen.plain import plain, plain_values
+from lockngen.plain import one_line, plain, plain_values
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,8 @@ def test_plain__is_cut():
 
 def test_plain_values__reaches_every_text():
     assert plain_values({"a\n": ["\x1bb", 3, {"c": None}]}) == {"a": ["b", 3, {"c": None}]}
+
+
+@pytest.mark.parametrize(("error", "line"), [(OSError("no\n route"), "no route"), (TimeoutError(), "TimeoutError")])
+def test_one_line__is_the_message_or_the_class(error, line):
+    assert one_line(error) == line

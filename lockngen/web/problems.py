@@ -15,6 +15,7 @@ from ninja.operation import Operation
 from ninja.params.models import QueryModel
 
 from lockngen.database import retry
+from lockngen.plain import one_line
 from lockngen.web import hosts, openapi
 from lockngen.web.chunked import BROKEN
 
@@ -202,7 +203,7 @@ def _field(location: tuple) -> str:
 def _database_error(request: HttpRequest, error: Exception) -> HttpResponse:
     if retry.outage(error) is None:
         return _unexpected(request, error)
-    logger.warning("%s %r: the database failed: %s", request.method, request.path, retry.one_line(error))
+    logger.warning("%s %r: the database failed: %s", request.method, request.path, one_line(error))
     answer = unavailable(IN_DOUBT if isinstance(error, retry.InDoubt) else "")
     answer._has_been_logged = True  # Django would log it again, with less detail
     return answer

@@ -17,6 +17,7 @@ from apikeys.models import ApiKey
 from apikeys.querysets import ACTIVE, DEVELOPMENT_TOKEN, WORKING, TransitionRefused
 from lockngen import exit_codes
 from lockngen.database import retry
+from lockngen.plain import one_line
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 # What each of these does to a key, what is said when it had been done before, and the state that it aims at.
@@ -76,9 +77,7 @@ class Command(BaseCommand):
         except retry.ERRORS as error:
             if retry.outage(error) is None:
                 raise
-            raise CommandError(
-                f"The database failed: {retry.one_line(error)}", returncode=exit_codes.DATABASE
-            ) from None
+            raise CommandError(f"The database failed: {one_line(error)}", returncode=exit_codes.DATABASE) from None
 
     def create(self, expires_in: timedelta | None, **options) -> None:
         fields = {name: options[name] for name in ("name", "rate_limit", "max_pending", "priority")}

@@ -10,6 +10,7 @@ from generations.images.retention import Tally
 from generations.models import Generation
 from lockngen import exit_codes
 from lockngen.database import retry
+from lockngen.plain import one_line
 
 REPORT_INTERVAL = 2  # seconds
 
@@ -37,7 +38,7 @@ class Command(BaseCommand):
             raise
         except Exception as error:  # storages raise exceptions of their own
             code = exit_codes.FAILED if retry.outage(error) is None else exit_codes.DATABASE
-            raise CommandError(f"The purge broke off: {retry.one_line(error)}", returncode=code) from error
+            raise CommandError(f"The purge broke off: {one_line(error)}", returncode=code) from error
 
     def purge(self, dry_run: bool, size: list[int]) -> None:
         if not retention.expired():

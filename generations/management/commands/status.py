@@ -12,6 +12,7 @@ from generations import monitoring
 from generations.templatetags.durations import duration
 from lockngen import exit_codes
 from lockngen.database import retry
+from lockngen.plain import one_line
 
 CLEAR = "\x1b[H\x1b[2J"
 
@@ -36,7 +37,7 @@ class Command(BaseCommand):
         try:
             facts = monitoring.gather()
         except retry.ERRORS as error:
-            message = f"The database can't be asked: {retry.one_line(error)}"
+            message = f"The database can't be asked: {one_line(error)}"
             if not watch:
                 raise CommandError(message, returncode=exit_codes.DATABASE) from error
             self.stderr.write(message)  # and retry after the interval

@@ -32,6 +32,7 @@ from lockngen.database.embedded.programs import (
     run_as,
     succeeds,
 )
+from lockngen.plain import one_line
 
 SERVER_ACCOUNTS = ("postgres", "daemon", "nobody")
 SOCKETS = Path("/tmp")  # noqa: S108  a short path; the folders created there have random names and are private
@@ -285,8 +286,7 @@ def explained(home: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, psycopg.Error) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise EmbeddedError(f"The PostgreSQL in {home} failed: {reason}. {REMEDY}") from error
+        raise EmbeddedError(f"The PostgreSQL in {home} failed: {one_line(error).rstrip('.')}. {REMEDY}") from error
 
 
 def answers(host: str, port: str) -> bool:

@@ -18,7 +18,7 @@ from psycopg.errors import InsufficientPrivilege
 
 from lockngen.database import preconditions, timeouts
 from lockngen.database.direct import directly, is_pooled
-from lockngen.database.retry import one_line
+from lockngen.plain import one_line
 
 LOCK = 0x6C6F636B6E67656E  # "lockngen", as the 64-bit number that an advisory lock is named by
 POLL_PAUSE = 0.2  # seconds
