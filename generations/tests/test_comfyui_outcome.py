@@ -1,4 +1,4 @@
-"""The outcome of a ComfyUI prompt, in words for clients: a permanent error, or one that another attempt may not have."""
+"""The outcome of a ComfyUI prompt: an image, a permanent error, or one that another attempt may not have."""
 
 import pytest
 

@@ -19,9 +19,9 @@ from generations.renderers.support import Support, SupportCache
 from generations.renderers.workflows.workflow import parse
 from generations.scheduling import worker
 from generations.tests.support.calls import assert_problem, post
+from generations.tests.support.comfyui.graphs import make_file
 from generations.tests.support.comfyui.renders import make_renderer
 from generations.tests.test_pool import Painter, make_fleet
-from generations.tests.support.comfyui.graphs import make_file
 
 SDXL, FLUX = "sd_xl_base_1.0.safetensors", "flux1-dev-fp8.safetensors"
 
