@@ -8,6 +8,7 @@ from apikeys import usage_provider
 from apikeys.audit import KeyEvent
 from apikeys.models import ApiKey
 from apikeys.rate_limit import usage
+from lockngen import tables
 
 EVENTS_SHOWN = 20
 NOTHING = "–"
@@ -56,9 +57,7 @@ def newest_events(key: ApiKey) -> list[KeyEvent]:
 
 def table(keys: Iterable[ApiKey]) -> str:
     head = ("ID", "PREFIX", "NAME", "STATE", "LIMIT", "CREATED", "LAST USED", "EXPIRES")
-    rows = [head, *(row(key) for key in keys)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, cells, widths)).rstrip() for cells in rows)
+    return "\n".join(tables.table(head, map(row, keys)))
 
 
 def row(key: ApiKey) -> tuple[str, ...]:

@@ -67,7 +67,7 @@ def test_command__names_a_batch_that_can_not_be(number):
 
 
 @pytest.mark.parametrize(
-    ("error", "said", "code"), [(KeyboardInterrupt, "goes on from here", 130), (OSError("no\nroute"), "no route$", 1)]
+    ("error", "said", "code"), [(KeyboardInterrupt, "continues from here", 130), (OSError("no\nroute"), "no route$", 1)]
 )
 def test_command__that_breaks_off_states_why_in_one_line(make_finished, monkeypatch, error, said, code):
     monkeypatch.setattr(retention, "_delete_batch", Mock(side_effect=error))
