@@ -10,6 +10,7 @@ from django.db import connection
 
 from lockngen.database import timeouts
 from lockngen.database.direct import is_pooled
+from lockngen.tables import table
 
 SAMPLES = 20
 SETTINGS = (
@@ -85,6 +86,9 @@ def timed(action: Callable[[], None]) -> dict[str, float]:
 
 def as_text(facts: dict[str, dict[str, Any]]) -> str:
     return "\n".join(
-        f"{title}\n" + "\n".join(f"  {name:<36} {value}" for name, value in values.items())
-        for title, values in facts.items()
+        table(
+            row
+            for title, values in facts.items()
+            for row in [(title, ""), *((f"  {name}", str(value)) for name, value in values.items())]
+        )
     )
