@@ -15,15 +15,15 @@ from django.utils.text import slugify
 from django.utils.timesince import timesince
 from uuid_utils.compat import uuid7
 
-from apikeys import chart, listing, usage_provider
+from apikeys import chart, listing, states, usage_provider
 from apikeys.audit import Actor, KeyEvent, Via
 from apikeys.models import ApiKey
-from apikeys.querysets import UNUSABLE_STATES, WORKING, TransitionRefused
+from apikeys.querysets import TransitionRefused
 from lockngen.admin import CappedPaginator, SoftDeleteAdmin
 
 CHART_DAYS = 30
 CHANGE_PAGE = "admin:apikeys_apikey_change"
-GRACES = [(0, "None: it stops working at once"), (1, "1 hour"), (24, "1 day"), (24 * 7, "1 week")]  # hours
+GRACES = [(0, "It stops working at once"), (1, "1 hour"), (24, "1 day"), (24 * 7, "1 week")]  # hours
 SETTINGS = ("name", "rate_limit", "max_pending", "priority", "expires_at")
 LINKS = ("rotated_from_key", "replaced_by_key")
 DATES = ("created_at", "revoked_at", "deleted_at")
@@ -38,7 +38,7 @@ class StateFilter(admin.SimpleListFilter):
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: admin.ModelAdmin) -> list[tuple[str, str]]:
-        return [(state, state.capitalize()) for state in (*WORKING, *reversed(UNUSABLE_STATES))]
+        return [(state, state.capitalize()) for state in (*states.USABLE, *reversed(states.UNUSABLE))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         return queryset.filter(state=self.value()) if self.value() else queryset
@@ -48,24 +48,24 @@ class KeyForm(forms.ModelForm):
     def clean_expires_at(self):
         expires_at = self.cleaned_data["expires_at"]
         if expires_at and "expires_at" in self.changed_data and expires_at <= timezone.now():
-            raise forms.ValidationError("This is in the past: choose a later time, or revoke the key.")
+            raise forms.ValidationError("This time is in the past. Choose a later one, or revoke the key.")
         return expires_at
 
 
 class NewKeyForm(KeyForm):
-    # The key's id, chosen in advance: submitting the form twice does not create a second key.
+    # The key's id, chosen in advance, so that submitting the form twice does not create a second key.
     once = forms.UUIDField(initial=uuid7, widget=forms.HiddenInput)
 
 
 class RevokeForm(forms.Form):
     cancel_pending = forms.BooleanField(
-        required=False, label="Cancel what waits as well", help_text="What is being made right now is finished."
+        required=False, label="Also cancel pending generations", help_text="Renders in progress are finished."
     )
 
 
 class RotateForm(forms.Form):
     grace = forms.TypedChoiceField(
-        label="How long the old key works beside the new one", choices=GRACES, coerce=int, widget=forms.RadioSelect
+        label="How long the old key still works", choices=GRACES, coerce=int, widget=forms.RadioSelect
     )
 
 
@@ -75,15 +75,15 @@ class ApiKeyAdmin(SoftDeleteAdmin):
     list_filter = (StateFilter,)
     form = KeyForm
     actions = ("rotate", "deactivate", "activate", "revoke", "restore", "delete_selected")
-    search_help_text = "A part of the name, the start of the token, or an id."
+    search_help_text = "Part of the name, start of the token, or id."
     deletion_note = (
-        "It stops working at the next request. It can be restored here and then works as before, unless it is revoked "
-        "or has expired. Its generations stay."
+        "The key is rejected from the next request on. It can be restored here and then works as before, unless it is "
+        "revoked or has expired. Its generations are kept."
     )
-    readonly_fields = ("state_label", "limit", "used", "works", "id", "prefix", *DATES, *LINKS, "activity", "events")
+    readonly_fields = ("state_label", "limit", "used", "usage", "id", "prefix", *DATES, *LINKS, "activity", "events")
     fieldsets = (
         (None, {"fields": ("state_label", *SETTINGS, "is_active")}),
-        ("Use", {"fields": ("used", "limit", "works", "activity")}),
+        ("Use", {"fields": ("used", "limit", "usage", "activity")}),
         ("History", {"fields": ("events",)}),
         ("Details", {"fields": ("id", "prefix", *DATES, *LINKS)}),
     )
@@ -112,10 +112,8 @@ class ApiKeyAdmin(SoftDeleteAdmin):
             return "no limit"
         if key.requests_last_minute is None:
             return str(key.rate_limit)
-        used, most = key.requests_last_minute, key.rate_limit
-        return format_html(
-            '<span class="key-limit"><meter max="{1}" value="{0}"></meter> {0} of {1}</span>', used, most
-        )
+        html = '<span class="key-limit"><meter max="{1}" value="{0}"></meter> {0} of {1}</span>'
+        return format_html(html, key.requests_last_minute, key.rate_limit)
 
     @admin.display(description="last used", ordering="last_used_at")
     def used(self, key: ApiKey) -> str:
@@ -125,11 +123,10 @@ class ApiKeyAdmin(SoftDeleteAdmin):
         ago = "just now" if is_recent else f"{timesince(key.last_used_at, depth=1)} ago"
         return format_html('<span title="{} UTC">{}</span>', listing.minute(key.last_used_at), ago)
 
-    @admin.display(description="made with it")
-    def works(self, key: ApiKey) -> str:
-        return format_html(
-            '<a href="{}">{}</a>', usage_provider.get_provider().admin_address(key), usage_provider.get_provider().noun
-        )
+    @admin.display(description="used for")
+    def usage(self, key: ApiKey) -> str:
+        provider = usage_provider.get_provider()
+        return format_html('<a href="{}">{}</a>', provider.admin_address(key), provider.noun)
 
     @admin.display(description="rotated from")
     def rotated_from_key(self, key: ApiKey) -> str:
@@ -141,8 +138,8 @@ class ApiKeyAdmin(SoftDeleteAdmin):
 
     @admin.display(description="by day")
     def activity(self, key: ApiKey) -> str:
-        done = usage_provider.get_provider()
-        return chart.by_day(done.by_day(key, CHART_DAYS), CHART_DAYS, done.noun)
+        provider = usage_provider.get_provider()
+        return chart.by_day(provider.by_day(key, CHART_DAYS), CHART_DAYS, provider.noun)
 
     @admin.display(description="newest first")
     def events(self, key: ApiKey) -> str:
@@ -166,7 +163,7 @@ class ApiKeyAdmin(SoftDeleteAdmin):
             key = ApiKey.all_objects.filter(pk=request.POST.get("once")).first()
             if key is None:
                 raise
-            message = f"{key} was made before, and its token was shown then. If you don't have it, rotate the key."
+            message = f"{key} already exists, and its token was shown before. If you don't have it, rotate the key."
             self.message_user(request, message, messages.WARNING)
             return redirect(CHANGE_PAGE, key.pk)
 
@@ -183,21 +180,21 @@ class ApiKeyAdmin(SoftDeleteAdmin):
 
     def _show_token(self, request: HttpRequest, key: ApiKey, token: str, **context) -> HttpResponse:
         """The only page that shows the token. It is in the response only, not in a message, session or redirect."""
-        context = {"key": key, "token": token, **context}
-        response = self._page(request, "token", context)
+        response = self._page(request, "token", {"key": key, "token": token, **context})
         response["Cache-Control"] = "no-store"
         return response
 
-    # Actions: of the list, and of a key's page by the buttons there
+    # Actions of the list, and of the buttons on a key's page
 
     @admin.action(description="Rotate the selected API key", permissions=["rotate"])
     def rotate(self, request: HttpRequest, queryset: QuerySet) -> HttpResponse | None:
         if len(queryset) != 1:
-            self.message_user(request, "Rotate one key at a time: its token is shown once.", messages.ERROR)
+            self.message_user(request, "Rotate one key at a time, as its token is shown once.", messages.ERROR)
             return None
-        form, (key,) = self._bound_form(request, RotateForm, grace=1), queryset
+        (key,) = queryset
+        form = RotateForm(request.POST if "post" in request.POST else None, initial={"grace": 1})
         if not form.is_valid():
-            consequence = "A new key with the same settings takes the place of this one and works at once."
+            consequence = "A new key with the same settings replaces this one and works at once."
             return self._confirm(request, queryset, form, "rotate", "Rotate the key", consequence)
         try:
             new, token = key.rotate(grace=timedelta(hours=form.cleaned_data["grace"]), by=caller(request))
@@ -211,24 +208,25 @@ class ApiKeyAdmin(SoftDeleteAdmin):
 
     @admin.action(description="Revoke selected API keys", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet) -> HttpResponse | None:
-        form = self._bound_form(request, RevokeForm)
+        form = RevokeForm(request.POST if "post" in request.POST else None)
         if not form.is_valid():
             consequence = "Revoking is permanent and takes effect on the next request."
-            return self._confirm(request, queryset, form, "revoke", "Revoke for good", consequence)
-        self._show_count(request, "Revoked", queryset.revoke(by=caller(request), **form.cleaned_data))
+            return self._confirm(request, queryset, form, "revoke", "Revoke permanently", consequence)
+        count = queryset.revoke(by=caller(request), **form.cleaned_data)
+        self.message_user(request, f"Revoked: {count}.", messages.SUCCESS)
         return None
 
     @admin.action(description="Deactivate selected API keys", permissions=["change"])
     def deactivate(self, request: HttpRequest, queryset: QuerySet) -> None:
-        self._show_count(request, "Deactivated", queryset.deactivate(by=caller(request)))
+        self.message_user(request, f"Deactivated: {queryset.deactivate(by=caller(request))}.", messages.SUCCESS)
 
     @admin.action(description="Activate selected API keys", permissions=["change"])
     def activate(self, request: HttpRequest, queryset: QuerySet) -> None:
-        self._show_count(request, "Activated", queryset.activate(by=caller(request)))
+        self.message_user(request, f"Activated: {queryset.activate(by=caller(request))}.", messages.SUCCESS)
 
     @admin.action(description="Restore selected API keys", permissions=["delete"])
     def restore(self, request: HttpRequest, queryset: QuerySet) -> None:
-        self._show_count(request, "Restored", queryset.restore(by=caller(request)))
+        self.message_user(request, f"Restored: {queryset.restore(by=caller(request))}.", messages.SUCCESS)
 
     def delete_model(self, request: HttpRequest, obj: ApiKey) -> None:
         obj.delete(by=caller(request))
@@ -236,18 +234,12 @@ class ApiKeyAdmin(SoftDeleteAdmin):
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet) -> None:
         queryset.delete(by=caller(request))
 
-    def _bound_form(self, request: HttpRequest, form: type[forms.Form], **initial) -> forms.Form:
-        return form(request.POST if "post" in request.POST else None, initial=initial)
-
     def _confirm(
         self, request: HttpRequest, keys: QuerySet, form: forms.Form, action: str, title: str, consequence: str
     ):
         context = {"keys": keys, "form": form, "action": action, "title": title, "consequence": consequence}
-        back = {"back_to": request.POST.get("back_to", ""), "way_back": self.way_back(request)}
-        return self._page(request, "confirm", {**context, **back})
-
-    def _show_count(self, request: HttpRequest, done: str, count: int) -> None:
-        self.message_user(request, f"{done}: {count}.", messages.SUCCESS)
+        context |= {"back_to": request.POST.get("back_to", ""), "way_back": self.way_back(request)}
+        return self._page(request, "confirm", context)
 
     def _page(self, request: HttpRequest, name: str, context: dict) -> TemplateResponse:
         context = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media, **context}

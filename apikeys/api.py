@@ -4,6 +4,7 @@ from django.http import HttpRequest
 from ninja import Router, Schema
 from pydantic import Field
 
+from apikeys import usage_provider
 from apikeys.authentication import BearerToken
 from apikeys.rate_limit.throttle import Throttle
 from lockngen.database import retry
@@ -19,9 +20,9 @@ class KeyOut(Schema):
     name: str
     prefix: str = Field(description="The visible start of the token.")
     limit: int = Field(description="Requests a minute; 0 means no limit.")
-    remaining: int | None = Field(description="Requests left at the moment, null where there is no limit.")
-    reset: int | None = Field(description="Seconds until the whole limit is there again, null where there is none.")
-    max_pending: int = Field(description="Generations that may be unfinished at once; 0 means no quota.")
+    remaining: int | None = Field(description="Requests that would be admitted now; null without a limit.")
+    reset: int | None = Field(description="Seconds until the whole limit is available again; null without a limit.")
+    max_pending: int = Field(description="Generations that may be pending or processing at once; 0 means no quota.")
     pending: int = Field(description="Generations that are pending or processing.")
 
 
@@ -33,10 +34,15 @@ class KeyOut(Schema):
 )
 @retry.idempotent
 def show(request: HttpRequest):
-    """The key that the token stands for, and where it stands with its limits. This call isn't counted by the limit."""
+    """The key of the token, with the state of its limit and its quota. The limit doesn't count this call."""
     key, state = request.auth, request.auth_result.rate_limit_state
     if seconds := throttle.retry_after(key.pk):
-        raise _throttled(seconds)
+        raise Problem(
+            429,
+            f"This call is limited to {CALLS_A_MINUTE} a minute for each key. Try again in {seconds} s.",
+            type="urn:lockngen:problem:rate-limited",
+            headers={"Retry-After": str(seconds)},
+        )
     return {
         "name": key.name,
         "prefix": key.prefix,
@@ -44,14 +50,5 @@ def show(request: HttpRequest):
         "remaining": state and state.remaining,
         "reset": state and state.reset,
         "max_pending": key.max_pending,
-        "pending": key.generations.unfinished().count(),
+        "pending": usage_provider.get_provider().unfinished(key),
     }
-
-
-def _throttled(seconds: int) -> Problem:
-    return Problem(
-        429,
-        f"A key may be asked for {CALLS_A_MINUTE} times a minute. Try again in {seconds} s.",
-        type="urn:lockngen:problem:rate-limited",
-        headers={"Retry-After": str(seconds)},
-    )

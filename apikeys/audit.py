@@ -2,15 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
 from django.db.models import F
 from django.db.models.functions import Now
-
-if TYPE_CHECKING:
-    from apikeys.models import ApiKey
 
 
 class Via(models.TextChoices):
@@ -29,7 +26,7 @@ class Action(models.TextChoices):
     CANCELLED = "cancelled", "Pending work cancelled"
     DELETED = "deleted"
     RESTORED = "restored"
-    REMOVED = "removed", "Removed for good"
+    REMOVED = "removed", "Removed permanently"
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ CODE = Actor(Via.CODE)
 
 
 class KeyEventQuerySet(models.QuerySet):
-    def record(self, keys: Iterable["ApiKey"], action: Action, by: Actor, changes: dict[str, Any] | None = None):
+    def record(self, keys: Iterable[models.Model], action: Action, by: Actor, changes: dict[str, Any] | None = None):
         """Record the same event for each key. Called in the transaction that makes the change."""
         events = [
             self.model(
@@ -67,7 +64,7 @@ class KeyEventQuerySet(models.QuerySet):
 class KeyEvent(models.Model):
     """One change of a key."""
 
-    ACTOR_LENGTH = 150  # as long as a user's name in Django
+    ACTOR_LENGTH = 150  # of a username in Django
     Action = Action
 
     # No constraint in the database: the event outlives the key and therefore stores its prefix and name.
@@ -80,7 +77,7 @@ class KeyEvent(models.Model):
     changes = models.JSONField(default=dict, db_default=models.Value({}, models.JSONField()), encoder=DjangoJSONEncoder)
     via = models.CharField(max_length=10, choices=Via)
     actor = models.CharField(max_length=ACTOR_LENGTH, blank=True)
-    user_id = models.BigIntegerField(null=True, help_text="Of the admin's user, who may be renamed or removed.")
+    user_id = models.BigIntegerField(null=True, help_text="The id of the admin's user.")
     at = models.DateTimeField(db_default=Now())
 
     objects = models.Manager.from_queryset(KeyEventQuerySet)()
@@ -88,7 +85,7 @@ class KeyEvent(models.Model):
     class Meta:
         verbose_name = "key event"
         indexes = [
-            # A key's page and `apikey show`: what was done to this key, newest first.
+            # A key's page and `apikey show`: the newest events of a key.
             models.Index("key", F("id").desc(), name="keyevent_by_key"),
         ]
 

@@ -38,10 +38,21 @@ class BearerToken(AuthBase):
             return auth_result.key
         _log(request, auth_result)
         if auth_result.reason == LIMITED:
-            raise _limited(auth_result)
+            state = auth_result.rate_limit_state
+            raise Problem(
+                429,
+                f"The key's limit of {state.limit} requests a minute is used up. Try again in {state.retry_after} s.",
+                type="urn:lockngen:problem:rate-limited",
+                headers={"Retry-After": str(state.retry_after)},
+            )
         if auth_result.reason == EXPOSED:
-            raise _exposed()
-        return None  # one 401 for all the others
+            raise Problem(
+                400,
+                "A key doesn't belong in the address, which logs and browser histories keep. Send it as "
+                "'Authorization: Bearer <token>', and replace the key that was sent.",
+                type="urn:lockngen:problem:key-in-query",
+            )
+        return None  # the same 401 for all other reasons
 
     def _authenticate(self, request: HttpRequest) -> AuthResult:
         if _has_key_in_query(request):
@@ -56,25 +67,6 @@ def _has_key_in_query(request: HttpRequest) -> bool:
     return any(
         name.lower().replace("_", "").replace("-", "") in QUERY_NAMES or any(map(tokens.is_in, [name, *values]))
         for name, values in request.GET.lists()
-    )
-
-
-def _exposed() -> Problem:
-    return Problem(
-        400,
-        "A key doesn't belong in the address, where logs and histories keep it. Send it as 'Authorization: Bearer "
-        "<token>', and replace the one that was sent.",
-        type="urn:lockngen:problem:key-in-query",
-    )
-
-
-def _limited(auth_result: AuthResult) -> Problem:
-    state = auth_result.rate_limit_state
-    return Problem(
-        429,
-        f"The key's limit of {state.limit} requests a minute is used up. Try again in {state.retry_after} s.",
-        type="urn:lockngen:problem:rate-limited",
-        headers={"Retry-After": str(state.retry_after)},
     )
 
 

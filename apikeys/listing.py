@@ -1,4 +1,4 @@
-"""Keys as text for a terminal and as JSON for scripts."""
+"""Keys as text and as JSON."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -32,9 +32,10 @@ def facts(key: ApiKey) -> dict[str, Any]:
 
 def more_facts(key: ApiKey) -> dict[str, Any]:
     """The same, with the fields that only `show` has."""
+    provider = usage_provider.get_provider()
     return {
         **facts(key),
-        usage_provider.get_provider().noun: usage_provider.get_provider().by_status(key),
+        provider.noun: provider.by_status(key),
         "events": [
             {"at": iso(event.at), "action": event.action, "by": event.by, "changes": event.changes}
             for event in newest_events(key)
@@ -57,7 +58,7 @@ def newest_events(key: ApiKey) -> list[KeyEvent]:
 
 def table(keys: Iterable[ApiKey]) -> str:
     head = ("ID", "PREFIX", "NAME", "STATE", "LIMIT", "CREATED", "LAST USED", "EXPIRES")
-    return "\n".join(tables.table(head, map(row, keys)))
+    return "\n".join(tables.table([head, *(row(key) for key in keys)]))
 
 
 def row(key: ApiKey) -> tuple[str, ...]:
@@ -66,30 +67,30 @@ def row(key: ApiKey) -> tuple[str, ...]:
 
 
 def details(key: ApiKey) -> str:
-    shown = more_facts(key)
-    made = [f"{count} {status}" for status, count in shown[usage_provider.get_provider().noun].items() if count]
-    used = NOTHING if key.requests_last_minute is None else key.requests_last_minute
+    provider = usage_provider.get_provider()
+    counts = [f"{count} {status}" for status, count in provider.by_status(key).items() if count]
+    successor = getattr(key, "replaced_by", None)
     lines = {
         "name": printable(key.name),
         "id": key.pk,
         "token": f"{key.prefix}…",
         "state": key.state,
         "limit": f"{key.rate_limit} requests a minute" if key.rate_limit else "none",
-        "requests in the last minute": used,
+        "requests in the last minute": NOTHING if key.requests_last_minute is None else key.requests_last_minute,
         "quota": f"{key.max_pending} unfinished generations" if key.max_pending else "none",
         "priority": key.priority,
-        "switched on": "yes" if key.is_active else "no",
-        usage_provider.get_provider().noun: ", ".join(made) or "none",
+        "is active": "yes" if key.is_active else "no",
+        provider.noun: ", ".join(counts) or "none",
         **{name: minute(getattr(key, f"{name.replace(' ', '_')}_at")) for name in DATES},
-        "rotated from": shown["rotated_from"] or NOTHING,
-        "replaced by": shown["replaced_by"] or NOTHING,
+        "rotated from": key.rotated_from_id or NOTHING,
+        "replaced by": successor.pk if successor else NOTHING,
     }
     history = [
-        printable(f"  {minute(event.at)}  {event.get_action_display().lower()} by {event.by}")
-        + (printable(f": {event.summary}") if event.summary else "")
+        f"  {minute(event.at)}  {event.get_action_display().lower()} by {printable(event.by)}"
+        + (f": {printable(event.summary)}" if event.summary else "")
         for event in newest_events(key)
     ]
-    return "\n".join([f"{name:<28}{value}" for name, value in lines.items()] + ["history, newest first", *history])
+    return "\n".join([*tables.table(lines.items()), "history, newest first", *history])
 
 
 def minute(time: datetime | None) -> str:
@@ -101,5 +102,5 @@ def iso(time: datetime | None) -> str | None:
 
 
 def printable(text: str) -> str:
-    """Untrusted text without characters that move a terminal's cursor or break a line."""
+    """The text without characters that move a terminal's cursor or break a line."""
     return "".join(character if character.isprintable() else " " for character in text)

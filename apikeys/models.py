@@ -9,9 +9,9 @@ from django.db.models.expressions import RawSQL
 from django.db.models.functions import Least, Now
 from uuid_utils.compat import uuid7
 
-from apikeys import tokens
+from apikeys import states, tokens
 from apikeys.audit import CODE, Action, Actor, KeyEvent
-from apikeys.querysets import ACTIVE, ApiKeyQuerySet, TransitionRefused
+from apikeys.querysets import ApiKeyQuerySet, TransitionRefused
 from apikeys.rate_limit import usage
 from apikeys.rate_limit.bucket import RateLimitBucket  # noqa: F401  a model of this app
 from lockngen.fields import FixedCharField
@@ -21,7 +21,7 @@ MAX_PRIORITY = 10
 
 
 class ApiKey(SoftDeleteModel):
-    """A client's key. Only the SHA-256 of its token is kept."""
+    """A client's key. Only the SHA-256 of its token is stored."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     key_hash = FixedCharField(max_length=64, editable=False)
@@ -37,20 +37,20 @@ class ApiKey(SoftDeleteModel):
         default=1,
         db_default=1,
         validators=[MinValueValidator(1), MaxValueValidator(MAX_PRIORITY)],
-        help_text="How many turns it gets where other keys get one, while all of them wait.",
+        help_text="Renders for each render of another key, while both have prompts waiting.",
     )
     max_pending = models.IntegerField(
         default=0,
         db_default=0,
         validators=[MinValueValidator(0)],
-        help_text="Generations that may wait or be rendered at once; 0 means no quota.",
+        help_text="Generations that may be pending or processing at once; 0 means no quota.",
     )
-    is_active = models.BooleanField(default=True, db_default=True, help_text="Off: the key opens nothing.")
+    is_active = models.BooleanField(default=True, db_default=True, help_text="Off: calls with this key are rejected.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
-    last_used_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="To the minute.")
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="Accurate to the minute.")
     revoked_at = models.DateTimeField(null=True, blank=True, editable=False)
-    # Unique: of two rotations at once, one is refused.
+    # Unique, so that of two concurrent rotations one is refused.
     rotated_from = models.OneToOneField(
         "self", models.SET_NULL, null=True, blank=True, editable=False, related_name="replaced_by"
     )
@@ -61,7 +61,7 @@ class ApiKey(SoftDeleteModel):
     class Meta:
         verbose_name = "API key"
         constraints = [
-            # Authentication finds the key by it; also among deleted rows: a hash never means two keys.
+            # Authentication finds the key by its hash. Deleted rows are included, so that a hash never means two keys.
             models.UniqueConstraint(fields=["key_hash"], name="apikey_key_hash_unique"),
             models.CheckConstraint(condition=Q(key_hash__regex=r"^[0-9a-f]{64}$"), name="apikey_key_hash_is_sha256"),
             models.CheckConstraint(condition=Q(rate_limit__gte=0), name="apikey_rate_limit_not_negative"),
@@ -79,10 +79,10 @@ class ApiKey(SoftDeleteModel):
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
 
-    # The life of a key. Each tells whether it was the one that changed the row; what is noted says who did it.
+    # Transitions. Each returns whether it changed the row, and records an event with the actor.
 
     def revoke(self, *, cancel_pending: bool = False, by: Actor = CODE) -> bool:
-        """Close the key for good. What waits for it is rendered all the same, unless that is cancelled with it."""
+        """Revoke the key permanently. Pending generations are still rendered, unless they are cancelled with it."""
         return self._applied(self._row().revoke(cancel_pending=cancel_pending, by=by))
 
     def deactivate(self, *, by: Actor = CODE) -> bool:
@@ -118,7 +118,7 @@ class ApiKey(SoftDeleteModel):
                 self._row().update(**fields)
                 KeyEvent.objects.record([before], Action.CHANGED, by, changes)
             switched = self._row().activate(by=by) if is_active else self._row().deactivate(by=by)
-        return self._applied(switched + len(changes))
+        return self._applied(len(changes) + switched)
 
     def rotate(self, *, grace: timedelta, by: Actor = CODE, **fields) -> tuple["ApiKey", str]:
         """Create a replacement with the same settings except `fields`; returns it and its token.
@@ -161,12 +161,16 @@ class ApiKey(SoftDeleteModel):
 
     @cached_property
     def state(self) -> str:
-        """By the database's clock; lists annotate it with `with_state`, without a query for each key."""
+        """See apikeys/states.py. Lists annotate it by `with_state` instead of one query for each key."""
         return type(self).all_objects.with_state().values_list("state", flat=True).get(pk=self.pk)
+
+    @property
+    def is_usable(self) -> bool:
+        return self.state in states.USABLE
 
     @cached_property
     def requests_last_minute(self) -> int | None:
-        """None if it is unknown. Lists read it for all keys in one query."""
+        """None for a key without a limit. Lists read it for all keys in one query."""
         return usage.requests_last_minute([self]).get(self.pk)
 
     @staticmethod
@@ -176,8 +180,8 @@ class ApiKey(SoftDeleteModel):
 
     def _check_can_be_rotated(self) -> None:
         if successor := getattr(self, "replaced_by", None):
-            raise TransitionRefused(f"{self} was rotated before: its place has {successor}.")
-        if self.state != ACTIVE:
+            raise TransitionRefused(f"{self} was rotated before, and replaced by {successor}.")
+        if self.state != states.ACTIVE:
             raise TransitionRefused(f"{self} is {self.state}: only an active key can be rotated.")
 
     def _applied(self, count: int) -> bool:

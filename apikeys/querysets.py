@@ -1,33 +1,16 @@
-"""States of keys, and bulk transitions. ApiKey has the same methods for one key."""
-
-from __future__ import annotations
+"""Queries and bulk transitions of keys. ApiKey has the same transitions for one key."""
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Case, Exists, OuterRef, Q, Value, When
+from django.db.models import Exists, Model, OuterRef, Value, When
 from django.db.models.functions import Now
 
-from apikeys import tokens, usage_provider
+from apikeys import states, tokens, usage_provider
 from apikeys.audit import CODE, Action, Actor, KeyEvent
 from apikeys.rate_limit.statement import AuthenticationQuerySet
-
-if TYPE_CHECKING:
-    from apikeys.models import ApiKey
-
-ACTIVE = "active"
-# Why a key is not usable, as conditions on a row by the database's clock. The first that applies is the state.
-UNUSABLE_STATES = {
-    "deleted": Q(is_deleted=True),
-    "revoked": Q(revoked_at__isnull=False),
-    "expired": Q(expires_at__lte=Now()),
-    "inactive": Q(is_active=False),
-}
-
-GRACE = "in grace"  # replaced by another key, but usable until it expires
-WORKING = (ACTIVE, GRACE)
 
 # The key shared by development machines. Its token is public, so it is accepted only with DEBUG on.
 DEVELOPMENT_TOKEN = tokens.sign(tokens.TEST + "LockNGenDevelopmentKeyNeverUseInProduction0")
@@ -40,12 +23,11 @@ class TransitionRefused(Exception):
 
 class ApiKeyQuerySet(AuthenticationQuerySet):
     def usable(self):
-        """Keys that are accepted now, by the database's clock."""
-        return self.filter(*(~condition for condition in UNUSABLE_STATES.values()))
+        return self.filter(*(~condition for condition in states.UNUSABLE.values()))
 
     def issue(
         self, *, kind: str = tokens.LIVE, by: Actor = CODE, changes: dict[str, Any] | None = None, **fields
-    ) -> tuple[ApiKey, str]:
+    ) -> tuple[Model, str]:
         """Create a key; returns it with its token, which is not stored and can be shown only now."""
         token = tokens.make(kind)
         with transaction.atomic():
@@ -53,10 +35,10 @@ class ApiKeyQuerySet(AuthenticationQuerySet):
             KeyEvent.objects.record([key], Action.CREATED, by, changes)
         return key, token
 
-    def ensure_development(self, *, by: Actor = CODE) -> ApiKey:
+    def ensure_development(self, *, by: Actor = CODE) -> Model:
         """Create the development key or make it usable again. Migration 0002 contains the same row."""
         key_hash = tokens.digest(DEVELOPMENT_TOKEN)
-        wanted = {
+        fields = {
             "prefix": tokens.visible(DEVELOPMENT_TOKEN),
             "name": DEVELOPMENT_NAME,
             "rate_limit": 0,
@@ -68,10 +50,10 @@ class ApiKeyQuerySet(AuthenticationQuerySet):
         }
         with transaction.atomic():
             before = self.model.all_objects.filter(key_hash=key_hash).first()
-            key, created = self.model.all_objects.update_or_create(key_hash=key_hash, defaults=wanted)
+            key, created = self.model.all_objects.update_or_create(key_hash=key_hash, defaults=fields)
             if created:
                 KeyEvent.objects.record([key], Action.CREATED, by)
-            elif changes := key.differences(before, wanted):
+            elif changes := key.differences(before, fields):
                 KeyEvent.objects.record([key], Action.CHANGED, by, changes)
         return key
 
@@ -86,20 +68,22 @@ class ApiKeyQuerySet(AuthenticationQuerySet):
         return self.filter(prefix__startswith=start) if len(start) > len(tokens.LIVE) else self.none()
 
     def with_state(self):
-        """Annotate `state`: "active", "in grace", or why the key is not usable."""
-        dead = [When(condition, then=Value(state)) for state, condition in UNUSABLE_STATES.items()]
+        """Annotate the state of each key."""
         # A subquery, because rows of an outer join can't be locked.
         is_replaced = Exists(self.model.all_objects.filter(rotated_from=OuterRef("pk")))
-        return self.annotate(state=Case(*dead, When(is_replaced, then=Value(GRACE)), default=Value(ACTIVE)))
+        return self.annotate(state=states.case(When(is_replaced, Value(states.GRACE)), default=states.ACTIVE))
 
     # Transitions. Each returns the number of changed rows and records an event for each in the same transaction.
 
     def revoke(self, *, cancel_pending: bool = False, by: Actor = CODE) -> int:
+        usage = usage_provider.get_provider()
         with transaction.atomic():
             keys = list(self)  # evaluated now, because revoked keys may no longer match this queryset
             count = self.filter(revoked_at__isnull=True)._record_change(Action.REVOKED, by, revoked_at=Now())
             if cancel_pending:
-                self._cancel_pending(keys, by)
+                for key in keys:
+                    if cancelled := usage.cancel_pending(key):
+                        KeyEvent.objects.record([key], Action.CANCELLED, by, {usage.noun: cancelled})
         return count
 
     def deactivate(self, *, by: Actor = CODE) -> int:
@@ -122,10 +106,10 @@ class ApiKeyQuerySet(AuthenticationQuerySet):
             KeyEvent.objects.record(self, Action.REMOVED, by)
             return super().hard_delete()
 
-    for change in (revoke, deactivate, activate, delete, restore, hard_delete):
+    for transition in (revoke, deactivate, activate, delete, restore, hard_delete):
         # As in Django: prevents `ApiKey.objects.revoke()` on all keys by mistake.
-        change.alters_data = change.queryset_only = True
-    del change
+        transition.alters_data = transition.queryset_only = True
+    del transition
 
     def _record_change(self, action: Action, by: Actor, **fields) -> int:
         with transaction.atomic():
@@ -134,8 +118,3 @@ class ApiKeyQuerySet(AuthenticationQuerySet):
             self.model.all_objects.filter(pk__in=[key.pk for key in keys]).update(**fields)
             KeyEvent.objects.record(keys, action, by)
         return len(keys)
-
-    def _cancel_pending(self, keys: list, by: Actor) -> None:
-        for key in keys:
-            if count := usage_provider.get_provider().cancel_pending(key):
-                KeyEvent.objects.record([key], Action.CANCELLED, by, {usage_provider.get_provider().noun: count})

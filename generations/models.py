@@ -5,7 +5,7 @@ from django.db.models.functions import Now
 from uuid_utils.compat import uuid7
 
 from apikeys.models import ApiKey
-from apikeys.querysets import WORKING, TransitionRefused
+from apikeys.querysets import TransitionRefused
 from generations.images.pending_deletion import PendingDeletion  # noqa: F401  a model of this app
 from generations.progress import notifications
 from generations.progress.reports import Report
@@ -164,7 +164,7 @@ class Generation(SoftDeleteModel):
 
     def submit_again(self) -> "Generation":
         """Submit a new generation with the same parameters. Raises TransitionRefused and QueueFull."""
-        if self.api_key.state not in WORKING:
+        if not self.api_key.is_usable:
             raise TransitionRefused(f"{self.api_key} is {self.api_key.state}: nothing can be submitted for it.")
         parameters = {name: getattr(self, name) for name in PARAMETERS}
         return type(self).objects.submit(api_key=self.api_key, **parameters)

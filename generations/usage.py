@@ -20,6 +20,9 @@ class GenerationUsage(UsageProvider):
     def admin_address(self, key: ApiKey) -> str:
         return f"{reverse('admin:generations_generation_changelist')}?key={key.pk}"
 
+    def unfinished(self, key: ApiKey) -> int:
+        return Generation.objects.unfinished_of(key)
+
     def by_status(self, key: ApiKey) -> dict[str, int]:
         counted = Generation.objects.owned_by(key).values_list("status").annotate(Count("pk"))
         return {status.name.lower(): dict(counted).get(status, 0) for status in Status}

@@ -1,6 +1,6 @@
 """Seed the key that development machines share, where DEBUG is on.
 
-The row is spelt out here and not taken from the models, which change while a migration must not.
+The row is written out, because the models change and a migration must not.
 """
 
 from django.conf import settings
@@ -26,11 +26,11 @@ def seed(apps, schema_editor):
 
 
 def remove_unreferenced(apps, schema_editor):
-    """Take the key back, unless something refers to it: then it stays, and a later seed finds it."""
+    """Remove the key, unless something refers to it: then it stays, and a later seed updates it."""
     connection = schema_editor.connection
     try:
         with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
-            # Foreign keys are checked at the end of the transaction by default, which is too late to forgive.
+            # By default foreign keys are checked at the end of the transaction, where the error can't be caught.
             cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
             cursor.execute("DELETE FROM apikeys_apikey WHERE key_hash = %s", [KEY_HASH])
     except IntegrityError:

@@ -31,7 +31,7 @@ class Migration(migrations.Migration):
                 validators=[django.core.validators.MinValueValidator(0)],
             ),
         ),
-        # Validated in a migration of its own, which doesn't keep anybody from writing meanwhile.
+        # Validated in the next migration, which doesn't block writes meanwhile.
         AddConstraintNotValid(
             model_name="apikey",
             constraint=models.CheckConstraint(
@@ -63,6 +63,6 @@ class Migration(migrations.Migration):
                 ("measured_at", models.DateTimeField(help_text="When the last call was, and this was spent.")),
             ],
         ),
-        # Half-empty pages leave room for the next version of a row beside it, so that no index has to change.
+        # Half-empty pages have room for a row's next version, so updates change no index (HOT).
         migrations.RunSQL("ALTER TABLE apikeys_bucket SET UNLOGGED, SET (fillfactor = 50)", migrations.RunSQL.noop),
     ]

@@ -5,7 +5,7 @@ import django.db.models.deletion
 import django.db.models.functions.datetime
 from django.db import migrations, models
 
-# The column is new and NULL in every row, so one look at a table of keys is all that its index and its check cost.
+# The column is new and NULL in every row, so its index and its check cost one scan of a small table.
 LINK = """
 ALTER TABLE apikeys_apikey ADD COLUMN rotated_from_id uuid NULL
     -- squawk-ignore disallowed-unique-constraint
@@ -15,7 +15,7 @@ ALTER TABLE apikeys_apikey ADD COLUMN rotated_from_id uuid NULL
 """
 UNLINKED = "ALTER TABLE apikeys_apikey DROP COLUMN rotated_from_id;"
 
-# The audit is read and added to, by whoever it may be: neither a bug of ours nor a clumsy statement can change it.
+# Rows of the audit log can be inserted only; neither a bug nor a mistaken statement changes or removes them.
 APPEND_ONLY = """
 CREATE FUNCTION apikeys_keyevent_is_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -1,14 +1,18 @@
 """A key's rate limit in whole numbers, and its response headers. Standard library only.
 
-The algorithm is GCRA, kept as what a key has used up and not got back yet. `rate_limit` requests a minute cost 1 minute
-each, in microseconds, and every microsecond gives `rate_limit` of these back, so that nothing is ever rounded, whatever
-the rate. The statement that takes a unit is in statement.py; this reads what it returns.
+The algorithm is GCRA. It keeps what a key has used and not yet regained. A request costs 60,000,000 units, and a key
+regains `rate_limit` units a microsecond, which is `rate_limit` requests a minute. So no number is ever rounded.
 """
 
 from dataclasses import dataclass
 
-COST = 60_000_000  # of one request; also how many microseconds it takes to get a whole limit back
+COST = 60_000_000  # units of one request, and the microseconds in which a whole limit is regained
 SECOND = 1_000_000  # microseconds
+
+# What is left of `bucket.spent` at the time `now` with the limit `rate`, as SQL. If the clock was set back, no time has
+# passed, and a key never owes more than one whole limit.
+OWED = f"""greatest(0, least(bucket.spent, rate * {COST}) - rate * greatest(0, least({COST},
+            extract(epoch FROM now - bucket.measured_at) * {SECOND}))::bigint)"""
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,19 @@ from django.db import models
 
 
 class RateLimitBucket(models.Model):
-    """How much of its limit a key has used, written by every call that is counted.
+    """How much of its limit a key has used. Every counted call writes it.
 
-    The table is UNLOGGED: a write waits for no disk, and a crash of the server empties it, which grants each key its
-    limit anew and nothing more. No constraint ties it to the keys, so it is never in the way of one's removal; a row
-    that a call leaves behind a key that is being removed belongs to nobody.
+    The table is UNLOGGED: a write waits for no disk. A crash of the server empties it, which gives each key its full
+    limit again. There is no foreign key constraint, so a row never prevents the removal of its key; a row that a call
+    writes while its key is being removed stays without one.
     """
 
     key = models.OneToOneField(
         "apikeys.ApiKey", models.CASCADE, primary_key=True, db_constraint=False, related_name="bucket"
     )
-    spent = models.BigIntegerField(help_text="As RateLimitState counts it.")
-    is_admitted = models.BooleanField(help_text="Whether the last call was.")
-    measured_at = models.DateTimeField(help_text="When the last call was, and this was spent.")
+    spent = models.BigIntegerField(help_text="Used and not yet regained, in the units of RateLimitState.")
+    is_admitted = models.BooleanField(help_text="Whether the last call was admitted.")
+    measured_at = models.DateTimeField(help_text="The time of the last call, at which this was spent.")
 
     class Meta:
         db_table = "apikeys_bucket"

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from functools import cache
 
 from django.conf import settings
-from django.db import connections
+from django.db import connection, connections
+from django.db.models import Model
 
-from apikeys import tokens
-from apikeys.rate_limit.algorithm import COST, RateLimitState
+from apikeys import states, tokens
+from apikeys.rate_limit.algorithm import COST, OWED, RateLimitState
 from lockngen.database import retry
 from lockngen.softdelete import SoftDeleteQuerySet
 
@@ -18,19 +19,12 @@ LIMITED = "limited"  # the key is valid, but its limit is used up
 # The clock is read after the bucket's row is locked. A time from before the wait for the lock, such as
 # statement_timestamp(), can be earlier than that of the previous holder of the lock.
 #
-# A row is written for rejected calls too, so that they return one and differ from an unknown key.
-# If the server's clock is set back, no time has passed, and a key never owes more than one whole limit.
+# A row is written for rejected calls too, so that they return one and differ from calls of a key without a limit.
 #
 # SKIP LOCKED: no call waits for a lock on the key's row to set last_used_at.
 STATEMENT = """
 WITH found AS (
-    SELECT {columns}, CASE
-        WHEN is_deleted THEN 'deleted'
-        WHEN revoked_at IS NOT NULL THEN 'revoked'
-        WHEN expires_at <= statement_timestamp() THEN 'expired'
-        WHEN NOT is_active THEN 'inactive'
-        ELSE 'admitted'
-    END AS state
+    SELECT {columns}, {state} AS state
     FROM apikeys_apikey WHERE key_hash = %(digest)s::bpchar
 ), taken AS (
     INSERT INTO apikeys_bucket AS bucket (key_id, spent, is_admitted, measured_at)
@@ -39,13 +33,11 @@ WITH found AS (
     ON CONFLICT (key_id) DO UPDATE SET (spent, is_admitted, measured_at) = (
         SELECT CASE WHEN fits THEN owed + excluded.spent ELSE owed END, fits, now
         FROM (SELECT rate_limit::bigint AS rate, clock_timestamp() AS now FROM found OFFSET 0) AS clock,
-        LATERAL (SELECT extract(epoch FROM now - bucket.measured_at) * 1000000 AS passed) AS time,
-        LATERAL (SELECT rate * greatest(0, least(passed, {cost}))::bigint AS got_back) AS gain,
-        LATERAL (SELECT greatest(0, least(bucket.spent, rate * {cost}) - got_back) AS owed) AS debt,
-        LATERAL (SELECT owed + excluded.spent <= rate * {cost} AS fits) AS verdict
+        LATERAL (SELECT {owed} AS owed) AS debt,
+        LATERAL (SELECT owed + excluded.spent <= rate * {cost} AS fits) AS decision
     )
     RETURNING key_id, spent, is_admitted
-), noted AS (
+), last_used AS (
     UPDATE apikeys_apikey SET last_used_at = statement_timestamp() WHERE id = (
         SELECT id FROM found JOIN apikeys_apikey AS key USING (id)
         WHERE state = 'admitted'
@@ -63,7 +55,7 @@ class AuthResult:
 
     reason: str
     prefix: str = ""
-    key: "ApiKey | None" = None  # noqa: F821  the models import this
+    key: Model | None = None
     rate_limit_state: RateLimitState | None = None  # of a valid key that has a limit
 
     @property
@@ -73,9 +65,9 @@ class AuthResult:
 
 class AuthenticationQuerySet(SoftDeleteQuerySet):
     def authenticate(self, token: str, units: int = 1) -> AuthResult:
-        """Take a unit of the limit that the token's key has, or none of it for a call that is free.
+        """Authenticate a call, and take its units (0 for a free call) of the limit of the token's key.
 
-        What isn't a token at all, or one for development in production, costs no query.
+        A malformed token, or one for development with DEBUG off, costs no query.
         """
         if not tokens.is_valid(token):
             return AuthResult("malformed")
@@ -86,21 +78,20 @@ class AuthenticationQuerySet(SoftDeleteQuerySet):
         row = self._execute(digest, units)
         if row is None:
             return AuthResult("unknown", prefix)
-        *values, state, spent, fits = row
-        key = self.model.from_db(self.db, _attributes(self.model), values)
+        *values, state, spent, is_admitted = row
+        key = self.model.from_db(self.db, [field.attname for field in self.model._meta.concrete_fields], values)
         if not hmac.compare_digest(key.key_hash, digest):
             return AuthResult("unknown", prefix)
         rate_limit_state = None if spent is None else RateLimitState(key.rate_limit, spent)
-        return AuthResult(LIMITED if fits is False else state, prefix, key, rate_limit_state)
+        return AuthResult(LIMITED if is_admitted is False else state, prefix, key, rate_limit_state)
 
-    def usable_key(self, token: str) -> "ApiKey | None":  # noqa: F821
+    def usable_key(self, token: str) -> Model | None:
         """The usable key of a token, or None. Its limit is not charged."""
         auth_result = self.authenticate(token, units=0)
         return auth_result.key if auth_result.is_admitted else None
 
     def _execute(self, digest: str, units: int) -> tuple | None:
-        # Not retried once it is sent, because it may have taken its unit.
-        retry.connect()
+        retry.connect()  # only this is retried: once the statement is sent, it may have taken its units
         with connections[self.db].prepared_cursor() as cursor:  # planning takes three times as long as execution
             cursor.execute(statement(self.model), {"digest": digest, "units": units})
             return cursor.fetchone()
@@ -108,10 +99,11 @@ class AuthenticationQuerySet(SoftDeleteQuerySet):
 
 @cache
 def statement(model) -> str:
-    columns = ", ".join(field.column for field in model._meta.concrete_fields)
-    return STATEMENT.format(columns=columns, cost=COST)
-
-
-@cache
-def _attributes(model) -> list[str]:
-    return [field.attname for field in model._meta.concrete_fields]
+    compiler = model.all_objects.all().query.get_compiler(connection=connection)
+    state, names = compiler.compile(states.case(default=ACCEPTED).resolve_expression(compiler.query))
+    return STATEMENT.format(
+        columns=", ".join(field.column for field in model._meta.concrete_fields),
+        state=state % tuple(f"'{name}'" for name in names),
+        cost=COST,
+        owed=OWED,
+    )

@@ -1,4 +1,4 @@
-"""A limit for calls that the database doesn't count, separate in each web process. Standard library only."""
+"""A rate limit for calls that the database doesn't count, separate in each web process. Standard library only."""
 
 import math
 import threading
@@ -14,7 +14,7 @@ class Throttle:
     def __init__(self, rate: int):
         self.rate = rate
         self._lock = threading.Lock()
-        self._due_at: dict[Hashable, float] = {}  # when a key's calls so far are paid off
+        self._due_at: dict[Hashable, float] = {}  # when the whole limit of a key is available again
 
     def retry_after(self, key: Hashable) -> int:
         """Count a call of the key. Returns 0, or the seconds until one is allowed again."""

@@ -1,22 +1,21 @@
 """Usage of the rate limits."""
 
 from collections.abc import Collection
-from datetime import timedelta
 from uuid import UUID
 
-from django.db.models import F
-from django.db.models.functions import Now
-
-from apikeys.rate_limit.algorithm import COST
+from apikeys.rate_limit.algorithm import COST, OWED
 from apikeys.rate_limit.bucket import RateLimitBucket
+
+STATEMENT = f"""
+SELECT key_id, ({OWED} + {COST - 1}) / {COST} AS requests
+FROM apikeys_bucket AS bucket
+JOIN (SELECT id, rate_limit::bigint AS rate, statement_timestamp() AS now FROM apikeys_apikey) AS key ON id = key_id
+WHERE key_id = ANY(%s)
+"""  # noqa: S608  made of constants
 
 
 def requests_last_minute(keys: Collection) -> dict[UUID, int]:
-    """Requests that each key has made and not got back yet, by the key's id; only of keys that have a limit."""
-    limits = {key.pk: key.rate_limit for key in keys if key.rate_limit}
-    used = dict.fromkeys(limits, 0)
-    buckets = RateLimitBucket.objects.filter(key__in=limits).annotate(age=Now() - F("measured_at"))
-    for id, spent, age in buckets.values_list("key_id", "spent", "age"):
-        got_back = limits[id] * min(max(age // timedelta(microseconds=1), 0), COST)
-        used[id] = -(-max(min(spent, limits[id] * COST) - got_back, 0) // COST)
-    return used
+    """Requests that each key has used and not yet regained, by the key's id; only of keys that have a limit."""
+    used = {key.pk: 0 for key in keys if key.rate_limit}
+    buckets = RateLimitBucket.objects.raw(STATEMENT, [list(used)])
+    return used | {bucket.pk: bucket.requests for bucket in buckets}

@@ -106,7 +106,7 @@ def test_add__that_is_sent_again_makes_no_second_key_and_shows_no_token(add):
 
     answer = add(once=once)
 
-    assert "was made before" in text_of(answer)
+    assert "already exists" in text_of(answer)
     assert tokens_in(answer) == []
     assert str(ApiKey.objects.get().pk) == once
     assert KeyEvent.objects.count() == 1
@@ -126,7 +126,7 @@ def test_add__refuses_an_expiry_in_the_past(add, age):
 
     answer = add(expires_at_0=f"{moment:%Y-%m-%d}", expires_at_1=f"{moment:%H:%M:%S}")
 
-    assert "This is in the past: choose a later time, or revoke the key." in text_of(answer)
+    assert "This time is in the past. Choose a later one, or revoke the key." in text_of(answer)
     assert not ApiKey.objects.exists()
 
 
@@ -135,7 +135,7 @@ def test_change__refuses_an_expiry_in_the_past(admin_client, key):
 
     answer = admin_client.post(page_of(key), data)
 
-    assert "This is in the past" in text_of(answer)
+    assert "This time is in the past" in text_of(answer)
     assert ApiKey.objects.get(pk=key.pk).expires_at is None
 
 
@@ -174,7 +174,7 @@ def test_rotate__asks_and_then_shows_the_new_token_once(act, key):
     asked = act("rotate", key)
     answer = act("rotate", key, post="yes", grace="24")
 
-    assert "How long the old key works" in text_of(asked)
+    assert "How long the old key still works" in text_of(asked)
     (token,) = tokens_in(answer)
     new = ApiKey.objects.usable_key(token)
     assert new.rotated_from == key

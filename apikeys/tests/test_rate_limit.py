@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from apikeys import tokens
 from apikeys.models import ApiKey
-from apikeys.querysets import ACTIVE
 from apikeys.rate_limit.bucket import RateLimitBucket
 from apikeys.rate_limit.statement import ACCEPTED
+from apikeys.rate_limit.usage import requests_last_minute
+from apikeys.states import ACTIVE
 from apikeys.tests.test_models import UNUSABLE
 
 MINUTE = timedelta(minutes=1)
@@ -226,6 +227,19 @@ def test_emptied_table__grants_the_limit_anew(make_key):
     RateLimitBucket.objects.all().delete()
 
     assert [authenticate(key).is_admitted for _ in range(2)] == [True, False]
+
+
+def test_requests_last_minute__are_those_not_yet_regained(make_key):
+    key, unused, unlimited = make_key(rate_limit=6), make_key(), make_key(rate_limit=0)
+    for _ in range(4):
+        authenticate(key)
+    authenticate(unlimited)
+
+    assert requests_last_minute([key, unused, unlimited]) == {key.pk: 4, unused.pk: 0}
+    let_pass(key, timedelta(seconds=15))
+    assert requests_last_minute([key]) == {key.pk: 3}
+    let_pass(key, MINUTE)
+    assert requests_last_minute([key]) == {key.pk: 0}
 
 
 def test_bucket__keeps_no_key_from_being_removed(key):

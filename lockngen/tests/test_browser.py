@@ -195,7 +195,7 @@ def test_admin__makes_a_key_and_shows_its_token_once(key_page, dev):
     expect(key_page.get_by_label("Token")).to_have_value(token)
 
     key_page.reload()  # which sends the form again
-    expect(key_page.get_by_text("was made before")).to_be_visible()
+    expect(key_page.get_by_text("already exists")).to_be_visible()
     assert token not in key_page.content()
     assert dev.count(f"apikeys_apikey WHERE prefix = '{token[:14]}'") == 1
     assert dev.count("apikeys_apikey WHERE name = 'Browser'") == 1
@@ -203,9 +203,9 @@ def test_admin__makes_a_key_and_shows_its_token_once(key_page, dev):
 
 def test_admin__rotates_and_revokes_a_key(key_page, dev):
     old = shown_token(key_page)
-    key_page.get_by_role("link", name="go on to the key").click()
+    key_page.get_by_role("link", name="continue to the key").click()
     key_page.get_by_role("button", name="Rotate").click()
-    key_page.get_by_label("None: it stops working at once").check()
+    key_page.get_by_label("It stops working at once").check()
     keep(key_page, "admin-rotate")
     key_page.get_by_role("button", name="Rotate the key").click()
     expect(key_page.get_by_role("heading", name="Key rotated")).to_be_visible()
@@ -219,9 +219,9 @@ def test_admin__rotates_and_revokes_a_key(key_page, dev):
 
     key_page.locator(".field-replaced_by_key a").click()
     key_page.get_by_role("button", name="Revoke").click()
-    key_page.get_by_label("Cancel what waits as well").check()
+    key_page.get_by_label("Also cancel pending generations").check()
     keep(key_page, "admin-revoke")
-    key_page.get_by_role("button", name="Revoke for good").click()
+    key_page.get_by_role("button", name="Revoke permanently").click()
     expect(key_page.get_by_text("Revoked: 1.")).to_be_visible()
     expect(key_page.locator(".field-state_label .key-state")).to_have_text("revoked")
     expect(key_page.locator(".key-events tbody tr").first).to_contain_text("ann (admin)")
@@ -300,7 +300,7 @@ def test_admin__of_generations_is_accessible_and_fits_the_screen(admin, dev):
 
 def test_admin__of_keys_is_accessible_and_fits_the_screen(key_page):
     found = flaws(key_page)
-    key_page.get_by_role("link", name="go on to the key").click()
+    key_page.get_by_role("link", name="continue to the key").click()
     found += flaws(key_page)
     key, keys = key_page.url, "/admin/apikeys/apikey/"
     for action in ("Rotate", "Revoke"):

@@ -4,65 +4,72 @@ import pwd
 import re
 import socket
 from argparse import ArgumentTypeError
-from datetime import datetime, timedelta
+from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from apikeys import listing, tokens
+from apikeys import listing, states, tokens
 from apikeys.audit import Actor, Via
 from apikeys.models import ApiKey
-from apikeys.querysets import ACTIVE, DEVELOPMENT_TOKEN, WORKING, TransitionRefused
+from apikeys.querysets import DEVELOPMENT_TOKEN, TransitionRefused
 from lockngen import exit_codes
 from lockngen.database import retry
 from lockngen.plain import one_line
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
-# What each of these does to a key, what is said when it had been done before, and the state that it aims at.
+# The help of each transition, its messages if it applied and if it didn't, and the states that need no mention then.
 TRANSITIONS = {
-    "revoke": ("close a key for good", "revoked", "was revoked already", "revoked"),
-    "deactivate": ("switch a key off", "deactivated", "was inactive already", "inactive"),
-    "activate": ("switch a key on again", "activated", "was active already", "active"),
-    "delete": ("hide a key, which opens nothing until it is restored", "deleted", "was deleted already", "deleted"),
-    "restore": ("bring a deleted key back", "restored", "wasn't deleted", "active"),
+    "revoke": ("revoke a key permanently", "is revoked", "was revoked already", ("revoked",)),
+    "deactivate": ("deactivate a key", "is deactivated", "was inactive already", ("inactive",)),
+    "activate": ("activate a deactivated key", "is activated", "was active already", states.USABLE),
+    "delete": ("delete a key; it can be restored", "is deleted", "was deleted already", ("deleted",)),
+    "restore": ("restore a deleted key", "is restored", "wasn't deleted", states.USABLE),
 }
-CANDIDATES_SHOWN = 5
-EXIT_CODES = (
-    "KEY is an id, the start of a token or a whole one. Exit codes: 0 it is done, or was done before; "
-    "1 refused; 2 wrong usage; 3 the database can't be reached; 4 there is no such key, or several."
+MAX_CANDIDATES = 5
+EPILOG = (
+    "KEY is an id, a token or the start of one. Exit codes: 0 success, also if there was nothing to do; 1 refused; "
+    "2 wrong arguments; 3 the database can't be used; 4 there is no such key, or several."
 )
 
 
 class Command(BaseCommand):
-    help = (
-        "Make API keys and manage them. Tokens alone, lists and JSON go to standard output, all else to standard error."
-    )
+    help = "Create and manage API keys. Standard output has only tokens, lists and JSON; messages go to standard error."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.epilog = EXIT_CODES
+        parser.epilog = EPILOG
         commands = parser.add_subparsers(dest="command", required=True)
-        create = commands.add_parser("create", help="make a key and print its token, which can't be shown again")
-        create.add_argument("name", help="who uses the key")
+        create = commands.add_parser("create", help="create a key and print its token, which can't be shown again")
+        create.add_argument("name", help="the user of the key, for example")
         create.add_argument("--rate-limit", type=int, default=100, help="requests a minute, 0 for no limit (100)")
-        create.add_argument("--max-pending", type=int, default=0, help="unfinished generations at once, 0 for any (0)")
-        create.add_argument("--priority", type=int, default=1, help="turns it gets where others get one, 1 to 10 (1)")
-        create.add_argument("--expires-in", type=duration, help="30d, 12h or 90m from now (never)")
-        rotate = commands.add_parser("rotate", help="make the key that takes another's place and print its token")
+        create.add_argument(
+            "--max-pending", type=int, default=0, help="unfinished generations at once, 0 for no quota (0)"
+        )
+        create.add_argument("--priority", type=int, default=1, help="renders for each one of other keys, 1 to 10 (1)")
+        create.add_argument(
+            "--expires-in", type=duration, help="time until it expires, such as 30d, 12h or 90m (never)"
+        )
+        rotate = commands.add_parser("rotate", help="create the key that replaces KEY and print its token")
         rotate.add_argument("key", metavar="KEY")
-        rotate.add_argument("--grace", type=grace, required=True, help="how long the old one works on: 1h, or 0")
-        rotate.add_argument("--expires-in", type=duration, help="the new one's end (that of the old one)")
+        rotate.add_argument("--grace", type=grace, required=True, help="how long KEY still works: 1h, or 0")
+        rotate.add_argument("--expires-in", type=duration, help="time until the new key expires (when KEY expires)")
         for name, (purpose, *_) in TRANSITIONS.items():
             commands.add_parser(name, help=purpose).add_argument("key", metavar="KEY")
-        commands.choices["revoke"].add_argument("--cancel-pending", action="store_true", help="and what waits for it")
-        list_ = commands.add_parser("list", help="all keys but deleted ones, newest first")
-        list_.add_argument("--all", action="store_true", help="deleted ones as well")
-        show = commands.add_parser("show", help="one key: its state, what it is used for, what was done to it")
+        commands.choices["revoke"].add_argument(
+            "--cancel-pending", action="store_true", help="also cancel its pending generations"
+        )
+        list_ = commands.add_parser("list", help="list the keys that are not deleted, newest first")
+        list_.add_argument("--all", action="store_true", help="include deleted keys")
+        show = commands.add_parser("show", help="show a key with its state, usage and history")
         show.add_argument("key", metavar="KEY")
         for parser_ in (list_, show):
-            parser_.add_argument("--json", action="store_true", help="for scripts")
-        commands.add_parser("ensure-development", help="make the development key, or make it usable again (DEBUG only)")
+            parser_.add_argument("--json", action="store_true", help="print JSON")
+        commands.add_parser(
+            "ensure-development", help="create the development key, or make it usable again (DEBUG only)"
+        )
 
     def handle(self, command: str, key: str | None = None, **options) -> None:
         try:
@@ -81,7 +88,7 @@ class Command(BaseCommand):
 
     def create(self, expires_in: timedelta | None, **options) -> None:
         fields = {name: options[name] for name in ("name", "rate_limit", "max_pending", "priority")}
-        fields["expires_at"] = end(expires_in)
+        fields["expires_at"] = timezone.now() + expires_in if expires_in else None
         try:
             ApiKey(**fields).clean_fields(exclude=["key_hash", "prefix"])
         except ValidationError as error:
@@ -92,42 +99,48 @@ class Command(BaseCommand):
         self.print_token(*ApiKey.objects.issue(by=caller(), **fields))
 
     def rotate(self, key: ApiKey, grace: timedelta, expires_in: timedelta | None, **options) -> None:
-        fields = {"expires_at": end(expires_in)} if expires_in else {}
+        fields = {"expires_at": timezone.now() + expires_in} if expires_in else {}
         new, token = key.rotate(grace=grace, by=caller(), **fields)
-        until = listing.minute(key.expires_at)
-        self.write_message(
-            f"{key} works until {until} UTC." if key.state in WORKING else f"{key} opens nothing any more."
-        )
+        until = f"works until {listing.minute(key.expires_at)} UTC" if key.is_usable else "no longer works"
+        self.write_message(f"{key} {until}.")
         self.print_token(new, token)
 
     def print_token(self, key: ApiKey, token: str) -> None:
-        self.write_message(f"{key}: this is the only time its token is shown.")
+        self.write_message(f"{key}: copy the token now, as it is shown only once.")
         self.stdout.write(token)
 
     def change(self, command: str, key: ApiKey, cancel_pending: bool = False, **options) -> None:
-        _, done, done_before, aim = TRANSITIONS[command]
+        _, done, done_before, expected = TRANSITIONS[command]
         if command == "activate" and key.revoked_at:
-            raise TransitionRefused(f"{key} is revoked, and that is permanent: make a new key with apikey create.")
+            raise TransitionRefused(f"{key} is revoked, which is permanent. Create a new key with apikey create.")
         arguments = {"cancel_pending": True} if cancel_pending else {}
         applied = getattr(key, command)(by=caller(), **arguments)
         if command == "delete":
             applied = applied[0]
-        is_there = key.state == aim or (aim == ACTIVE and key.state in WORKING)
-        is_elsewhere = "" if is_there else f" It is {key.state}."
-        self.write_message(f"{key} {f'is {done}' if applied else done_before}.{is_elsewhere}")
+        state = "" if key.state in expected else f" It is {key.state}."
+        self.write_message(f"{key} {done if applied else done_before}.{state}")
 
-    def list(self, all: bool, json: bool, **options) -> None:
+    def list(self, all: bool, **options) -> None:
         manager = ApiKey.all_objects if all else ApiKey.objects
         keys = listing.with_usage(manager.with_state().select_related("replaced_by").order_by("-id"))
-        self.stdout.write(as_json([listing.facts(key) for key in keys]) if json else listing.table(keys))
+        if options["json"]:
+            self.print_json([listing.facts(key) for key in keys])
+        else:
+            self.stdout.write(listing.table(keys))
 
-    def show(self, key: ApiKey, json: bool, **options) -> None:
-        self.stdout.write(as_json(listing.more_facts(key)) if json else listing.details(key))
+    def show(self, key: ApiKey, **options) -> None:
+        if options["json"]:
+            self.print_json(listing.more_facts(key))
+        else:
+            self.stdout.write(listing.details(key))
+
+    def print_json(self, facts: Any) -> None:
+        self.stdout.write(json.dumps(facts, indent=2, ensure_ascii=False))
 
     def ensure_development(self, **options) -> None:
         if not settings.DEBUG:
             raise CommandError(
-                "The development key opens nothing unless DEBUG is on; make one with apikey create NAME."
+                "The development key is accepted only with DEBUG on. Create a key with apikey create NAME."
             )
         ApiKey.objects.ensure_development(by=caller())
         self.stdout.write(DEVELOPMENT_TOKEN)
@@ -136,48 +149,40 @@ class Command(BaseCommand):
         self.stderr.write(listing.printable(text))
 
     def find(self, text: str) -> ApiKey:
-        found = list(ApiKey.all_objects.matching(text).order_by("-id")[: CANDIDATES_SHOWN + 1])
+        found = list(ApiKey.all_objects.matching(text).order_by("-id")[: MAX_CANDIDATES + 1])
         if len(found) == 1:
             return found[0]
         # A token may be given, but it is never printed.
         shown = tokens.visible(text) if text.startswith((tokens.LIVE, tokens.TEST)) else text[:40]
         if found:
-            candidates = ", ".join(listing.printable(f"{key.pk} {key}") for key in found[:CANDIDATES_SHOWN])
-            more = ", …" if len(found) > CANDIDATES_SHOWN else ""
+            candidates = ", ".join(listing.printable(f"{key.pk} {key}") for key in found[:MAX_CANDIDATES])
+            more = ", …" if len(found) > MAX_CANDIDATES else ""
             raise CommandError(
-                f"Several keys start with {shown!r}: give more of it, or the id. They are {candidates}{more}.",
+                f"Several keys start with {shown!r}: {candidates}{more}. Give a longer start or the id.",
                 returncode=exit_codes.NOT_FOUND,
             )
         raise CommandError(
-            f"There is no key {shown!r}: give its id or the start of its token, as apikey list shows.",
+            f"There is no key {shown!r}. Give an id or the start of a token; apikey list shows them.",
             returncode=exit_codes.NOT_FOUND,
         )
 
 
 def caller() -> Actor:
-    """The user who runs the command: the account, not the environment's claim."""
+    """The account that runs the command, not the user of the environment variables."""
     try:
         name = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container may run as a uid without a name
+    except KeyError:  # containers may run with a uid that has no name
         name = str(os.getuid())
     return Actor(Via.COMMAND, f"{name}@{socket.gethostname()}")
 
 
 def duration(text: str) -> timedelta:
-    """A time such as 30d, 12h or 90m."""
+    """A duration such as 30d, 12h or 90m."""
     match = re.fullmatch(r"([1-9][0-9]{0,4})([mhd])", text)
     if match is None:
-        raise ArgumentTypeError(f"{text!r} is no duration: it takes a number and m, h or d, such as 30d")
+        raise ArgumentTypeError(f"{text!r} is not a duration: use a number and m, h or d, such as 30d")
     return timedelta(**{UNITS[match[2]]: int(match[1])})
 
 
 def grace(text: str) -> timedelta:
     return timedelta(0) if text == "0" else duration(text)
-
-
-def end(duration_: timedelta | None) -> datetime | None:
-    return timezone.now() + duration_ if duration_ else None
-
-
-def as_json(facts) -> str:
-    return json.dumps(facts, indent=2, ensure_ascii=False)

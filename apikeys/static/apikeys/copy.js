@@ -1,5 +1,5 @@
 "use strict";
-// Copies what the field holds that a button names in data-copy.
+// A button copies the field whose id is in its data-copy.
 for (const button of document.querySelectorAll("[data-copy]")) {
   const field = document.getElementById(button.dataset.copy);
   field.addEventListener("focus", () => field.select());
@@ -9,7 +9,7 @@ for (const button of document.querySelectorAll("[data-copy]")) {
       await navigator.clipboard.writeText(field.value);
       button.textContent = "Copied";
     } catch {
-      // Without TLS a browser has no clipboard for scripts, except on this very machine; the old way still works.
+      // Without TLS, browsers give scripts no clipboard except on localhost; execCommand still works.
       button.textContent = document.execCommand("copy") ? "Copied" : "Press Ctrl+C";
     }
   });

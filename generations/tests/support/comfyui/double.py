@@ -1,8 +1,9 @@
-"""A ComfyUI without a model: the HTTP and WebSocket interface of a real server, and the order of its events.
+"""A ComfyUI without a model: its HTTP and WebSocket interface as a real server, and the order in which it does things.
 
 `python -m generations.tests.support.comfyui.double PORT FOLDER FAULTS [CERTIFICATE]` is the process. Queue, history
-and cache are in its memory, images in the folder. GET /double returns the calls it received, POST /double sets its
-faults, and DELETE /double removes queue, history and cache, as a restart does.
+and cache
+are its memory and go with it; the images lie in the folder. POST /double changes its faults, and GET /double tells the
+calls that came in.
 """
 
 import asyncio
@@ -18,10 +19,9 @@ from pathlib import Path
 from aiohttp import WSMsgType, web
 
 from generations.tests.support.comfyui import nodes
-from generations.tests.support.comfyui.faults import Faults, NodeFailed, fail, picture
+from generations.tests.support.comfyui.faults import Faults, NodeFailed, picture, strike
 
-STEPS = 5  # of a prompt
-HELD_AT = 3  # the step at which prompts wait while they are held
+STEPS = 5  # into which the work of a prompt is cut
 PREVIEW = b"\x00\x00\x00\x01\x00\x00\x00\x02" + b"no more than a preview"
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -34,12 +34,8 @@ class Server:
     def __init__(self, folder: Path, faults: Faults):
         self.folder, self.faults, self.calls = folder, faults, []
         nodes.leave_out(faults.lacks)
-        self.sockets = {}
-        self.clear()
-
-    def clear(self) -> None:
-        self.number, self.waiting, self.running, self.history, self.cache = 0, [], {}, {}, {}
-        self.client_id, self.interrupt = None, False
+        self.number, self.waiting, self.running, self.history = 0, [], {}, {}
+        self.cache, self.sockets, self.client_id, self.interrupt = {}, {}, None, False
         self.arrived = asyncio.Event()
 
     def app(self) -> web.Application:
@@ -59,9 +55,8 @@ class Server:
                 web.get("/system_stats", self.system_stats),
                 web.get("/object_info", self.object_info),
                 web.get("/object_info/{name}", self.object_info),
-                web.get("/double", self.get_calls),
-                web.post("/double", self.set_faults),
-                web.delete("/double", self.forget),
+                web.get("/double", self.tell),
+                web.post("/double", self.set_up),
             ]
         )
         app.on_startup.append(self.start_working)
@@ -78,36 +73,28 @@ class Server:
             return web.Response(status=self.faults.status, text="Traceback (most recent call last): /opt/secret.py")
         return await handler(request)
 
-    async def get_calls(self, request: web.Request) -> web.Response:
+    async def tell(self, request: web.Request) -> web.Response:
         return web.json_response(self.calls)
 
-    async def forget(self, request: web.Request) -> web.Response:
-        self.worker.cancel()
-        for socket in [*self.sockets.values()]:
-            await socket.close()
-        self.clear()
-        await self.start_working(request.app)
-        return web.Response()
-
-    async def set_faults(self, request: web.Request) -> web.Response:
+    async def set_up(self, request: web.Request) -> web.Response:
         self.faults = Faults(**await request.json())
         nodes.leave_out(self.faults.lacks)
         self.calls.clear()
         return web.Response()
 
     async def post_prompt(self, request: web.Request) -> web.Response:
-        body = await request.json()
-        id = body.get("prompt_id")
+        asked = await request.json()
+        id = asked.get("prompt_id")
         if id is not None and not self.faults.is_old and not UUID.fullmatch(id):
             error = nodes.problem("invalid_prompt_id", "prompt_id must be a valid UUID")
             return web.json_response({"error": error, "node_errors": {}}, status=400)
         id = str(uuid.uuid4()) if id is None or self.faults.is_old else id
-        error, node_errors = nodes.validate(body["prompt"])
+        error, node_errors = nodes.validate(asked["prompt"])
         if error:
             return web.json_response({"error": error, "node_errors": node_errors}, status=400)
-        extra = body.get("extra_data", {}) | ({"client_id": body["client_id"]} if "client_id" in body else {})
-        outputs = [id for id, node in body["prompt"].items() if node["class_type"] in nodes.OUTPUT_NODES]
-        heapq.heappush(self.waiting, (self.number, id, body["prompt"], extra, outputs))
+        extra = asked.get("extra_data", {}) | ({"client_id": asked["client_id"]} if "client_id" in asked else {})
+        outputs = [id for id, node in asked["prompt"].items() if node["class_type"] in nodes.OUTPUT_NODES]
+        heapq.heappush(self.waiting, (self.number, id, asked["prompt"], extra, outputs))
         self.number += 1
         self.arrived.set()
         if self.faults.loses_answers:
@@ -121,8 +108,8 @@ class Server:
         return web.json_response({"queue_running": [*self.running.values()], "queue_pending": sorted(self.waiting)})
 
     async def post_queue(self, request: web.Request) -> web.Response:
-        body = await request.json()
-        self.waiting = [item for item in self.waiting if item[1] not in body.get("delete", [])]
+        asked = await request.json()
+        self.waiting = [item for item in self.waiting if item[1] not in asked.get("delete", [])]
         heapq.heapify(self.waiting)
         return web.Response()
 
@@ -139,8 +126,8 @@ class Server:
         return web.json_response(dict([*self.history.items()][-most:]))
 
     async def post_history(self, request: web.Request) -> web.Response:
-        body = await request.json()
-        for id in [*self.history] if body.get("clear") else body.get("delete", []):
+        asked = await request.json()
+        for id in [*self.history] if asked.get("clear") else asked.get("delete", []):
             self.history.pop(id, None)
         return web.Response()
 
@@ -160,7 +147,7 @@ class Server:
             return web.Response(status=403)
         if self.faults.sockets == "mute":
             await asyncio.sleep(5)
-        socket = web.WebSocketResponse(timeout=0.1)
+        socket = web.WebSocketResponse()
         await socket.prepare(request)
         id = request.query.get("clientId") or uuid.uuid4().hex
         self.sockets[id] = socket
@@ -170,11 +157,11 @@ class Server:
                 if message.type == WSMsgType.ERROR:
                     break
         finally:
-            self.sockets.pop(id, None)  # even another connection of this id, as in a real server
+            self.sockets.pop(id, None)  # whoever's it is by now, as the real one does
         return socket
 
     async def send(self, event: str, data: dict | bytes, id: str | None = None) -> None:
-        """Send to one client, by default to that of the running prompt, or to all if the prompt has no client."""
+        """Tell the client of the running prompt, or another one; all of them where the prompt came without a client."""
         id = id or self.client_id
         for socket in [*self.sockets.values()] if id is None else [self.sockets.get(id)]:
             if socket is not None and self.faults.sockets != "silent":
@@ -212,14 +199,14 @@ class Server:
         _, prompt_id, graph, _, outputs = item
         messages, shown, node = [], {}, None
 
-        async def record(event: str, **data) -> None:
+        async def tell(event: str, **data) -> None:
             messages.append([event, {"prompt_id": prompt_id, **data, "timestamp": int(time.time() * 1000)}])
             await self.send(*messages[-1])
 
-        await record("execution_start")
+        await tell("execution_start")
         order = [id for id in graph if any(id in nodes.ancestors(graph, output) for output in outputs)]
         cached = [id for id in order if signature(graph, id) in self.cache]
-        await record("execution_cached", nodes=cached)
+        await tell("execution_cached", nodes=cached)
         try:
             for node in sorted(order, key=lambda id: len(nodes.ancestors(graph, id))):
                 if node not in cached:
@@ -228,11 +215,11 @@ class Server:
                 if found := self.cache[signature(graph, node)]:
                     shown[node] = found
                     await self.send("executed", {"node": node, "output": found, "prompt_id": prompt_id})
-            await record("execution_success")
+            await tell("execution_success")
         except Interrupted:
-            await record("execution_interrupted", node_id=node, node_type=graph[node]["class_type"], executed=[])
+            await tell("execution_interrupted", node_id=node, node_type=graph[node]["class_type"], executed=[])
         except NodeFailed as error:
-            await record(
+            await tell(
                 "execution_error",
                 node_id=node,
                 node_type=graph[node]["class_type"],
@@ -246,26 +233,24 @@ class Server:
         return {"prompt": [*item], "outputs": shown, "status": status, "meta": {}}
 
     async def run(self, graph: dict, id: str, prompt_id: str) -> dict:
-        """Execute a node and return its output. Only the nodes that make pixels take time."""
+        """Execute a node and return what it shows. The work of the whole prompt is that of what makes the pixels."""
         node = graph[id]
         faults = self.faults if self.faults.only in json.dumps(graph) else Faults()
         if node["class_type"] in ("EmptyImage", "KSampler"):
-            await self.take_steps(faults, id, prompt_id)
+            await self.toil(faults, id, prompt_id)
         if node["class_type"] not in nodes.OUTPUT_NODES or faults.image == "none":
             return {}
         prefix = node["inputs"].get("filename_prefix", "ComfyUI_temp")
         batch = next((node["inputs"]["batch_size"] for node in graph.values() if "batch_size" in node["inputs"]), 1)
         return {"images": [self.save(prefix, picture(graph, faults.image)) for _ in range(batch)]}
 
-    async def take_steps(self, faults: Faults, id: str, prompt_id: str) -> None:
+    async def toil(self, faults: Faults, id: str, prompt_id: str) -> None:
         for step in range(1, STEPS + 1):
             await asyncio.sleep(faults.seconds / STEPS)
-            while self.faults.is_held and step == HELD_AT and not self.interrupt:
-                await asyncio.sleep(0.005)
             if self.interrupt:
                 raise Interrupted
             if step == 2:
-                fail(faults.error)
+                strike(faults.error)
             await self.send("progress", {"value": step, "max": STEPS, "prompt_id": prompt_id, "node": id})
             await self.send("preview", PREVIEW)
 
@@ -279,7 +264,7 @@ class Server:
 
 
 def signature(graph: dict, id: str) -> str:
-    """The cache key of a node: everything that its output depends on."""
+    """What a node's output depends on. The same again is not executed again."""
     inputs = {
         name: [signature(graph, value[0]), value[1]] if isinstance(value, list) else value
         for name, value in graph[id]["inputs"].items()

@@ -1,4 +1,4 @@
-"""The faults of the double, and its images."""
+"""What can be wrong with the double, and the pictures it makes."""
 
 import json
 import os
@@ -19,22 +19,21 @@ class NodeFailed(Exception):
 
 @dataclass
 class Faults:
-    """By default there are none."""
+    """Switched on one by one; these are none."""
 
-    only: str = ""  # the text that a graph must contain to execute with faults
-    seconds: float = 0.0  # duration of a prompt
-    is_held: bool = False  # prompts stop at half of their steps until this is unset
+    only: str = ""  # what a graph has to contain for the faults of its execution to strike
+    seconds: float = 0.0  # that a prompt takes
     error: str = ""  # oom, node, or crash, which ends the process
     image: str = "png"  # or jpeg, webp, gif, bmp, garbage, cut, wide, large, none
     history_delay: float = 0.0  # seconds between execution_success and the history
-    is_old: bool = False  # generates the ids of prompts itself, and interrupts any prompt
+    is_old: bool = False  # mints its own ids, and interrupts whatever runs
     sockets: str = "kept"  # or dropped after each progress, silent, mute before the handshake, or refused
-    status: int = 0  # of the response to every call
-    lacks: list[str] = field(default_factory=list)  # nodes and checkpoints that are missing
-    loses_answers: bool = False  # accepts a prompt and closes the connection without a response
+    status: int = 0  # that every call is answered with
+    lacks: list[str] = field(default_factory=list)  # nodes and checkpoints that it doesn't have
+    loses_answers: bool = False  # accepts a prompt and breaks off before it answers
 
 
-def fail(error: str) -> None:
+def strike(error: str) -> None:
     if error == "oom":
         message = "Allocation on device 0 would exceed allowed memory. (out of memory)\nCurrently allocated: 7.5 GiB"
         raise NodeFailed("torch.cuda.OutOfMemoryError", message)
@@ -62,6 +61,6 @@ def picture(graph: dict, kind: str) -> bytes:
 
 
 def widened(png: bytes) -> bytes:
-    """The PNG with 9000 x 9000 pixels in its header."""
+    """The same, but claiming to be 9000 pixels wide and high."""
     header = b"IHDR" + struct.pack(">II", 9000, 9000) + png[24:29]
     return png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:]

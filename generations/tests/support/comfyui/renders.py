@@ -1,4 +1,4 @@
-"""Renders with the double."""
+"""How tests have the double render."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from generations.renderers.workflows.workflow import Workflow
 
 
 class Stop(Exception):
-    """Raised by the progress callback to stop a render."""
+    """What progress raises where a render has to end."""
 
 
 def make_renderer(double, authorization: str = "", **workflows: Workflow) -> ComfyUIRenderer:
@@ -18,7 +18,7 @@ def make_renderer(double, authorization: str = "", **workflows: Workflow) -> Com
 
 
 def leave_running(double, render, request) -> None:
-    """Stop a render while its prompt runs, as a worker that stops or dies."""
+    """What a worker leaves that stops or dies while its prompt runs."""
 
     def stop(percent: int) -> None:
         if double.queue()[0]:

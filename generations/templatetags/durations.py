@@ -1,7 +1,4 @@
-"""Figures for people, in templates and commands."""
-
 from django import template
-from django.template.defaultfilters import filesizeformat
 
 register = template.Library()
 
@@ -17,13 +14,8 @@ UNITS = (
 
 @register.filter
 def duration(seconds: float | None) -> str:
-    """4.2 s, 75 s, 12 min, 5 h, 3 days."""
+    """For people: 4.2 s, 75 s, 12 min, 5 h, 3 days."""
     if seconds is None:
         return "–"
     unit, name, digits = next(rest for limit, *rest in UNITS if seconds < limit)
     return f"{seconds / unit:.{digits}f} {name}"
-
-
-def size(bytes: int) -> str:
-    """Django's filesizeformat with a plain space, for terminals."""
-    return filesizeformat(bytes).replace("\xa0", " ")
