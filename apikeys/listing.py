@@ -58,7 +58,7 @@ def newest_events(key: ApiKey) -> list[KeyEvent]:
 
 def table(keys: Iterable[ApiKey]) -> str:
     head = ("ID", "PREFIX", "NAME", "STATE", "LIMIT", "CREATED", "LAST USED", "EXPIRES")
-    return "\n".join(tables.table([head, *(row(key) for key in keys)]))
+    return "\n".join(tables.table([head, *map(row, keys)]))
 
 
 def row(key: ApiKey) -> tuple[str, ...]:

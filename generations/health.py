@@ -1,13 +1,20 @@
-"""`/ht/workers`: whether workers are alive, with the states of the renderers."""
+"""`/ht/workers`: whether a worker is alive, with the state of each renderer."""
 
-from generations import renderers
-from lockngen import health
+from generations import monitoring, renderers
+from lockngen.health import Check, ServiceUnavailable
 
 
-class Workers(health.Workers):
-    """Adds the state of each renderer, with the reason if it is down, as on the status page."""
+class Workers(Check):
+    """Fails when no worker has a recent heartbeat. Its figures are those of the status page."""
 
     def measure(self) -> None:
         if self.disclose:  # a probe that can't see them must not query renderers
             self.figures["renderers"] = renderers.get_pool().states()
-        super().measure()
+        queue = monitoring.queue()
+        self.figures |= {
+            "alive": sum(worker["is_alive"] for worker in monitoring.workers()),
+            "waiting": queue["waiting"],
+            "oldest_waiting_seconds": queue["oldest_waiting_seconds"],
+        }
+        if not self.figures["alive"]:
+            raise ServiceUnavailable("no worker is alive")

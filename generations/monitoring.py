@@ -1,7 +1,6 @@
-"""Collects the figures of the whole system for `manage.py status` and the admin."""
+"""The figures of the whole system, for `manage.py status` and the admin's status page."""
 
 from collections import defaultdict
-from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -18,11 +17,12 @@ from generations.images.pending_deletion import PendingDeletion
 from generations.models import Generation
 from generations.scheduling.queues import RENDER_TASK
 from generations.status import FINISHED, Status
+from lockngen import health
 from lockngen.database import retry
-from lockngen.health import HEARTBEAT_LOST_AFTER
 
-MOST_ROWS = 50  # keys or models that are listed
+MAX_ROWS = 50  # keys or models that are listed
 MINUTES = (1, 5, 15)
+HEARTBEAT_LOST_AFTER = timedelta(seconds=30)  # as in procrastinate
 TABLES = ("generations_generation", "procrastinate_jobs", "procrastinate_events")
 
 Facts = dict[str, Any]
@@ -51,7 +51,7 @@ def _from_database() -> Facts:
         "queue": queue(),
         "throughput": throughput(),
         "database": database(),
-        "pool": pool(),
+        "pool": health.pool_figures(),
         "retention": retention(),
     }
 
@@ -63,10 +63,8 @@ def unavailable_models() -> list[Facts]:
 
 
 def workers() -> list[Facts]:
-    """Each worker with its running jobs. Jobs whose worker is gone come last, until they are rescued."""
-    running = defaultdict(list)
-    for job in _running_jobs():
-        running[job.worker_id].append(_running_job(job))
+    """Each worker with its running jobs. Jobs of deleted workers come last; they are about to be rescued."""
+    running = _running_jobs()
     found = [
         {
             "id": worker.id,
@@ -80,27 +78,23 @@ def workers() -> list[Facts]:
     return found + ([{"id": None, "is_alive": False, "silent_seconds": None, "jobs": abandoned}] if abandoned else [])
 
 
-def _running_jobs() -> Iterable[ProcrastinateJob]:
+def _running_jobs() -> dict[int | None, list[Facts]]:
+    """The running jobs by worker, each with the seconds since its last start."""
     jobs = list(ProcrastinateJob.objects.filter(status="doing").order_by("id"))
     started = ProcrastinateEvent.objects.filter(job__in=[job.id for job in jobs], type="started")
     ages = dict(started.values("job_id").annotate(age=Now() - Max("at")).values_list("job_id", "age"))
+    running = defaultdict(list)
     for job in jobs:
-        job.age = ages.get(job.id)
-    return jobs
-
-
-def _running_job(job: ProcrastinateJob) -> Facts:
-    return {
-        "task": job.task_name,
-        "generation": job.args.get("generation_id") if job.task_name == RENDER_TASK else None,
-        "seconds": _seconds(job.age),
-    }
+        generation = job.args.get("generation_id") if job.task_name == RENDER_TASK else None
+        facts = {"task": job.task_name, "generation": generation, "seconds": _seconds(ages.get(job.id))}
+        running[job.worker_id].append(facts)
+    return running
 
 
 def queue() -> Facts:
     """Pending and processing generations, by key and by model."""
     groups = list(
-        # Unfinished rows are always live; without that condition the index by status is used.
+        # Unfinished rows are always live. The condition is omitted so that the index by status is used.
         Generation.all_objects.unfinished()
         .values("api_key_id", "model", "status")
         .annotate(count=Count("*"), oldest=Max(Now() - F("created_at")))
@@ -111,15 +105,15 @@ def queue() -> Facts:
         "waiting": sum(group["count"] for group in waiting),
         "running": sum(group["count"] for group in groups) - sum(group["count"] for group in waiting),
         "oldest_waiting_seconds": _seconds(max((group["oldest"] for group in waiting), default=None)),
-        "keys": keys[:MOST_ROWS],
-        "keys_left_off": max(0, len(keys) - MOST_ROWS),
-        "models": models[:MOST_ROWS],
-        "models_left_off": max(0, len(models) - MOST_ROWS),
+        "keys": keys[:MAX_ROWS],
+        "keys_left_off": max(0, len(keys) - MAX_ROWS),
+        "models": models[:MAX_ROWS],
+        "models_left_off": max(0, len(models) - MAX_ROWS),
     }
 
 
 def _totals(groups: list[Facts], by: str) -> list[Facts]:
-    """Waiting and running of each key or model, those with the most waiting first."""
+    """The waiting and running generations of each key or model, most waiting first."""
     totals = {}
     for group in groups:
         total = totals.setdefault(group[by], {by: group[by], "waiting": 0, "running": 0})
@@ -128,7 +122,7 @@ def _totals(groups: list[Facts], by: str) -> list[Facts]:
 
 
 def _named(totals: list[Facts]) -> list[Facts]:
-    """Adds each key's name and its share of the next renders in percent, by the priorities of all waiting keys."""
+    """The totals with each key's name and its share of the next renders in percent, by the waiting keys' priorities."""
     keys = ApiKey.all_objects.in_bulk([total["api_key_id"] for total in totals])
     priorities = [keys[total["api_key_id"]].priority if total["waiting"] else 0 for total in totals]
     return [
@@ -144,14 +138,14 @@ def _named(totals: list[Facts]) -> list[Facts]:
 
 def throughput() -> Facts:
     """Generations that ended in the last minutes, by status, and the median duration of a render."""
-    lately = Generation.all_objects.filter(completed_at__gt=Now() - timedelta(minutes=max(MINUTES)))
+    ended = Generation.all_objects.filter(completed_at__gt=Now() - timedelta(minutes=max(MINUTES)))
     counts = {
         (minutes, status): Count("pk", filter=Q(status=status, completed_at__gt=Now() - timedelta(minutes=minutes)))
         for minutes in MINUTES
         for status in FINISHED
     }
     took = Median(F("completed_at") - F("started_at"), filter=Q(status=Status.COMPLETED), output_field=DurationField())
-    found = lately.aggregate(
+    found = ended.aggregate(
         median=took, **{f"{status.label}_{minutes}": counts[minutes, status] for minutes, status in counts}
     )
     return {
@@ -175,17 +169,8 @@ def database() -> Facts:
             """SELECT pg_database_size(current_database()), count(*), current_setting('max_connections')::int
                FROM pg_stat_activity WHERE datid IS NOT NULL"""
         )
-        size, connections, most = cursor.fetchone()
-    return {"bytes": size, "connections": connections, "max_connections": most, "tables": tables}
-
-
-def pool() -> Facts:
-    """Of this process."""
-    stats = connection.pool.get_stats()
-    return {
-        name.removeprefix("pool_"): stats[name]
-        for name in ("pool_size", "pool_available", "pool_max", "requests_waiting")
-    }
+        size, connections, max_connections = cursor.fetchone()
+    return {"bytes": size, "connections": connections, "max_connections": max_connections, "tables": tables}
 
 
 def retention() -> Facts:

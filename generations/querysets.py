@@ -1,4 +1,4 @@
-"""Filters for generations, their creation and bulk changes."""
+"""Filters, submission and bulk changes of generations."""
 
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -13,8 +13,6 @@ from procrastinate.exceptions import AlreadyEnqueued
 from uuid_utils.compat import uuid7
 
 from generations.progress import notifications
-from generations.renderers.base import DEFAULT_MODEL
-from generations.scheduling import queues
 from generations.scheduling.fair_share import FairShare
 from generations.scheduling.queues import RENDER_TASK
 from generations.status import FINISHED, UNFINISHED, Status
@@ -26,16 +24,15 @@ STRANDED_AFTER = timedelta(minutes=1)  # a younger generation may not have its j
 
 
 class QueueFull(Exception):
-    """The key has reached its limit of unfinished generations."""
+    """The key has reached its quota of unfinished generations."""
 
     def __init__(self, max_pending: int):
-        super().__init__(f"The key may have {max_pending} unfinished generations, and has them.")
-        self.max_pending = max_pending
+        super().__init__(f"The key has reached its quota of {max_pending} unfinished generations.")
 
 
 class GenerationQuerySet(SoftDeleteQuerySet):
     def owned_by(self, api_key):
-        """Those of the key and of the keys that it replaced by rotation."""
+        """Those of the key and of the keys that it replaced."""
         if api_key.rotated_from_id is None:
             return self.filter(api_key=api_key)
         return self.filter(api_key__in=api_key.lineage)
@@ -50,7 +47,7 @@ class GenerationQuerySet(SoftDeleteQuerySet):
         return self.filter(status__in=FINISHED)
 
     def finished_for(self, *, days: int):
-        """Those that ended more than `days` days ago, including deleted ones."""
+        """Those that ended more than `days` days ago."""
         return self.finished().filter(completed_at__lt=Now() - timedelta(days=days))
 
     def deleted_for(self, *, days: int):
@@ -79,36 +76,29 @@ class GenerationQuerySet(SoftDeleteQuerySet):
         return self.unfinished().filter(~Exists(jobs), created_at__lt=Now() - STRANDED_AFTER)
 
     def submit(self, **fields):
-        """Store a pending generation together with its job: both are there afterwards, or neither is.
-
-        Raises QueueFull where the key has a quota and has used it up.
-        """
+        """Store a pending generation and its job in one transaction. Raises QueueFull if the key's quota is used up."""
         # The id is chosen before the first attempt, so that a retry can find out whether that one was committed.
-        return self._submit(**{"id": uuid7(), **fields}, priority=self._priority(**fields))
+        fields = {"id": uuid7(), **fields}
+        # The priority is assigned before the transaction, which would hold the row lock until the commit is on disk.
+        # A key with a quota has its submissions serialized anyway, and a refused one must not use a share.
+        has_quota = fields["api_key"].max_pending
+        return self._submit(priority=None if has_quota else _assign_priority(self.model(**fields)), **fields)
 
     @retry.unit_of_work(find=lambda self, id, **fields: self.model.all_objects.filter(pk=id).first())
     def _submit(self, priority: int | None, **fields):
-        self._keep_quota(fields["api_key"])
+        if priority is None:
+            self._lock_quota(fields["api_key"])
         generation = self.create(**fields)
-        self._enqueue(generation, priority or FairShare.objects.assign_priority(generation.api_key, generation.queue))
+        self._enqueue(generation, _assign_priority(generation) if priority is None else priority)
         return generation
-
-    def _priority(self, api_key, model: str = DEFAULT_MODEL, **_) -> int | None:
-        """The priority, assigned before the transaction, which would hold the row lock until the commit is on disk.
-
-        None for a key with a quota: its submissions are serialized anyway, and a refused one must not use a share.
-        """
-        return None if api_key.max_pending else FairShare.objects.assign_priority(api_key, queues.of_model(model))
 
     def unfinished_of(self, key) -> int:
         """The count that the key's quota limits."""
         return self.filter(api_key=key).unfinished().count()
 
-    def _keep_quota(self, api_key) -> None:
+    def _lock_quota(self, api_key) -> None:
         """Check the quota, and lock it against other submissions of the key until this one is stored."""
-        if not api_key.max_pending:
-            return
-        # The generations' foreign key takes a weaker lock, so this blocks only transactions that request this one.
+        # The generations' foreign key takes a weaker lock, so this blocks only transactions that take the same lock.
         rows = type(api_key).all_objects.select_for_update(no_key=True).filter(pk=api_key.pk)
         max_pending = rows.values_list("max_pending", flat=True).get()
         # A separate statement sees what was committed while the one before waited.
@@ -120,14 +110,14 @@ class GenerationQuerySet(SoftDeleteQuerySet):
         generations = list(self.select_related("api_key"))
         for generation in generations:
             with suppress(AlreadyEnqueued):
-                self._enqueue(generation, FairShare.objects.assign_priority(generation.api_key, generation.queue))
+                self._enqueue(generation, _assign_priority(generation))
         return [generation.id for generation in generations]
 
     requeue.queryset_only = True
 
     def _enqueue(self, generation, priority: int) -> None:
-        # The task is referred to by name, because its module imports the models.
-        # The lock limits a generation to one waiting job.
+        # The task is referred to by name, because its module imports the models. The lock limits a generation to one
+        # waiting job.
         id = str(generation.id)
         job = queue.configure_task(RENDER_TASK, queue=generation.queue, queueing_lock=id, priority=priority)
         job.defer(generation_id=id)
@@ -154,7 +144,11 @@ class GenerationQuerySet(SoftDeleteQuerySet):
     delete.queryset_only = True
 
     def _notified(self, count: int) -> int:
-        # One notification for all of them: every subscriber reads its row.
+        # One notification for all rows: every subscriber reads its own.
         if count:
             notifications.notify()
         return count
+
+
+def _assign_priority(generation) -> int:
+    return FairShare.objects.assign_priority(generation.api_key, generation.queue)

@@ -1,6 +1,5 @@
 """System checks for invalid combinations of settings; run by `manage.py check` and before the web starts."""
 
-from ipaddress import ip_network
 from typing import Any
 
 from django.conf import settings
@@ -9,6 +8,7 @@ from django.core import checks
 from django.core.checks.security.base import check_secret_key, check_secret_key_fallbacks
 from django.db import DatabaseError, connection
 
+from lockngen import addresses
 from lockngen.database import timeouts
 
 LISTEN_CONNECTIONS = 1  # per web process, in addition to its pool
@@ -161,7 +161,7 @@ def trusted_proxies_are_addresses(app_configs, **kwargs) -> list[checks.CheckMes
             id="lockngen.E007",
         )
         for proxy in settings.TRUSTED_PROXIES
-        if not _is_network(proxy)
+        if proxy != "*" and addresses.network(proxy) is None
     ]
 
 
@@ -191,10 +191,3 @@ def secret_key_is_strong(app_configs, **kwargs) -> list[checks.CheckMessage]:
             id="lockngen.E009",
         )
     ]
-
-
-def _is_network(text: str) -> bool:
-    try:
-        return text == "*" or bool(ip_network(text))
-    except ValueError:
-        return False

@@ -1,6 +1,6 @@
-"""Liveness (`/ht/live`: this process answers) and readiness (`/ht/`: database, migrations and pool are in order).
+"""Liveness (`/ht/live`: this process responds) and readiness (`/ht/`: database, migrations and pool are in order).
 
-`/ht/storage` and `/ht/workers` stand apart: the web can serve without either for a while.
+`/ht/storage` and `/ht/workers` are separate, as the web can serve without either for a while.
 """
 
 import abc
@@ -21,31 +21,28 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
-from django.db.models import Min
-from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from health_check.base import HealthCheck
 from health_check.exceptions import ServiceUnavailable
 from health_check.views import HealthCheckView
-from procrastinate.contrib.django.models import ProcrastinateEvent, ProcrastinateJob, ProcrastinateWorker
 
 from lockngen.database.base import Connection
+from lockngen.plain import one_line
 
-# Checks that a frozen server holds up keep these threads, and only these, busy: later checks wait for one in vain
-# and time out, where an executor a request would wait for its own threads to end.
+# A frozen server blocks these threads and no others: later checks time out while they wait for one. An executor for
+# each request would wait until its own threads end.
 THREADS = ThreadPoolExecutor(max_workers=6, thread_name_prefix="health")
 STORAGE_THREADS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="storage")
 SERVER = """
     SELECT current_setting('server_version'), pg_is_in_recovery() OR current_setting('transaction_read_only')::bool
 """
 STAFF_TIMEOUT = 1  # seconds
-PROBES = ".health"  # the folder of the files that probe the storage
-STORAGE_PROBED_EVERY = 30  # seconds; probes may be frequent, and each would write to the disk
-HEARTBEAT_LOST_AFTER = timedelta(seconds=30)  # as the queue itself counts
+PROBES = ".health"  # the folder of the files with which the storage is probed
+STORAGE_PROBE_INTERVAL = 30  # seconds; requests may be frequent, and each probe writes a file
 
 
 class LivenessMiddleware:
-    """Answers `/ht/live` ahead of everything: a probe comes by address, and a live process may lack a database."""
+    """Answers `/ht/live` before the host check, as probes use addresses, and without a database."""
 
     def __init__(self, get_response):
         self.get_response = get_response
@@ -58,12 +55,12 @@ class LivenessMiddleware:
 
 @dataclass(repr=False)
 class Check(HealthCheck):
-    """A check with figures. Its reasons and figures are for those who may see them."""
+    """A check with figures. They and the reason of a failure are shown only with `disclose`."""
 
     disclose: bool = False
     figures: dict[str, Any] = field(default_factory=dict)
     warning: str = ""
-    timeout = timedelta(seconds=4)  # django-health-check gives a second more; a probe rarely waits longer
+    timeout = timedelta(seconds=4)  # django-health-check adds a second
 
     def __repr__(self) -> str:
         return type(self).__name__.lower()
@@ -76,10 +73,10 @@ class Check(HealthCheck):
         try:
             self.measure()
         except (DatabaseError, ServiceUnavailable) as error:
-            reason = getattr(error, "message", None) or str(error).strip() or type(error).__name__
+            reason = getattr(error, "message", None) or one_line(error)
             raise ServiceUnavailable(reason if self.disclose else "see the log") from error
         finally:
-            # These threads serve no request, so nobody else hands their connection back to the pool.
+            # These threads serve no request, so nothing else returns their connection to the pool.
             connection.close()
 
     @abc.abstractmethod
@@ -95,15 +92,15 @@ class Database(Check):
             self.figures["server_version"], is_read_only = cursor.fetchone()
             self.figures["round_trip_ms"] = _milliseconds_since(started)
         if is_read_only:
-            connection.pool.drain()  # after a failover, new sessions may lead to the new primary
+            connection.pool.drain()  # after a failover, new connections may reach the new primary
             raise ServiceUnavailable("read-only: the server is a standby, or default_transaction_read_only is on")
-        self.figures["connect_ms"] = Connection.connect_ms  # of the pool's newest
+        self.figures["connect_ms"] = Connection.connect_ms  # of the pool's newest connection
 
 
 class Migrations(Check):
-    """Fails without a migration that this release needs.
+    """Fails if a migration of this release is missing.
 
-    One that it doesn't know is a newer release's: while that is rolled out, the old one still serves.
+    Unknown migrations belong to a newer release: during a rolling deploy the old one still serves.
     """
 
     def measure(self) -> None:
@@ -124,38 +121,27 @@ class Migrations(Check):
 class Pool(Check):
     def measure(self) -> None:
         started = time.perf_counter()
-        connection.ensure_connection()  # fails when that takes longer than DB_POOL_TIMEOUT
-        self.figures["checkout_ms"] = _milliseconds_since(started)
-        stats = connection.pool.get_stats()
-        for name in ("pool_size", "pool_available", "pool_max", "requests_waiting"):
-            self.figures[name.removeprefix("pool_")] = stats[name]
+        connection.ensure_connection()  # fails after DB_POOL_TIMEOUT
+        self.figures |= {"checkout_ms": _milliseconds_since(started), **pool_figures()}
+
+
+def pool_figures() -> dict[str, int]:
+    """The figures of this process's connection pool."""
+    stats = connection.pool.get_stats()
+    names = ("pool_size", "pool_available", "pool_max", "requests_waiting")
+    return {name.removeprefix("pool_"): stats[name] for name in names}
 
 
 class Storage(Check):
     def measure(self) -> None:
-        self.figures["probe_ms"], error = _probe_storage(time.monotonic() // STORAGE_PROBED_EVERY)
+        self.figures["probe_ms"], error = _probe_storage(time.monotonic() // STORAGE_PROBE_INTERVAL)
         if error:
             raise ServiceUnavailable(error)
 
 
-class Workers(Check):
-    """Fails when no worker has a recent heartbeat."""
-
-    def measure(self) -> None:
-        waiting = ProcrastinateJob.objects.filter(status="todo").exclude(scheduled_at__gt=Now())
-        oldest = waiting.aggregate(id=Min("id"))["id"]
-        self.figures |= {
-            "alive": ProcrastinateWorker.objects.filter(last_heartbeat__gt=Now() - HEARTBEAT_LOST_AFTER).count(),
-            "waiting": waiting.count(),
-            "oldest_waiting_seconds": _seconds_since_deferred(oldest),
-        }
-        if not self.figures["alive"]:
-            raise ServiceUnavailable("no worker is alive")
-
-
 class ReadinessView(HealthCheckView):
-    """200 when all is in order, else 500. Names and OK for everybody; figures and reasons for those who may see them:
-    with DEBUG on, as staff, or with `Authorization: Bearer <HEALTH_TOKEN>`.
+    """200 if all checks pass, else 500. Figures and reasons are included with DEBUG on, for staff, or with
+    `Authorization: Bearer <HEALTH_TOKEN>`.
     """
 
     checks: ClassVar = (Database, Migrations, Pool)
@@ -165,7 +151,7 @@ class ReadinessView(HealthCheckView):
         self.disclose = await _may_see_figures(request)
         try:
             return await super().get(request, *args, **kwargs)
-        except ValueError:  # an Accept that it can't read, such as the "*; q=.2" that Java sends
+        except ValueError:  # an Accept header that it can't parse, such as Java's "*; q=.2"
             return self.render_to_response_json(500 if any(result.error for result in self.results) else 200)
 
     def get_checks(self):
@@ -191,7 +177,7 @@ async def _may_see_figures(request: HttpRequest) -> bool:
         return True
     if settings.SESSION_COOKIE_NAME not in request.COOKIES:
         return False
-    # Who is logged in is in the database, which may be away.
+    # The session is in the database, which may be unavailable.
     staff = asyncio.get_running_loop().run_in_executor(THREADS, _is_staff, request)
     try:
         return await asyncio.wait_for(staff, STAFF_TIMEOUT)
@@ -213,22 +199,18 @@ def _is_staff(request: HttpRequest) -> bool:
 
 @lru_cache(maxsize=1)
 def _probe_storage(period: float) -> tuple[float, str]:
-    """How many milliseconds it took to write and read a file, and what was wrong with that, once in each period."""
-    name, written = f"{PROBES}/{socket.gethostname()}-{os.getpid()}", os.urandom(16)
+    """Write, read and delete a file, once in each period: the milliseconds it took, and what failed."""
+    name, written, problem = f"{PROBES}/{socket.gethostname()}-{os.getpid()}", os.urandom(16), ""
     started = time.perf_counter()
     try:
         stored = default_storage.save(name, ContentFile(written))
         with default_storage.open(stored) as file:
-            is_same = file.read() == written
+            if file.read() != written:
+                problem = "the file read differs from the file written"
         default_storage.delete(stored)
-    except Exception as error:  # every storage has kinds of its own
-        return _milliseconds_since(started), str(error) or type(error).__name__
-    return _milliseconds_since(started), "" if is_same else "what was read is not what had been written"
-
-
-def _seconds_since_deferred(job_id: int | None) -> float | None:
-    age = ProcrastinateEvent.objects.filter(job_id=job_id, type="deferred").aggregate(age=Now() - Min("at"))["age"]
-    return age and round(age.total_seconds(), 1)
+    except Exception as error:  # storages raise exceptions of their own
+        problem = one_line(error)
+    return _milliseconds_since(started), problem
 
 
 def _milliseconds_since(started: float) -> float:

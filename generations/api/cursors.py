@@ -9,12 +9,12 @@ def encode(id: UUID) -> str:
 
 
 def decode(cursor: str) -> UUID:
-    """The id in a cursor. Raises ValueError for any text that `encode` doesn't produce."""
+    """The id in a cursor. Raises ValueError for any text that `encode` does not produce."""
     try:
         id = UUID(bytes=urlsafe_b64decode(cursor + "=="))
     except ValueError:
         id = None
-    # The decoder skips foreign characters, so the text must equal the encoded id.
+    # The decoder skips invalid characters, so the text must equal the encoded id.
     if id is None or encode(id) != cursor:
-        raise ValueError("it is not the next_cursor of an earlier page")
+        raise ValueError("it is not the next_cursor of a page")
     return id

@@ -27,8 +27,8 @@ from lockngen.database import retry
 from lockngen.web import event_streams, links
 from lockngen.web.problems import Problem, ProblemDocument
 
-QUEUE_RETRY_AFTER = 5  # seconds; about how long one picture takes
-STREAM_RETRY_AFTER = 5  # seconds; until then, clients can poll the generation
+QUEUE_RETRY_AFTER = 5  # seconds; about as long as one render takes
+STREAM_RETRY_AFTER = 5  # seconds
 
 router = Router(auth=BearerToken(), tags=["generations"])
 
@@ -45,11 +45,16 @@ def refused(*codes: int) -> dict[int, type[ProblemDocument]]:
     response={201: GenerationOut, **refused(413, 415, 422)},
 )
 def create(request: HttpRequest, response: HttpResponse, body: GenerationIn):
-    """Store a generation and enqueue it. After the response, it is stored durably."""
+    """Store a generation and enqueue it. It is stored durably before the response is sent."""
     try:
         generation = Generation.objects.submit(api_key=request.auth, **body.dict())
     except QueueFull as error:
-        raise _queue_full(error) from None
+        raise Problem(
+            429,
+            f"{error} Wait until one ends, or cancel one.",
+            type="urn:lockngen:problem:queue-full",
+            headers={"Retry-After": str(QUEUE_RETRY_AFTER)},
+        ) from None
     response["Location"] = links.absolute(request, f"/api/v1/generations/{generation.id}")
     return Reply(201, generation)
 
@@ -96,7 +101,7 @@ def show(request: HttpRequest, id: str):
                 },
                 "x-headers": ["ETag"],
             },
-            302: {"description": "Found: the storage itself hands it out"},
+            302: {"description": "A redirect to the storage, which serves the image"},
             304: {"description": "Not Modified"},
         }
     },
@@ -105,7 +110,7 @@ def show(request: HttpRequest, id: str):
 @retry.idempotent
 def image(request: HttpRequest, id: str, query: Query[ImageQuery]):
     """The image's bytes, or a redirect to an address of the storage that expires. This call isn't counted. 404 until
-    there is an image; 304 if `If-None-Match` names the ETag.
+    there is an image; 304 if `If-None-Match` contains the ETag.
     """
     return downloads.response(request, _own(request, id), query.size)
 
@@ -118,7 +123,7 @@ def image(request: HttpRequest, id: str, query: Query[ImageQuery]):
     openapi_extra={
         "responses": {
             200: {
-                "description": "Events `progress` with a ProgressOut as data, and at last `end` with a GenerationOut",
+                "description": "Events `progress` with a ProgressOut as data, then `end` with a GenerationOut",
                 "content": {
                     "text/event-stream": {
                         "schema": {"type": "string"},
@@ -134,12 +139,17 @@ def image(request: HttpRequest, id: str, query: Query[ImageQuery]):
     response=refused(404),
 )
 def events(request: HttpRequest, id: str, query: Query[SignedQuery]):
-    """Server-sent events until it ends: `progress` now and at each change, `end` with the generation. Isn't counted."""
+    """Server-sent events: `progress` now and at each change, then `end` with the generation. Isn't counted."""
     generation = retry.idempotent(_own)(request, id)
     try:
         return event_streams.respond(event_stream.of(generation, request))
     except event_streams.Full:
-        raise _streams_full() from None
+        raise Problem(
+            503,
+            "There are too many event streams. Try again later, or poll the generation.",
+            type="urn:lockngen:problem:streams-full",
+            headers={"Retry-After": str(STREAM_RETRY_AFTER)},
+        ) from None
 
 
 @router.post(
@@ -162,32 +172,14 @@ def cancel(request: HttpRequest, id: str):
 )
 def delete(request: HttpRequest, id: str):
     """Hide a generation. An unfinished one is cancelled."""
-    # Not the whole view is retried: the second time it would not find the hidden row.
+    # The view as a whole is not retried: the second time it would not find the hidden row.
     generation = retry.idempotent(_own)(request, id)
     retry.idempotent(generation.delete)()
     return Reply(204, None)
 
 
-def _queue_full(error: QueueFull) -> Problem:
-    return Problem(
-        429,
-        f"The key may have {error.max_pending} unfinished generations at once. Wait until one ends, or cancel one.",
-        type="urn:lockngen:problem:queue-full",
-        headers={"Retry-After": str(QUEUE_RETRY_AFTER)},
-    )
-
-
-def _streams_full() -> Problem:
-    return Problem(
-        503,
-        "There are as many event streams as there may be. Try again, or ask for the generation itself.",
-        type="urn:lockngen:problem:streams-full",
-        headers={"Retry-After": str(STREAM_RETRY_AFTER)},
-    )
-
-
 def _own(request: HttpRequest, id: str) -> Generation:
-    """The key's own live generation. Malformed ids and generations of other keys are a 404."""
+    """The key's own live generation. A malformed id or a generation of another key gets 404."""
     try:
         parsed = UUID(id)
     except ValueError:

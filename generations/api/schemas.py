@@ -32,13 +32,13 @@ StatusName = Literal[tuple(status.name.lower() for status in Status)]
 
 def _without_nul(text: str) -> str:
     if "\x00" in text:
-        raise ValueError("it contains a NUL character, which can't be stored; remove it")
+        raise ValueError("it contains a NUL character, which can't be stored")
     return text
 
 
 def _not_blank(text: str) -> str:
     if text_rules.is_blank(text):
-        raise ValueError("it is blank; describe the picture in visible characters")
+        raise ValueError("it contains no visible character")
     return text
 
 
@@ -48,21 +48,19 @@ def _known_model(name: str) -> str:
     model = pool.resolve_model(name)
     if model in pool.models and model not in unavailable:
         return name
-    names = [each for each in pool.models if each not in unavailable]
-    known = ", ".join(names if pool.resolve_model(DEFAULT_MODEL) in unavailable else [DEFAULT_MODEL, *names])
-    if model in unavailable:
-        raise ValueError(f"{model} can't be rendered: {unavailable[model]}; there are {known or 'no others'}")
-    raise ValueError(f"it is not known; there are {known or 'none'}")
+    valid = [each for each in (DEFAULT_MODEL, *pool.models) if pool.resolve_model(each) not in unavailable]
+    reason = f"{model} can't be rendered: {unavailable[model]}" if model in unavailable else "it is unknown"
+    raise ValueError(f"{reason}; valid models: {', '.join(valid) or 'none'}")
 
 
 def _possible_seed(seed: Any) -> Any:
     if type(seed) is int and not 0 <= seed <= MAX_SEED:
-        raise ValueError(f"it takes 0 to {MAX_SEED}; null, or no seed at all, draws a random one")
+        raise ValueError(f"it must be from 0 to {MAX_SEED}; null draws a random one")
     return seed
 
 
 def _digits(value: Any) -> Any:
-    # A query has only text, and int() would take "1.0" and " 1" for numbers as well.
+    # A query contains only text, of which Pydantic would accept "1.0" and " 1" as well.
     if isinstance(value, str) and not (value.isascii() and value.isdigit()):
         raise ValueError("it is not a whole number")
     return value
@@ -86,7 +84,7 @@ class GenerationIn(RequestBody):
     model: Annotated[Text, Field(min_length=1, max_length=MODEL_LENGTH), AfterValidator(_known_model)] = Field(
         DEFAULT_MODEL,
         validate_default=True,
-        description="One of `GET /api/v1/models`. Some have defaults of their own for the parameters below.",
+        description="`default` or a name of `GET /api/v1/models`. A model may have defaults for the fields below.",
     )
     width: Pixels = Field(512, description="Pixels, in steps of 8.")
     height: Pixels = Field(512, description="Pixels, in steps of 8.")
@@ -105,12 +103,13 @@ class GenerationIn(RequestBody):
             return seed
         largest = pool.largest_seed(model := pool.resolve_model(info.data["model"]))
         if seed > largest:
-            raise ValueError(f"the model {model} takes 0 to {largest}; null draws a random one")
+            raise ValueError(f"for the model {model} it must be from 0 to {largest}; null draws a random one")
         return seed
 
     @model_validator(mode="after")
-    def _take_the_model_s_defaults(self) -> "GenerationIn":
-        for name, value in renderers.model(self.model).defaults.items():
+    def _apply_model_defaults(self) -> "GenerationIn":
+        pool = renderers.get_pool()
+        for name, value in pool.models[pool.resolve_model(self.model)].defaults.items():
             if name not in self.model_fields_set:
                 setattr(self, name, value)
         return self
@@ -139,7 +138,7 @@ class SignedUrls(Schema):
     thumbnail: str | None = Field(description="Address of the thumbnail, null until the generation is completed.")
     events: str = Field(description="Address of the event stream.")
     expires_at: datetime = Field(
-        description="When the addresses expire; earlier if the key or the generation ends before."
+        description="When the addresses expire. They end earlier with the key or the generation."
     )
 
 
@@ -158,10 +157,10 @@ class GenerationOut(Schema):
     image_url: str | None = Field(description="Address of the image, null until the generation is completed.")
     thumbnail_url: str | None = Field(description="Address of the thumbnail, a WebP within 384 x 384 pixels.")
     signed_urls: SignedUrls = Field(
-        description="The same addresses and the event stream without a header; they expire."
+        description="Addresses of image, thumbnail and events that need no header and expire."
     )
     image: ImageOut | None = Field(description="Facts about the image, null until the generation is completed.")
-    error: str | None = Field(description="Why it failed; null if it has not failed.")
+    error: str | None = Field(description="Why it failed; null unless it failed.")
     created_at: datetime
     started_at: datetime | None
     completed_at: datetime | None = Field(description="When it was completed, failed or was cancelled.")
@@ -211,7 +210,7 @@ class ProgressOut(Schema):
 
     status: StatusName
     progress: Percent
-    step: int | None = Field(description="Completed steps of the renderer, null if it counts none.")
+    step: int | None = Field(description="Completed steps of the renderer; null if it counts no steps.")
     steps: int | None
 
     @classmethod
@@ -238,14 +237,13 @@ class ImageQuery(SignedQuery):
     size: Size = Field("full", description="`thumb` is a WebP within 384 x 384 pixels.")
 
 
-def _as_text(schema: dict[str, Any]) -> None:
-    """Describe a cursor as the text that is sent, not as the parsed id."""
-    schema["anyOf"] = [{"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$"}, {"type": "null"}]
+# A cursor is documented as the text that is sent, not as the parsed id.
+CURSOR = {"anyOf": [{"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$"}, {"type": "null"}]}
 
 
 class ListQuery(Schema):
     status: StatusName | None = Field(None, description="Only generations in this state.")
     limit: Annotated[int, BeforeValidator(_digits), Field(ge=1, le=100)] = 20
     cursor: Annotated[UUID, BeforeValidator(cursors.decode)] | None = Field(
-        None, description="The `next_cursor` of the previous page.", json_schema_extra=_as_text
+        None, description="The `next_cursor` of the previous page.", json_schema_extra=CURSOR
     )

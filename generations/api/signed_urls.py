@@ -1,7 +1,7 @@
-"""Signed addresses without an Authorization header, for `<img>` and EventSource: one generation, one purpose.
+"""Signed addresses, which need no Authorization header, for `<img>` and EventSource: one generation, one purpose.
 
-`signature` in the query contains the id of the requesting key, never its token, the time of expiry, and an HMAC made
-with SECRET_KEY. It is valid only as long as the key and the generation are.
+`signature` in the query contains the id of the requesting key (never its token), the time of expiry, and an HMAC made
+with SECRET_KEY. It is valid only as long as the key is usable and the generation exists.
 """
 
 import time
@@ -28,8 +28,7 @@ _signer = Signer(salt="lockngen.signed_urls")
 
 def make(request: HttpRequest, id: UUID, purpose: Purpose, expires: int) -> str:
     """The address of a generation's image, thumbnail or events, signed for the request's key."""
-    path = PATHS[purpose]
-    signature = _sign(request.auth.pk, id, purpose, expires)
+    path, signature = PATHS[purpose], _sign(request.auth.pk, id, purpose, expires)
     separator = "&" if "?" in path else "?"
     return links.absolute(request, f"/api/v1/generations/{id}/{path}{separator}signature={signature}")
 
@@ -41,7 +40,7 @@ def expiry() -> int:
 
 
 class SignedUrl(APIKeyQuery):
-    """Authenticates by `signature`. A call without one is passed to the next authentication."""
+    """Authenticates by `signature`. A call without one is left to the next authentication."""
 
     param_name = "signature"
     openapi_description = "Part of the addresses in `signed_urls` of a generation."
@@ -53,13 +52,18 @@ class SignedUrl(APIKeyQuery):
     def authenticate(self, request: HttpRequest, signature: str | None) -> ApiKey | None:
         if signature is None:
             return None
-        # Only the plain spelling is accepted, because it is the one that logs redact.
+        # Only the plain spelling is accepted, as logs redact no other.
         is_plain = f"signature={signature}" in request.META["QUERY_STRING"].split("&")
         id = request.resolver_match.kwargs["id"].lower()
         pk = _verify(signature, id, self.purpose(request)) if is_plain else None
         key = pk and ApiKey.objects.usable().filter(pk=pk).first()
         if key is None:
-            raise _refused()
+            raise Problem(
+                401,
+                "The signed address is not valid any more. Get the generation again for a new one.",
+                type="urn:lockngen:problem:signature-invalid",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
         return key
 
 
@@ -77,12 +81,3 @@ def _verify(signature: str, id: str, purpose: Purpose) -> UUID | None:
         return None
     key, _, expires = head.partition(".")
     return UUID(bytes=urlsafe_b64decode(key + "==")) if time.time() < int(expires) else None
-
-
-def _refused() -> Problem:
-    return Problem(
-        401,
-        "The signed address is not valid or no longer valid. Get the generation again for a new one.",
-        type="urn:lockngen:problem:signature-invalid",
-        headers={"WWW-Authenticate": "Bearer"},
-    )

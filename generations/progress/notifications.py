@@ -1,7 +1,7 @@
-"""Publishes progress and changes of status by NOTIFY, and passes what arrives to this process's subscriptions.
+"""Publishes progress and changes of status by NOTIFY, and distributes received events to subscriptions.
 
-Nothing is stored. The row is authoritative and an event only a hint: a change of status is published after its commit
-and without the new status, so a subscriber reads the row. Lost events are compensated by reading the row periodically.
+Nothing is stored. The row is authoritative and an event is a hint: a change of status is published after its commit and
+without the new status, so a subscriber reads the row. It also reads the row periodically, as events may be lost.
 """
 
 import json
@@ -11,6 +11,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -38,7 +39,7 @@ def notify_expression(id: UUID, report: Report) -> Func:
 def notify(id: UUID | None = None) -> None:
     """Publish that the status of a generation has changed, or, without an id, that any may have.
 
-    Sent after the commit in a transaction of its own: NOTIFY takes a global lock, which is then not held during a
+    Sent after the commit, in a transaction of its own: NOTIFY takes a global lock, which must not be held during a
     write to disk.
     """
     transaction.on_commit(lambda: _send({"id": str(id)} if id else {}))
@@ -49,7 +50,7 @@ def _send(payload: dict[str, str]) -> None:
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, json.dumps(payload)])
     except retry.ERRORS as error:  # the change is committed and must not appear to have failed
-        logger.info("A change was not announced: %s", one_line(error))
+        logger.info("A change of status was not published: %s", one_line(error))
         connection.close()
 
 
@@ -65,7 +66,7 @@ class Subscription:
         self._has_changed.set()
 
     def wait(self, seconds: float) -> bool:
-        """Wait for an event; return whether one arrived in time."""
+        """Wait for an event; return whether one was received in time."""
         if not self._has_changed.wait(seconds):
             return False
         self._has_changed.clear()
@@ -78,7 +79,7 @@ class Subscription:
 
 
 class ProgressHub:
-    """The latest report of each generation, and the subscriptions."""
+    """The latest report of each generation, and the subscriptions to it."""
 
     def __init__(self):
         self._lock = threading.Lock()
@@ -86,21 +87,19 @@ class ProgressHub:
         self._subscriptions: dict[UUID, set[Subscription]] = defaultdict(set)
 
     def receive(self, payload: str) -> None:
-        """Process a payload. Invalid ones, such as those of another release, are ignored."""
+        """Process a payload. An invalid one, such as that of another release, is ignored."""
         try:
             id, report = _parse(json.loads(payload))
         except (ValueError, TypeError, AttributeError, RecursionError):
             return
         with self._lock:
             self._store(id, report)
-            for subscription in self._subscriptions.get(id, ()) if id else self._all():
-                subscription.wake(refresh=report is None)
+            self._wake(id, refresh=report is None)
 
     def refresh_all(self) -> None:
         """Wake all subscriptions, because notifications may have been lost."""
         with self._lock:
-            for subscription in self._all():
-                subscription.wake(refresh=True)
+            self._wake(None, refresh=True)
 
     def last(self, id: UUID, attempt: int) -> Report | None:
         report = self._reports.get(id)
@@ -114,7 +113,10 @@ class ProgressHub:
         try:
             yield subscription
         finally:
-            self._unsubscribe(id, subscription)
+            with self._lock:
+                self._subscriptions[id].discard(subscription)
+                if not self._subscriptions[id]:
+                    del self._subscriptions[id]
 
     def _store(self, id: UUID | None, report: Report | None) -> None:
         if report is None:
@@ -125,14 +127,11 @@ class ProgressHub:
         if len(self._reports) > MAX_REPORTS:
             self._reports.popitem(last=False)
 
-    def _all(self) -> list[Subscription]:
-        return [subscription for subscriptions in self._subscriptions.values() for subscription in subscriptions]
-
-    def _unsubscribe(self, id: UUID, subscription: Subscription) -> None:
-        with self._lock:
-            self._subscriptions[id].discard(subscription)
-            if not self._subscriptions[id]:
-                del self._subscriptions[id]
+    def _wake(self, id: UUID | None, *, refresh: bool) -> None:
+        """Wake the subscriptions of a generation, or all without an id."""
+        woken = [self._subscriptions.get(id, ())] if id else self._subscriptions.values()
+        for subscription in chain.from_iterable(woken):
+            subscription.wake(refresh=refresh)
 
 
 def _parse(payload: dict[str, Any]) -> tuple[UUID | None, Report | None]:
@@ -153,7 +152,7 @@ def last_report(generation) -> Report | None:
 
 
 def percent(generation) -> int:
-    """Progress of a generation, 0 to 100, from the reports that this process received."""
+    """A generation's progress, 0 to 100, from the reports that this process has received."""
     if generation.status == Status.COMPLETED:
         return 100
     report = last_report(generation)

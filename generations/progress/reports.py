@@ -10,7 +10,7 @@ REPEAT_AFTER = 5.0  # seconds until an unchanged report is published again, for 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Progress of an attempt. The steps are the renderer's, if it counts any."""
+    """An attempt's progress. The steps are the renderer's, if it counts any."""
 
     attempt: int
     percent: int = 0  # 0 to MAX_PERCENT
@@ -25,14 +25,14 @@ class Report:
 
 
 class ProgressThrottle:
-    """Suppresses reports that were already published. The caller sets the rate."""
+    """Suppresses reports that were already published. The rate is up to the caller."""
 
     def __init__(self, attempt: int, clock: Callable[[], float] = time.monotonic):
         self._clock = clock
         self._last_sent, self._last_sent_at = Report(attempt), clock()  # subscribers assume 0 at the start
 
     def should_publish(self, report: Report) -> bool:
-        """Whether to publish this report. If so, it counts as published."""
+        """Whether to publish this report; if so, it is recorded as published."""
         if report == self._last_sent and self._clock() - self._last_sent_at < REPEAT_AFTER:
             return False
         self._last_sent, self._last_sent_at = report, self._clock()

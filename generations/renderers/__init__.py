@@ -1,6 +1,5 @@
 """The renderers of RENDERER_URL and their models."""
 
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -30,25 +29,22 @@ __all__ = [
     "current_pool",
     "from_url",
     "get_pool",
-    "model",
-    "models",
 ]
 
-
-FIRST_ANSWER_WITHIN = 1.0  # seconds
+FIRST_SUPPORT_TIMEOUT = 1.0  # seconds
 
 
 def from_url(url: str) -> Renderer:
-    """The renderer of a URL such as `sketch:?seconds=3` or `comfyui://host:8188`, or ValueError with what is wrong."""
+    """Create the renderer of a URL, such as `sketch:?seconds=3` or `comfyui://host:8188`. Raises ValueError."""
     scheme, _, rest = url.partition(":")
     if scheme == "sketch" and (not rest or rest.startswith("?")):
         return SketchRenderer.from_query(rest.removeprefix("?"))
     if scheme in ("comfyui", "comfyuis"):
-        from generations.renderers.comfyui import ComfyUIRenderer  # its libraries load slowly
+        from generations.renderers.comfyui import ComfyUIRenderer  # here, as its libraries load slowly
 
         return ComfyUIRenderer(url, catalogue(), settings.COMFYUI_AUTHORIZATION)
     shown = repr(url) if "@" not in url else "it"  # it may contain a password
-    raise ValueError(f"{shown} names no renderer: it takes sketch: or comfyui://host:8188.")
+    raise ValueError(f"{shown} names no renderer: valid are sketch: and comfyui://host:8188.")
 
 
 def catalogue() -> workflows.Catalogue:
@@ -58,7 +54,7 @@ def catalogue() -> workflows.Catalogue:
 
 
 def get_pool() -> RendererPool:
-    """This process's renderers. They count their renders, so all threads share one pool."""
+    """The renderers of this process. The pool counts their renders, so all threads share it."""
     return _pool_of(
         tuple(settings.RENDERER_URL),
         settings.WORKFLOWS_DIR,
@@ -67,26 +63,16 @@ def get_pool() -> RendererPool:
     )
 
 
-def models() -> Mapping[str, Model]:
-    """The models that clients can choose, by name. The first is the default."""
-    return get_pool().models
-
-
-def model(name: str) -> Model:
-    """The model of this name, or the default model for "default"."""
-    return models()[get_pool().resolve_model(name)]
-
-
 def current_pool() -> RendererPool:
-    """The pool, whose knowledge of available models is refreshed in the background.
+    """The pool, whose available models are refreshed in the background.
 
-    Only the first caller in a process waits for the renderers, for at most FIRST_ANSWER_WITHIN.
+    Only the first caller in a process waits for the renderers, for at most FIRST_SUPPORT_TIMEOUT.
     """
     pool = get_pool()
-    pool.refresh(0 if all(pooled.support.was_asked for pooled in pool.renderers) else FIRST_ANSWER_WITHIN)
+    pool.refresh(0 if all(pooled.support.was_asked for pooled in pool.renderers) else FIRST_SUPPORT_TIMEOUT)
     return pool
 
 
 @cache  # files and settings are read once per process
-def _pool_of(urls: tuple[str, ...], *what_they_depend_on) -> RendererPool:
+def _pool_of(urls: tuple[str, ...], *dependencies) -> RendererPool:
     return RendererPool([PooledRenderer(url, from_url(url)) for url in urls])

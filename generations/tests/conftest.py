@@ -1,4 +1,5 @@
 import json
+import ssl
 from datetime import timedelta
 from io import BytesIO
 from uuid import uuid4
@@ -9,16 +10,25 @@ from django.db.models.functions import Now
 from PIL import Image
 
 from generations import tasks
-from generations.images import files as images
-from generations.images import formats
+from generations.images import files, formats
 from generations.models import Generation
 from generations.renderers import RenderRequest
+from generations.renderers.comfyui import ComfyUIRenderer
 from generations.tests.support.comfyui.process import Double
 from generations.tests.support.comfyui.renders import make_renderer
 from generations.tests.support.encoded import PNG
 from lockngen.tests.conftest import free_port
 
 IMAGE = formats.Picture(b"an image", 64, 64, b"a little")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_ssl_context():
+    """Loading the trusted certificates takes 25 ms, which every renderer would do. Yields the real context."""
+    with pytest.MonkeyPatch.context() as patch:
+        real = ComfyUIRenderer.__dict__["_context"]
+        patch.setattr(ComfyUIRenderer, "_context", ssl.create_default_context())
+        yield real
 
 
 @pytest.fixture(scope="session")
@@ -30,8 +40,8 @@ def double_process(tmp_path_factory):
 
 @pytest.fixture
 def double(double_process) -> Double:
-    """A ComfyUI without a model, in a process of its own, with nothing to do and nothing wrong with it."""
-    double_process.empty()
+    """A ComfyUI without a model, in a process of its own, with neither prompts nor faults."""
+    double_process.reset()
     return double_process
 
 
@@ -56,13 +66,15 @@ def sql():
 
 @pytest.fixture
 def make_worker(sql):
-    """A worker that was last heard of so many seconds ago, and the jobs it has in hand for so long."""
+    """A worker with a heartbeat that is `heartbeat_age` seconds old, and jobs that have been running for `seconds`."""
 
-    def make(silent: float = 1, seconds: float = 3, *generations: Generation, task: str = "generations.render") -> int:
+    def make(
+        heartbeat_age: float = 1, seconds: float = 3, *generations: Generation, task: str = "generations.render"
+    ) -> int:
         ((worker,),) = sql(
             """INSERT INTO procrastinate_workers (last_heartbeat)
                VALUES (now() - make_interval(secs => %s)) RETURNING id""",
-            silent,
+            heartbeat_age,
         )
         for generation in generations:
             ((job,),) = sql(
@@ -86,7 +98,7 @@ def make_worker(sql):
 
 @pytest.fixture
 def render(double):
-    """Render a request and return the picture; `progress` is what the renderer calls."""
+    """Render a request with the double, and return the image."""
 
     def render(request, progress=lambda percent: None, **options) -> Image.Image:
         return Image.open(BytesIO(make_renderer(double, **options).render(request, progress)))
@@ -96,12 +108,12 @@ def render(double):
 
 @pytest.fixture
 def make_completed(make_generation):
-    """A generation that an attempt has completed with this image."""
+    """A generation that is completed with this image."""
 
     def make(image: bytes = PNG, **fields) -> Generation:
         generation = make_generation(**fields)
         attempt = generation.start()
-        assert generation.complete(attempt, **images.store(generation, attempt, formats.read(image)))
+        assert generation.complete(attempt, **files.store(generation, attempt, formats.read(image)))
         return generation
 
     return make
@@ -109,13 +121,13 @@ def make_completed(make_generation):
 
 @pytest.fixture
 def run(make_context):
-    """Run the task for a generation, as a worker would, and read the outcome back."""
+    """Run the task of a generation as a worker does, and reload the generation."""
 
     def run(generation, context=None) -> None:
         try:
             tasks.render(context or make_context(), str(generation.id))
         finally:
-            if Generation.all_objects.filter(pk=generation.pk).exists():  # it may be gone for good
+            if Generation.all_objects.filter(pk=generation.pk).exists():  # it may be hard-deleted
                 generation.refresh_from_db()
 
     return run
@@ -123,12 +135,12 @@ def run(make_context):
 
 @pytest.fixture
 def make_finished(make_generation):
-    """A completed generation with two files of 8 bytes, `days` after its end and, if asked, after its deletion."""
+    """A generation with two files of 8 bytes that was completed `days` ago, and deleted `deleted_days` ago."""
 
     def make(days: float = 31, deleted_days: float | None = None, **fields) -> Generation:
         generation = make_generation(**fields)
         attempt = generation.start()
-        generation.complete(attempt, **images.store(generation, attempt, IMAGE))
+        generation.complete(attempt, **files.store(generation, attempt, IMAGE))
         ages = {"completed_at": Now() - timedelta(days=days)}
         if deleted_days is not None:
             ages |= {"is_deleted": True, "deleted_at": Now() - timedelta(days=deleted_days)}
@@ -139,6 +151,6 @@ def make_finished(make_generation):
 
 
 @pytest.fixture
-def files(image_folder):
-    """The files in the storage."""
+def stored_files(image_folder):
+    """Returns the paths of the files in the storage."""
     return lambda: {str(path.relative_to(image_folder)) for path in image_folder.rglob("*") if path.is_file()}

@@ -64,7 +64,7 @@ def test_submit_again__for_a_revoked_key_or_beyond_the_quota_is_refused(act, mak
     text = act("submit_again", revoked, full).content.decode()
 
     assert "is revoked: nothing can be submitted for it" in text
-    assert "may have 1 unfinished generations" in text
+    assert "its quota of 1 unfinished generations" in text
     assert Generation.objects.count() == 2
 
 

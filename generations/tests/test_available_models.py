@@ -5,7 +5,7 @@ from django.test import Client
 
 from generations.models import Generation
 from generations.tests.support.calls import assert_problem, post
-from generations.tests.test_workflows import make_file
+from generations.tests.support.comfyui.graphs import make_file
 
 URL = "/api/v1/models"
 

@@ -1,36 +1,44 @@
-"""What an attempt makes of what an earlier one left on the server, and of a server that forgets."""
+"""Attempts that find the prompt of an earlier one, or a server that has lost it."""
 
 from uuid import uuid4
 
 import pytest
 
 from generations.renderers import RendererFailure, RenderError
+from generations.renderers.base import Waiting
+from generations.renderers.comfyui import prompt
 from generations.tests.support.comfyui.renders import Stop, leave_running
 
 
 @pytest.mark.parametrize("is_old", [False, True])
-def test_next_attempt__adopts_what_is_still_running(double, render, make_request, is_old):
-    double.set(seconds=0.5, is_old=is_old)
+def test_next_attempt__adopts_a_running_prompt(double, render, make_request, is_old):
+    double.set(is_held=True, is_old=is_old)
     request = make_request()
     leave_running(double, render, request)
 
-    assert render(make_request(id=request.id, attempt=2)).size == (64, 64)
-    assert len(double.prompts()) == 1
+    def release(percent: int) -> None:
+        if not isinstance(percent, Waiting):
+            double.set(is_old=is_old)
+
+    assert render(make_request(id=request.id, attempt=2), release).size == (64, 64)
+    assert double.prompts() == []
+    assert len(double.history()) == 1
 
 
 @pytest.mark.parametrize("is_old", [False, True])
-def test_next_attempt__adopts_what_is_done_meanwhile(double, render, make_request, is_old):
-    double.set(seconds=0.5, is_old=is_old)
+def test_next_attempt__adopts_a_finished_prompt(double, render, make_request, is_old):
+    double.set(is_held=True, is_old=is_old)
     request = make_request()
     leave_running(double, render, request)
+    double.set(is_old=is_old)
     double.wait_for(lambda double: double.history())
 
     assert render(make_request(id=request.id, attempt=2)).size == (64, 64)
-    assert len(double.prompts()) == 1
+    assert double.prompts() == []
 
 
-def test_next_attempt__adopts_what_is_waiting(double, render, make_request):
-    double.set(seconds=0.5)
+def test_next_attempt__adopts_a_waiting_prompt(double, render, make_request):
+    double.set(is_held=True)
     double.submit(str(uuid4()))
     request = make_request()
 
@@ -40,22 +48,24 @@ def test_next_attempt__adopts_what_is_waiting(double, render, make_request):
 
     with pytest.raises(Stop):
         render(request, stop)
+    double.set()
     render(make_request(id=request.id, attempt=2))
 
-    assert len(double.prompts()) == 2
+    assert double.prompts() == []
+    assert len(double.history()) == 2
 
 
-def test_next_attempt__does_not_take_an_earlier_failure_for_its_own(double, render, make_request):
+def test_next_attempt__ignores_the_failure_of_an_earlier_one(double, render, make_request):
     double.set(error="oom")
     request = make_request()
     with pytest.raises(RendererFailure):
         render(request)
-    double.set(seconds=0.3)
+    double.set()
 
     assert render(make_request(id=request.id, attempt=2)).size == (64, 64)
 
 
-def test_next_attempt__renders_anew_where_the_file_is_gone(double, render, make_request):
+def test_next_attempt__renders_again_if_the_file_is_gone(double, render, make_request):
     request = make_request()
     render(request)
     for file in double.folder.rglob(f"{request.id}*"):
@@ -63,11 +73,11 @@ def test_next_attempt__renders_anew_where_the_file_is_gone(double, render, make_
 
     with pytest.raises(RendererFailure, match="lost the picture"):
         render(make_request(id=request.id, attempt=2))
-    # The same graph would be answered from the cache, without a file: this attempt's has another name in it.
+    # The same graph would come from the cache, without a file: this attempt's contains another name.
     assert render(make_request(id=request.id, attempt=3)).size == (64, 64)
 
 
-def test_next_attempt__fails_at_once_where_an_earlier_one_did_for_good(double, render, make_request):
+def test_next_attempt__repeats_a_permanent_failure_without_a_render(double, render, make_request):
     double.set(error="node")
     request = make_request()
     for attempt in (1, 2):
@@ -77,30 +87,31 @@ def test_next_attempt__fails_at_once_where_an_earlier_one_did_for_good(double, r
     assert len(double.prompts()) == 1
 
 
-def test_server_that_forgot_what_was_running__has_cost_a_try(double, render, make_request):
-    double.set(seconds=1)
-    killed = []
+def test_running_prompt__that_the_server_loses_fails_the_attempt(double, render, make_request, monkeypatch):
+    monkeypatch.setattr(prompt, "LOOK", 0.1)
+    double.set(is_held=True)
+    lost = []
 
-    def kill(percent: int) -> None:
-        if percent and not killed:
-            killed.append(True)
-            double.kill()
-            double.start()
+    def lose(percent: int) -> None:
+        if percent and not lost:
+            lost.append(True)
+            double.forget()
 
     with pytest.raises(RendererFailure, match="forgot"):
-        render(make_request(), kill)
+        render(make_request(), lose)
 
 
-def test_server_that_forgot_what_was_waiting__is_handed_it_again(double, render, make_request):
-    double.set(seconds=20)
+def test_waiting_prompt__that_the_server_loses_is_submitted_again(double, render, make_request, monkeypatch):
+    monkeypatch.setattr(prompt, "LOOK", 0.1)
+    double.set(is_held=True)
     double.submit(str(uuid4()))
-    killed = []
+    lost = []
 
-    def kill(percent: int) -> None:
-        if not killed and double.queue()[1]:
-            killed.append(True)
-            double.kill()
-            double.faults = {}
-            double.start()
+    def lose(percent: int) -> None:
+        if not lost and double.queue()[1]:
+            lost.append(True)
+            double.forget()
+            double.set()
 
-    assert render(make_request(), kill).size == (64, 64)
+    assert render(make_request(), lose).size == (64, 64)
+    assert lost

@@ -1,15 +1,17 @@
-"""Prompts that are ended on the server, and those that are left alone."""
+"""Which prompts a cancellation ends on the server."""
 
-import time
 from uuid import uuid4
 
 import pytest
 
+from generations.renderers.comfyui import ComfyUIRenderer
+from generations.renderers.workflows import read
 from generations.tests.support.comfyui.renders import Stop, leave_running, make_renderer
+from lockngen.tests.conftest import free_port
 
 
-def test_cancel__interrupts_what_runs(double, render, make_request):
-    double.set(seconds=3)
+def test_cancel__interrupts_the_running_prompt(double, render, make_request):
+    double.set(is_held=True)
     request = make_request()
     leave_running(double, render, request)
 
@@ -20,30 +22,29 @@ def test_cancel__interrupts_what_runs(double, render, make_request):
 
 
 @pytest.mark.parametrize("is_old", [False, True])
-def test_cancel__leaves_the_prompts_of_others(double, make_request, is_old):
-    double.set(seconds=20, is_old=is_old)
+def test_cancel__removes_the_waiting_prompt_and_no_other(double, make_request, is_old):
+    double.set(is_held=True, is_old=is_old)
     running, waiting, request = str(uuid4()), str(uuid4()), make_request()
     double.submit(running)
     double.submit(waiting)
     double.wait_for(lambda double: double.queue()[0])
     others = double.queue()
+
+    def stop_when_submitted(percent: int) -> None:
+        if len(double.queue()[1]) == 2:
+            raise Stop
+
     with pytest.raises(Stop):
-        make_renderer(double).render(request, lambda percent: stop_when_submitted(double, 2))
+        make_renderer(double).render(request, stop_when_submitted)
 
     make_renderer(double).cancel(request.id)
-    time.sleep(0.1)
 
     assert double.queue() == others
     assert double.calls("POST", "/interrupt") == []
 
 
-def stop_when_submitted(double, waiting: int) -> None:
-    if len(double.queue()[1]) == waiting:
-        raise Stop
-
-
-def test_cancel__of_what_is_unknown_does_nothing(double):
-    double.set(seconds=20)
+def test_cancel__of_an_unknown_prompt_does_nothing(double):
+    double.set(is_held=True)
     double.submit(str(uuid4()))
     double.wait_for(lambda double: double.queue()[0])
 
@@ -52,9 +53,7 @@ def test_cancel__of_what_is_unknown_does_nothing(double):
     assert double.calls("POST", "/interrupt") == double.calls("POST", "/queue") == []
 
 
-def test_cancel__raises_nothing_where_the_server_is_away(double, caplog):
-    double.kill()
-
-    make_renderer(double).cancel(uuid4())
+def test_cancel__raises_nothing_while_the_server_is_unavailable(caplog):
+    ComfyUIRenderer(f"comfyui://127.0.0.1:{free_port()}", read()).cancel(uuid4())
 
     assert "may still be rendered" in caplog.text

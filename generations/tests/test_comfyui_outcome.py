@@ -1,99 +1,16 @@
-"""What goes wrong on a ComfyUI server, in words for clients: for good, or worth another try."""
-
-import json
-from dataclasses import replace
+"""The outcome of a ComfyUI prompt: an image, a permanent error, or one that another attempt may not have."""
 
 import pytest
 
 from generations.renderers import RendererFailure, RenderError
-from generations.renderers.comfyui import ComfyUIRenderer, outcome, refusal
-from generations.renderers.comfyui.refusal import Refusal
+from generations.renderers.comfyui import ComfyUIRenderer, outcome
 from generations.renderers.workflows import read
-from generations.renderers.workflows.workflow import Workflow, parse
-from generations.tests.test_workflows import make_file
-
-
-def refused(answer: dict) -> str:
-    return refusal.text(refusal.read(answer, {}))
-
-
-def test_refused_graph__is_reported_by_its_nodes_and_inputs(double, render, make_request):
-    own = parse("own", make_file({"width": "{{width}}", "height": "{{height}}", "batch_size": 1, "color": "{{seed}}"}))
-
-    with pytest.raises(RenderError) as caught:
-        render(make_request(model="own", seed=2**40), own=own)
-
-    value = f"Value {2**40} bigger than max of {0xFFFFFF}"
-    assert str(caught.value) == f"The renderer refused the workflow: EmptyImage: {value} (color)."
-    assert double.history() == {}
-
-
-def make_two_branches(**preview) -> Workflow:
-    """One branch stores an image of the color that is the seed, the other previews one."""
-    image = {"width": 64, "height": 64, "batch_size": 1, "color": 0}
-    graph = {
-        "1": {"class_type": "EmptyImage", "inputs": image | {"color": "{{seed}}"}, "_meta": {"title": "Film grain"}},
-        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}},
-        "3": {"class_type": "EmptyImage", "inputs": image | preview},
-        "4": {"class_type": "PreviewImage", "inputs": {"images": ["3", 0]}},
-    }
-    return parse("own", json.dumps(graph))
-
-
-def test_refused_output__fails_and_its_prompt_is_cancelled(double, render, make_request):
-    """The preview's branch is valid, so the server accepts the prompt and renders that."""
-    double.set(seconds=5)
-
-    with pytest.raises(RenderError) as caught:
-        render(make_request(model="own", seed=2**40), own=make_two_branches())
-
-    value = f"Value {2**40} bigger than max of {0xFFFFFF}"
-    assert str(caught.value) == f"The renderer refused the workflow: Film grain: {value} (color)."
-    double.wait_for(lambda double: double.queue() == ([], []))
-    assert len(double.prompts()) == 1
-
-
-def test_refused_preview__leaves_the_picture(double, render, make_request):
-    own = make_two_branches(color=2**40)
-
-    assert render(make_request(model="own", seed=7), own=own).size == (64, 64)
-
-
-def test_refusal__is_one_value_for_both_answers():
-    error = {"type": "value_not_in_list", "message": "Value not in list", "extra_info": {"input_name": "ckpt_name"}}
-    node = {"errors": [error], "class_type": "CheckpointLoaderSimple", "dependent_outputs": ["9"]}
-    expected = Refusal(
-        "value_not_in_list", "Value not in list", "CheckpointLoaderSimple", "ckpt_name", frozenset({"9"})
-    )
-
-    assert refusal.read({"node_errors": {"4": node}}, {}) == [expected]
-    assert refusal.read({"prompt_id": "1", "node_errors": {"4": node}, "error": {"message": "x"}}, {}) == [expected]
-    assert refusal.read({"error": {"type": "missing_node_type"}}, {})[0].kind == "missing_node_type"
-    assert refusal.read({"prompt_id": "1", "node_errors": {}}, {}) == []
-
-
-def test_refused_graph__shows_no_files_of_the_server(double, render, make_request, caplog):
-    sdxl = read().workflows["sdxl"]
-    own = replace(sdxl, checkpoint="secret.safetensors")
-
-    with pytest.raises(RenderError) as caught:
-        render(make_request(model="own"), own=own)
-
-    assert (
-        str(caught.value) == "The renderer refused the workflow: CheckpointLoaderSimple: Value not in list (ckpt_name)."
-    )
-    assert "flux1-dev-fp8.safetensors" in caplog.text
-
-
-def test_refused_graph__shows_which_node_there_is_not(render, make_request):
-    text = make_file({"width": 64, "height": 64, "batch_size": 1, "color": 0}).replace("EmptyImage", "MyOwnNode")
-
-    with pytest.raises(RenderError, match=r"Node 'MyOwnNode' not found\. The custom node may not be installed\.$"):
-        render(make_request(model="own"), own=parse("own", text))
+from generations.renderers.workflows.workflow import parse
+from generations.tests.support.comfyui.graphs import make_file
 
 
 @pytest.mark.parametrize(
-    ("error", "failure", "said"),
+    ("error", "failure", "message"),
     [
         ({"exception_type": "torch.OutOfMemoryError", "exception_message": "Allocation on device"}, True, "memory"),
         ({"exception_type": "RuntimeError", "exception_message": "MPS backend out of memory"}, True, "memory"),
@@ -102,15 +19,15 @@ def test_refused_graph__shows_which_node_there_is_not(render, make_request):
         ({}, False, r"node unnamed: None\.$"),
     ],
 )
-def test_failure__is_reported_by_what_it_means_for_another_attempt(error, failure, said):
+def test_error__is_permanent_unless_another_attempt_may_succeed(error, failure, message):
     entry = {"status": {"status_str": "error", "messages": [["execution_error", error], "x", ["y"]]}}
 
-    with pytest.raises(RendererFailure if failure else RenderError, match=said):
+    with pytest.raises(RendererFailure if failure else RenderError, match=message):
         outcome.image(entry, "1")
 
 
 @pytest.mark.parametrize("entry", [{}, {"status": None, "outputs": None}, {"outputs": {"1": {"images": [3]}, "2": 4}}])
-def test_entry__of_a_strange_form_is_no_image(entry):
+def test_entry__of_an_unknown_form_has_no_image(entry):
     with pytest.raises(RenderError, match="made no image"):
         outcome.image(entry, "1")
 
@@ -139,43 +56,15 @@ def test_image__is_that_of_the_output_node(outputs, image):
 
 
 @pytest.mark.parametrize(
-    ("output", "said"),
+    ("output", "message"),
     [
         ({}, r"its node 9 \(Save\) reported no file; use SaveImage\.$"),
         ({"images": [VIDEO, file("x.flac")]}, r"stored flac, webm; it has to be png, jpg, jpeg, webp\.$"),
     ],
 )
-def test_no_picture_of_the_output_node__fails_for_good_and_states_why(output, said):
-    with pytest.raises(RenderError, match=said):
+def test_output_without_an_image__is_a_permanent_error_with_the_reason(output, message):
+    with pytest.raises(RenderError, match=message):
         outcome.image({"outputs": {"9": output, "10": {"images": [PNG]}}}, "9", "9 (Save)")
-
-
-@pytest.mark.parametrize(
-    ("message", "said"),
-    [
-        ("Value not in list", "Value not in list"),
-        ("see /opt/ComfyUI/models and C:\\models", "see … and …"),
-        ("ask http://gpu7.internal:8188/x or gpu7:8188 or 10.0.0.7", "ask … or … or …"),
-        ("two\n lines", "two lines"),
-        (7, "7"),
-        ("", "it gave no reason"),
-    ],
-)
-def test_refusal__passes_on_no_paths_and_hosts(message, said):
-    assert refused({"error": {"message": message}}) == f"The renderer refused the workflow: {said}."
-
-
-@pytest.mark.parametrize(
-    "answer", [{}, {"node_errors": []}, {"node_errors": {"1": 2, "3": {"errors": [4]}}, "error": "x"}]
-)
-def test_refusal__of_a_strange_form_is_one_all_the_same(answer):
-    assert refused(answer).startswith("The renderer refused the workflow: ")
-
-
-def test_refusal__is_short():
-    errors = [{"message": "Value not in list", "extra_info": {"input_name": "x" * 500}}] * 100
-
-    assert len(refused({"node_errors": {"1": {"errors": errors}}})) < 600
 
 
 def test_failing_node__is_reported_without_paths_and_hosts(double, render, make_request, caplog):
@@ -188,37 +77,25 @@ def test_failing_node__is_reported_without_paths_and_hosts(double, render, make_
     assert "mat1 and mat2" in caplog.text
 
 
-def test_no_image__is_an_error_for_good(double, render, make_request):
-    double.set(image="none")
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        ("none", "made no image"),
+        ("large", "larger than 64 MiB"),
+        ("wide", r"^The picture can't be used: it has 9000 x 9000 pixels; accepted are"),
+        ("gif", "its format is GIF; accepted are PNG, JPEG and WebP"),
+        ("bmp", "its format is BMP; accepted are PNG, JPEG and WebP"),
+    ],
+)
+def test_image_that_is_not_accepted__is_a_permanent_error(double, render, make_request, image, message):
+    double.set(image=image)
 
-    with pytest.raises(RenderError, match="made no image"):
-        render(make_request())
-
-
-def test_large_image__is_refused_before_all_of_it_is_here(double, render, make_request):
-    double.set(image="large")
-
-    with pytest.raises(RenderError, match="larger than 64 MiB"):
-        render(make_request())
-
-
-def test_image_beyond_the_limits__is_an_error_for_good(double, render, make_request):
-    double.set(image="wide")
-
-    with pytest.raises(RenderError, match=r"^The picture can't be used: it has 9000 x 9000 pixels; accepted are"):
-        render(make_request())
-
-
-@pytest.mark.parametrize("kind", ["gif", "bmp"])
-def test_image_of_another_format__is_an_error_for_good(double, render, make_request, kind):
-    double.set(image=kind)
-
-    with pytest.raises(RenderError, match=f"its format is {kind.upper()}; accepted are PNG, JPEG and WebP"):
+    with pytest.raises(RenderError, match=message):
         render(make_request())
 
 
 @pytest.mark.parametrize("image", ["garbage", "cut"])
-def test_what_is_no_image__is_rendered_again(double, render, make_request, image):
+def test_broken_image__is_rendered_again(double, render, make_request, image):
     double.set(image=image)
     request = make_request()
 
@@ -229,15 +106,8 @@ def test_what_is_no_image__is_rendered_again(double, render, make_request, image
     assert render(make_request(id=request.id, attempt=2)).size == (64, 64)
 
 
-def test_out_of_memory__is_worth_another_try(double, render, make_request):
-    double.set(error="oom")
-
-    with pytest.raises(RendererFailure, match="out of memory"):
-        render(make_request())
-
-
-def test_interrupted_by_somebody_else__is_worth_another_try(double, render, make_request):
-    double.set(seconds=5)
+def test_interruption_by_another_client__may_be_retried(double, render, make_request):
+    double.set(is_held=True)
 
     def interrupt(percent: int) -> None:
         if double.queue()[0]:
@@ -248,20 +118,20 @@ def test_interrupted_by_somebody_else__is_worth_another_try(double, render, make
 
 
 @pytest.mark.parametrize(
-    ("status", "said"), [(503, "not ready"), (401, "refuses"), (404, "understood"), (500, "understood")]
+    ("status", "message"), [(503, "not ready"), (401, "refuses"), (404, "understood"), (500, "understood")]
 )
-def test_strange_answer__is_worth_another_try(double, make_request, status, said):
+def test_status__may_be_retried(double, make_request, status, message):
     double.set(status=status)
-    renderer = ComfyUIRenderer(f"comfyui://127.0.0.1:{double.port}?patience=0.3", read())
+    renderer = ComfyUIRenderer(f"comfyui://127.0.0.1:{double.port}?patience=0.1", read())
 
-    with pytest.raises(RendererFailure, match=said) as caught:
+    with pytest.raises(RendererFailure, match=message) as caught:
         renderer.render(make_request(), lambda percent: None)
 
     assert "127.0.0.1" not in str(caught.value)
     assert str(status) in caught.value.reason
 
 
-def test_several_images__are_one_stored_and_a_warning(double, render, make_request, caplog):
+def test_several_images__are_one_stored_and_a_warning(render, make_request, caplog):
     own = parse("own", make_file({"width": 64, "height": 64, "batch_size": 3, "color": "{{seed}}"}))
 
     assert render(make_request(model="own", seed=7), own=own).size == (64, 64)

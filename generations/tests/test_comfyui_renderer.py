@@ -1,4 +1,4 @@
-"""Generations rendered by the real task on a double of ComfyUI, whatever happens to either on the way."""
+"""The render task with ComfyUI, whatever happens to the worker or the server."""
 
 import json
 import threading
@@ -14,6 +14,7 @@ from procrastinate.job_context import AbortReason
 from generations import renderers, tasks
 from generations.models import Generation
 from generations.renderers import RendererFailure, RendererUnavailable, pool
+from generations.renderers.comfyui import prompt
 from generations.status import Status
 from generations.tests.support.comfyui.process import Double
 from lockngen.tests.conftest import free_port
@@ -26,16 +27,23 @@ def comfyui(double, settings, monkeypatch):
     settings.RENDERER_URL = [double.url]
     settings.DEFAULT_WORKFLOW = "blank"
     monkeypatch.setattr(tasks, "CHECK_INTERVAL", 0)
+    monkeypatch.setattr(prompt, "TICK", 0.05)
     yield
     renderers._pool_of.cache_clear()
 
 
+@pytest.fixture(scope="module")
+def other_process(tmp_path_factory):
+    process = Double(free_port(), tmp_path_factory.mktemp("other"))
+    yield process
+    process.stop()
+
+
 @pytest.fixture
-def other(tmp_path):
-    """Another server."""
-    other = Double(free_port(), tmp_path)
-    yield other
-    other.stop()
+def other(other_process) -> Double:
+    """A second server."""
+    other_process.reset()
+    return other_process
 
 
 @pytest.fixture
@@ -45,7 +53,7 @@ def make_generation(make_generation):
 
 @pytest.fixture
 def run_until(double, run):
-    """Run the task, and do something once its prompt runs on the server."""
+    """Run the task, and call a function once its prompt runs on the server."""
 
     def run_until(generation, act) -> None:
         def wait_and_act() -> None:
@@ -53,21 +61,22 @@ def run_until(double, run):
             act()
             connection.close()
 
-        other = threading.Thread(target=wait_and_act)
-        other.start()
+        acting = threading.Thread(target=wait_and_act)
+        acting.start()
         try:
             run(generation)
         finally:
-            other.join()
+            acting.join()
 
     return run_until
 
 
 @pytest.fixture
 def stop_while_rendering(double, run, make_context):
-    """Run the task in a worker that is told to stop while the prompt runs."""
+    """Run the task in a worker that stops while the prompt runs. The server holds the prompt."""
 
     def stop(generation) -> None:
+        double.set(is_held=True)
         context = make_context()
         context.should_abort = lambda: bool(double.queue()[0])
         context.abort_reason = lambda: AbortReason.SHUTDOWN
@@ -77,31 +86,23 @@ def stop_while_rendering(double, run, make_context):
     return stop
 
 
-def test_generation__is_completed_with_its_picture(make_generation, run, image_folder):
+def test_generation__is_completed_with_the_image_of_the_server(make_generation, run, double, image_folder, api):
+    """Byte by byte, with the prompt and the parameters that ComfyUI writes into its images."""
     generation = make_generation(width=128, seed=0xFF8000)
 
     run(generation)
 
     assert (generation.status, generation.attempts) == (Status.COMPLETED, 1)
-    with Image.open(image_folder / generation.image_path) as image:
-        assert (image.format, image.size, image.getpixel((0, 0))) == ("PNG", (128, 64), (255, 128, 0))
-
-
-def test_generation__is_served_as_comfyui_has_stored_it(make_generation, run, double, api):
-    """Byte by byte, and so with the prompt and the parameters that ComfyUI writes into its images."""
-    generation = make_generation(seed=7)
-
-    run(generation)
-
     (made,) = (double.folder / "lockngen").glob(f"{generation.id}_*.png")
+    assert (image_folder / generation.image_path).read_bytes() == made.read_bytes()
     served = api.get(f"/api/v1/generations/{generation.id}/image").getvalue()
     assert served == made.read_bytes()
     with Image.open(BytesIO(served)) as image:
-        graph = json.loads(image.text["prompt"])
-    assert graph["1"]["inputs"]["width"] == 64
+        assert (image.format, image.size, image.getpixel((0, 0))) == ("PNG", (128, 64), (255, 128, 0))
+        assert json.loads(image.text["prompt"])["1"]["inputs"]["width"] == 128
 
 
-def test_generation__keeps_the_kind_of_image_that_was_made(make_generation, run, double, api):
+def test_generation__keeps_the_format_of_the_server(make_generation, run, double, api):
     double.set(image="webp")
     generation = make_generation()
 
@@ -111,7 +112,7 @@ def test_generation__keeps_the_kind_of_image_that_was_made(make_generation, run,
     assert (answer["Content-Type"], answer.getvalue()[8:12]) == ("image/webp", b"WEBP")
 
 
-def test_refused_graph__fails_at_once_with_the_nodes_errors(make_generation, run, double):
+def test_refused_graph__fails_the_first_attempt_with_the_errors_of_its_nodes(make_generation, run):
     generation = make_generation(width=20000)
 
     run(generation)
@@ -122,23 +123,23 @@ def test_refused_graph__fails_at_once_with_the_nodes_errors(make_generation, run
     )
 
 
-def test_out_of_memory__is_tried_again_and_reported_in_the_end(make_generation, run, double, settings):
+def test_out_of_memory__is_retried_until_the_last_attempt(make_generation, run, double, settings):
     settings.RENDER_MAX_ATTEMPTS = 2
     double.set(error="oom")
     generation = make_generation()
 
-    with pytest.raises(RendererFailure):
+    with pytest.raises(RendererFailure, match=r"^The renderer ran out of memory\.$"):
         run(generation)
     assert (generation.status, generation.counted_attempts) == (Status.PENDING, 1)
     run(generation)
 
     assert (generation.status, generation.counted_attempts) == (Status.FAILED, 2)
-    assert generation.error_message == ("Rendering was tried 2 times without success. The renderer ran out of memory.")
+    assert generation.error_message == "Rendering was tried 2 times without success. The renderer ran out of memory."
     names = [prompt["prompt"]["2"]["inputs"]["filename_prefix"] for prompt in double.prompts()]
     assert names == [f"lockngen/{generation.id}_1", f"lockngen/{generation.id}_2"]
 
 
-def test_out_of_memory__that_passes_is_forgotten(make_generation, run, double):
+def test_out_of_memory__in_one_attempt_does_not_affect_the_next(make_generation, run, double):
     double.set(error="oom")
     generation = make_generation()
     with pytest.raises(RendererFailure):
@@ -150,24 +151,12 @@ def test_out_of_memory__that_passes_is_forgotten(make_generation, run, double):
     assert generation.status == Status.COMPLETED
 
 
-def test_renderer_that_dies__is_not_named_to_clients(make_generation, run_until, double, settings):
-    settings.RENDERER_URL = [f"comfyui://127.0.0.1:{double.port}?patience=0.1"]
-    settings.RENDER_MAX_ATTEMPTS = 1
-    double.set(seconds=5)
-    generation = make_generation()
-
-    run_until(generation, double.kill)
-
-    assert generation.status == Status.FAILED
-    assert generation.error_message == ("Rendering was tried 1 times without success. The renderer can't be reached.")
-
-
-def test_renderer_that_dies__leaves_the_picture_to_another(make_generation, run, run_until, double, other, settings):
+def test_server_that_dies__is_replaced_by_another(make_generation, run, run_until, double, other, settings):
     settings.RENDERER_URL = [f"comfyui://127.0.0.1:{double.port}?patience=0.1", other.url]
-    double.set(seconds=5)
+    double.set(is_held=True)
     generation = make_generation()
 
-    with pytest.raises(RendererFailure):
+    with pytest.raises(RendererFailure, match=r"^The renderer can't be reached\.$"):
         run_until(generation, double.kill)
     run(generation)
 
@@ -175,22 +164,22 @@ def test_renderer_that_dies__leaves_the_picture_to_another(make_generation, run,
     assert len(other.prompts()) == 1
 
 
-def test_next_attempt__adopts_its_prompt_wherever_that_is(
+def test_next_attempt__adopts_its_prompt_on_whichever_server_it_is(
     make_generation, run, stop_while_rendering, double, other, settings
 ):
-    double.set(seconds=1)
     generation = make_generation()
     stop_while_rendering(generation)
+    double.set()
 
     settings.RENDERER_URL = [other.url, double.url]
     run(generation)
 
-    assert (generation.status, other.prompts(), len(double.prompts())) == (Status.COMPLETED, [], 1)
+    assert (generation.status, other.prompts(), double.prompts()) == (Status.COMPLETED, [], [])
 
 
-def test_renderer_that_is_away__costs_no_try(make_generation, run, double, monkeypatch):
+def test_unavailable_server__does_not_count_as_an_attempt(make_generation, run, settings, monkeypatch):
     monkeypatch.setattr(pool, "ACQUIRE_TIMEOUT", 0.1)
-    double.kill()
+    settings.RENDERER_URL = [f"comfyui://127.0.0.1:{free_port()}"]
     generation = make_generation()
 
     with pytest.raises(RendererUnavailable):
@@ -200,8 +189,8 @@ def test_renderer_that_is_away__costs_no_try(make_generation, run, double, monke
 
 
 @pytest.mark.parametrize("end", ["cancel", "delete"])
-def test_cancelled__is_interrupted_on_the_server_and_nothing_else_is(make_generation, run_until, double, end):
-    double.set(seconds=4)
+def test_cancelled__is_interrupted_on_the_server_and_no_other_prompt_is(make_generation, run_until, double, end):
+    double.set(is_held=True)
     generation, other = make_generation(), str(uuid4())
 
     def cancel() -> None:
@@ -215,36 +204,35 @@ def test_cancelled__is_interrupted_on_the_server_and_nothing_else_is(make_genera
     assert [call["body"] for call in double.calls("POST", "/interrupt")] == [{"prompt_id": str(generation.id)}]
 
 
-def test_timed_out__is_interrupted_on_the_server(make_generation, run, double, settings):
-    settings.RENDER_TIMEOUT = 0.5
-    double.set(seconds=5)
+def test_timeout__interrupts_the_prompt_on_the_server(make_generation, run, double, settings):
+    settings.RENDER_TIMEOUT = 0.3
+    double.set(is_held=True)
     generation = make_generation()
 
     run(generation)
 
-    assert (generation.status, generation.error_message) == (
-        Status.FAILED,
-        "Rendering took longer than 0.5 seconds.",
-    )
+    expected = (Status.FAILED, "Rendering took longer than 0.3 seconds.")
+    assert (generation.status, generation.error_message) == expected
     double.wait_for(lambda double: double.queue() == ([], []))
     assert double.history()[str(generation.id)]["status"]["status_str"] == "error"
 
 
-def test_stopped_worker__leaves_the_prompt_to_the_next(make_generation, run, stop_while_rendering, double):
-    double.set(seconds=2)
+def test_stopped_worker__leaves_its_prompt_to_the_next(make_generation, run, stop_while_rendering, double):
     generation = make_generation()
 
     stop_while_rendering(generation)
     assert (generation.status, generation.counted_attempts) == (Status.PENDING, 0)
     assert double.queue()[0] == [str(generation.id)]
+    double.set()
     run(generation)
 
     assert generation.status == Status.COMPLETED
-    assert len(double.prompts()) == 1
+    assert double.prompts() == []
 
 
-def test_cancelled_between_two_attempts__is_interrupted_as_well(make_generation, run, stop_while_rendering, double):
-    double.set(seconds=4)
+def test_cancelled_between_two_attempts__is_interrupted_on_the_server(
+    make_generation, run, stop_while_rendering, double
+):
     generation = make_generation()
     stop_while_rendering(generation)
 
@@ -255,12 +243,13 @@ def test_cancelled_between_two_attempts__is_interrupted_as_well(make_generation,
     assert len(double.calls("POST", "/interrupt")) == 1
 
 
-def test_given_up__is_interrupted_as_well(make_generation, run, stop_while_rendering, double, settings):
+def test_last_attempt_of_a_dead_worker__is_interrupted_on_the_server(
+    make_generation, run, stop_while_rendering, double, settings
+):
     settings.RENDER_MAX_ATTEMPTS = 1
-    double.set(seconds=4)
     generation = make_generation()
     stop_while_rendering(generation)
-    generation.start()  # a worker that died without a word
+    generation.start()  # by a worker that died
 
     run(generation)
 
@@ -269,8 +258,8 @@ def test_given_up__is_interrupted_as_well(make_generation, run, stop_while_rende
     assert len(double.calls("POST", "/interrupt")) == 1
 
 
-def test_overtaken__leaves_the_prompt_to_who_overtook_it(make_generation, run_until, double):
-    double.set(seconds=2)
+def test_superseded_attempt__leaves_the_prompt_to_the_later_one(make_generation, run_until, double):
+    double.set(is_held=True)
     generation = make_generation()
 
     run_until(generation, lambda: Generation.objects.get(pk=generation.pk).start())
@@ -280,25 +269,25 @@ def test_overtaken__leaves_the_prompt_to_who_overtook_it(make_generation, run_un
     assert double.calls("POST", "/interrupt") == []
 
 
-def test_worker_that_died__costs_no_second_render(make_generation, run, stop_while_rendering, double):
-    double.set(seconds=0.5)
+def test_dead_worker__costs_no_second_render(make_generation, run, stop_while_rendering, double):
     generation = make_generation()
     stop_while_rendering(generation)
-    generation.start()  # a worker that died without a word
+    generation.start()  # by a worker that died
+    double.set()
 
     run(generation)
 
     assert (generation.status, generation.attempts) == (Status.COMPLETED, 3)
-    assert len(double.prompts()) == 1
+    assert double.prompts() == []
 
 
-def test_server_that_forgot_it__renders_it_again(make_generation, run, stop_while_rendering, double):
-    double.set(seconds=1)
+def test_prompt_that_the_server_lost__is_rendered_again(make_generation, run, stop_while_rendering, double):
     generation = make_generation()
     stop_while_rendering(generation)
-    double.kill()
-    double.start()
+    double.forget()
+    double.set()
 
     run(generation)
 
     assert generation.status == Status.COMPLETED
+    assert len(double.prompts()) == 1

@@ -1,83 +1,108 @@
-"""A whole LockN Gen with a double of ComfyUI, both as processes that are killed and started again."""
+"""A worker and a double of ComfyUI as processes that are killed and restarted."""
 
-import json
+import signal
+import subprocess
 import time
-from io import BytesIO
+from contextlib import contextmanager
 
 import pytest
 from PIL import Image
+from procrastinate.contrib.django.models import ProcrastinateJob
 
-from lockngen.tests.conftest import URL, Dev
-from lockngen.tests.support.embedded_servers import open_folder
+from generations.models import Generation
+from generations.status import Status
+from generations.tests.support.processes import manage
 
-
-@pytest.fixture(scope="module")
-def lockn_gen(double_process):
-    with open_folder() as folder:
-        dev = Dev(
-            folder / "data",
-            RENDERER_URL=double_process.url,
-            DEFAULT_WORKFLOW="blank",
-            RENDER_GRACE="0",
-            WEB_WORKERS="1",
-        )
-        yield dev
-        if dev.process.poll() is None:
-            dev.stop()
+pytestmark = pytest.mark.django_db(transaction=True)
+POLLING = ("--fetch-job-polling-interval", "0.2")
 
 
-def size(dev: Dev, generation: dict) -> tuple[int, int]:
-    with Image.open(BytesIO(dev.ask(f"{URL}/{generation['id']}/image"))) as image:
-        image.load()
-        return image.size
+@pytest.fixture
+def running_worker(double, image_folder, tmp_path):
+    """Runs a worker that renders with the double."""
+
+    @contextmanager
+    def run():
+        variables = {"RENDERER_URL": double.url, "DEFAULT_WORKFLOW": "blank", "RENDER_GRACE": "0"}
+        variables |= {"MEDIA_ROOT": str(image_folder)}
+        with (
+            open(tmp_path / "log", "w") as log,
+            # A retried job is fetched by polling.
+            manage("procrastinate", "worker", *POLLING, variables=variables, stderr=log) as worker,
+        ):
+            try:
+                yield worker
+            finally:
+                worker.kill()
+
+    return run
 
 
-def show(dev: Dev, generation: dict) -> dict:
-    return json.loads(dev.ask(f"{URL}/{generation['id']}"))
+@pytest.fixture
+def submit(key):
+    return lambda width=64: Generation.objects.submit(api_key=key, prompt="a lighthouse", width=width, height=64)
 
 
-def test_server_killed_twice__everything_is_completed_with_its_picture(lockn_gen, double):
-    double.set(seconds=0.3)
-    created = [lockn_gen.create(width=64 + 8 * number, height=64) for number in range(12)]
+def wait_until_finished(worker: subprocess.Popen, generations: list[Generation], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while Generation.objects.filter(pk__in=[generation.pk for generation in generations]).unfinished().exists():
+        assert worker.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    for generation in generations:
+        generation.refresh_from_db()
 
-    for _ in range(2):
-        double.wait_for(lambda double: double.queue()[0])
-        double.kill()
-        time.sleep(0.3)
-        double.start()
 
-    ended = [lockn_gen.wait_for(generation["id"], "completed", "failed", seconds=60) for generation in created]
-    assert [(generation["status"], generation["error"]) for generation in ended] == [("completed", None)] * 12
-    assert [size(lockn_gen, generation) for generation in ended] == [(64 + 8 * number, 64) for number in range(12)]
+def test_killed_server__loses_no_generation(running_worker, double, submit, image_folder):
+    double.set(seconds=0.2)
+    generations = [submit(width=64 + 8 * number) for number in range(8)]
+
+    with running_worker() as worker:
+        for _ in range(2):
+            double.wait_for(lambda double: double.queue()[0])
+            double.kill()
+            double.start()
+        wait_until_finished(worker, generations)
+
+    assert [(one.status, one.error_message) for one in generations] == [(Status.COMPLETED, None)] * 8
+    for generation in generations:
+        with Image.open(image_folder / generation.image_path) as image:
+            image.load()
+            assert image.size == (generation.width, 64)
 
 
 @pytest.mark.faults
-def test_poison__fails_after_its_tries_and_the_others_are_completed(lockn_gen, double):
+def test_prompt__that_kills_the_server_fails_and_the_others_are_completed(running_worker, double, submit):
     double.set(seconds=0.2, error="crash", only='"width": 200')
-    poison, *others = [lockn_gen.create(width=width, height=64) for width in (200, 64, 72, 80, 88)]
+    poison, *others = [submit(width) for width in (200, 64, 72, 80, 88)]
     deaths = 0
 
-    while show(lockn_gen, poison)["status"] not in ("completed", "failed"):
-        if not double.is_running():
-            deaths += 1
-            double.start()
-        time.sleep(0.05)
+    with running_worker() as worker:
+        while Generation.objects.filter(pk=poison.pk).unfinished().exists():
+            if not double.is_running():
+                deaths += 1
+                double.start()
+            time.sleep(0.05)
+        wait_until_finished(worker, [poison, *others])
 
-    # RENDER_MAX_ATTEMPTS, and once more where the server was gone before anybody could see that the prompt had begun.
+    # RENDER_MAX_ATTEMPTS, and once more if the server died before the prompt could be seen running.
     assert 3 <= deaths <= 4
-    assert show(lockn_gen, poison)["error"] == (
+    assert poison.error_message == (
         "Rendering was tried 3 times without success. The renderer was restarted and forgot the picture."
     )
-    for other in others:
-        lockn_gen.wait_for(other["id"], "completed")
+    assert {other.status for other in others} == {Status.COMPLETED}
 
 
-def test_stopped_worker__leaves_its_prompt_to_the_next(lockn_gen, double):
-    double.set(seconds=10)
-    generation = lockn_gen.create(width=64, height=64)
-    double.wait_for(lambda double: double.queue()[0] == [generation["id"]])
+def test_stopped_worker__leaves_its_prompt_to_the_next(running_worker, double, submit):
+    double.set(is_held=True)
+    generation = submit()
 
-    assert lockn_gen.stop() == 0
+    with running_worker() as worker:
+        double.wait_for(lambda double: double.queue()[0] == [str(generation.id)])
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(30) == 0
 
-    assert double.queue()[0] == [generation["id"]]
-    assert lockn_gen.count("generations_generation WHERE status = 0 AND attempts = releases") == 1
+    assert double.queue()[0] == [str(generation.id)]
+    generation.refresh_from_db()
+    assert (generation.status, generation.attempts, generation.requeues) == (Status.PENDING, 1, 1)
+    assert ProcrastinateJob.objects.get(queueing_lock=str(generation.id)).status == "todo"

@@ -1,6 +1,6 @@
-"""What holds for a real ComfyUI as well: `COMFYUI_URL=comfyui://host:8188 bin/test -m comfyui`.
+"""The tests that also run against a real ComfyUI: `COMFYUI_URL=comfyui://host:8188 bin/test -m comfyui`.
 
-Without the variable the double is asked. No checkpoint is needed, and no prompt but those made here is touched.
+Without the variable they use the double. They need no checkpoint, and leave the prompts of other clients alone.
 """
 
 import os
@@ -15,7 +15,7 @@ from generations.renderers import RenderError
 from generations.renderers.comfyui import ComfyUIRenderer, outcome
 from generations.renderers.workflows import read
 from generations.renderers.workflows.workflow import parse
-from generations.tests.test_workflows import make_file
+from generations.tests.support.comfyui.graphs import make_file
 
 pytestmark = pytest.mark.comfyui
 
@@ -44,19 +44,19 @@ def opened(image: bytes) -> Image.Image:
     return Image.open(BytesIO(image))
 
 
-def test_picture__is_of_the_size_and_color_asked_for(renderer, make_request):
-    picture = opened(renderer.render(make_request(width=128, height=72, seed=0xFF00FF), lambda percent: None))
+def test_image__has_the_requested_size_and_color(renderer, make_request):
+    image = opened(renderer.render(make_request(width=128, height=72, seed=0xFF00FF), lambda percent: None))
 
-    assert picture.size == (128, 72)
-    assert picture.convert("RGB").getpixel((5, 5)) == (255, 0, 255)
+    assert image.size == (128, 72)
+    assert image.convert("RGB").getpixel((5, 5)) == (255, 0, 255)
 
 
-def test_same_picture__is_another_file_for_another_generation(renderer, make_request, history):
+def test_equal_image__of_another_generation_is_another_file(renderer, make_request, history):
     first, second = make_request(seed=7), make_request(seed=7)
 
-    pictures = [opened(renderer.render(request, lambda percent: None)) for request in (first, second)]
+    images = [opened(renderer.render(request, lambda percent: None)) for request in (first, second)]
 
-    assert pictures[0].tobytes() == pictures[1].tobytes()
+    assert images[0].tobytes() == images[1].tobytes()
     assert {outcome.image(history(request.id)[str(request.id)], "2")["filename"] for request in (first, second)} == {
         f"{request.id}_1_00001_.png" for request in (first, second)
     }
@@ -71,7 +71,7 @@ def test_progress__grows_to_100(renderer, make_request):
     assert (reported[0], reported[-1]) == (0, 100)
 
 
-def test_next_attempt__adopts_what_is_done(renderer, make_request, history):
+def test_next_attempt__adopts_a_finished_prompt(renderer, make_request, history):
     request = make_request()
     first = renderer.render(request, lambda percent: None)
     before = history(request.id)
@@ -87,7 +87,7 @@ def test_refused_graph__is_reported_by_node_and_input(renderer, make_request):
         renderer.render(make_request(model="own", seed=2**40), lambda percent: None)
 
 
-def test_cancelled__are_only_ours(renderer, caplog):
+def test_cancel__of_an_unknown_prompt_is_accepted(renderer, caplog):
     renderer.cancel(uuid4())
 
     assert caplog.text == ""

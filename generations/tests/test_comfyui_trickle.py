@@ -1,4 +1,4 @@
-"""Servers that send an answer a byte at a time, or none: a worker ends in time, and a picture isn't held up."""
+"""A worker ends in time while its servers send their responses a byte at a time."""
 
 import json
 import socket
@@ -9,8 +9,6 @@ from contextlib import suppress
 import pytest
 
 from generations.models import Generation
-from generations.renderers.comfyui import events
-from generations.tests.support.comfyui.renders import make_renderer
 from generations.tests.support.processes import manage
 
 GRACE = 0.5  # seconds
@@ -18,7 +16,7 @@ BYTE_EVERY = 3.0  # seconds
 
 
 class Trickling:
-    """A ComfyUI whose answers to one kind of request never end. It takes prompts, and reports each as completed."""
+    """A ComfyUI whose responses to one kind of request never end. It accepts prompts and reports them as completed."""
 
     def __init__(self, trickles: str):
         self.trickles = trickles
@@ -73,7 +71,7 @@ def servers():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_worker__ends_in_time_while_answers_trickle(servers, key, tmp_path):
+def test_worker__ends_in_time_while_responses_trickle(servers, key, tmp_path):
     for _ in servers:
         Generation.objects.submit(api_key=key, prompt="a lighthouse", width=64, height=64)
     urls = ",".join(server.url for server in servers)
@@ -93,13 +91,3 @@ def test_worker__ends_in_time_while_answers_trickle(servers, key, tmp_path):
 
     assert code == 0, log.read_text()
     assert took < GRACE + 4
-
-
-def test_render__is_not_held_up_by_a_websocket_without_a_handshake(double, make_request):
-    double.set(sockets="mute")
-    started = time.monotonic()
-
-    image = make_renderer(double).render(make_request(), lambda percent: None)
-
-    assert image
-    assert time.monotonic() - started < 2 + events.OPEN_TIMEOUT

@@ -1,4 +1,4 @@
-"""How a rendered picture reaches the storage and its generation's row, whoever or whatever comes in between."""
+"""How an image reaches the storage and its generation, whatever happens in between."""
 
 from types import SimpleNamespace
 
@@ -9,8 +9,7 @@ from procrastinate.exceptions import JobAborted
 from procrastinate.job_context import AbortReason
 
 from generations import renderers
-from generations.images import files as images
-from generations.images import formats
+from generations.images import files, formats
 from generations.models import Generation
 from generations.rendering import completion
 from generations.status import Status
@@ -22,7 +21,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def renderer(monkeypatch):
-    """It renders the same picture at once."""
+    """A renderer that always returns the same image."""
     fake = SimpleNamespace(render=lambda request, progress: PNG, cancel=lambda id: None, settle=lambda request: request)
     monkeypatch.setattr(renderers, "get_pool", lambda: fake)
     return fake
@@ -35,7 +34,7 @@ def quick(monkeypatch):
 
 @pytest.fixture
 def while_storing(monkeypatch):
-    """Do something each time a file has been stored, and let that fail where it raises."""
+    """Call a function after each file that is stored. If it raises, storing fails."""
 
     def do(act) -> None:
         save = default_storage.save
@@ -51,27 +50,27 @@ def while_storing(monkeypatch):
 
 
 @pytest.fixture
-def storage_is_away(while_storing, settings):
+def unavailable_storage(while_storing, settings):
     settings.STORAGE_RETRY_TIMEOUT = 0.05
 
-    def away():
+    def fail():
         raise OSError("no route to host")
 
-    while_storing(away)
+    while_storing(fail)
 
 
-def test_deliver__completes_the_generation_with_what_is_known_of_its_image(make_generation, run, files):
+def test_completion__records_the_facts_of_the_image(make_generation, run, stored_files):
     generation = make_generation()
 
     run(generation)
 
     assert generation.status == Status.COMPLETED
     assert (generation.image_bytes, generation.image_sha256) == (len(PNG), formats.read(PNG).sha256)
-    assert files() == set(images.paths(generation))
-    assert len(files()) == 2
+    assert stored_files() == set(files.paths(generation))
+    assert len(stored_files()) == 2
 
 
-def test_deliver__stores_without_a_transaction_or_a_connection(make_generation, make_request, while_storing):
+def test_completion__stores_without_a_transaction_or_a_connection(make_generation, make_request, while_storing):
     held = []
     while_storing(lambda: held.append((connection.in_atomic_block, connection.connection)))
     generation = make_generation()
@@ -82,8 +81,8 @@ def test_deliver__stores_without_a_transaction_or_a_connection(make_generation, 
 
 
 @pytest.mark.parametrize("end", ["cancel", "delete"])
-def test_deliver__leaves_nothing_of_what_was_cancelled_while_it_was_stored(
-    make_generation, run, while_storing, files, end
+def test_completion__of_a_generation_cancelled_meanwhile_removes_its_files(
+    make_generation, run, while_storing, stored_files, end
 ):
     generation = make_generation()
     while_storing(getattr(Generation.objects.get(pk=generation.pk), end))
@@ -91,83 +90,85 @@ def test_deliver__leaves_nothing_of_what_was_cancelled_while_it_was_stored(
     run(generation)
 
     assert (generation.status, generation.image_path) == (Status.CANCELLED, None)
-    assert files() == set()
+    assert stored_files() == set()
 
 
-def test_deliver__leaves_nothing_of_what_is_gone_for_good(make_generation, run, while_storing, files):
+def test_completion__of_a_generation_hard_deleted_meanwhile_removes_its_files(
+    make_generation, run, while_storing, stored_files
+):
     generation = make_generation()
     while_storing(Generation.all_objects.filter(pk=generation.pk).hard_delete)
 
     run(generation)
 
-    assert files() == set()
+    assert stored_files() == set()
 
 
-def test_deliver__late_neither_replaces_nor_removes_what_the_winner_has_stored(
-    make_generation, run, renderer, files, image_folder
+def test_superseded_attempt__does_not_affect_the_files_of_the_completed_one(
+    make_generation, run, renderer, stored_files, image_folder
 ):
     generation = make_generation()
-    winner = Generation.objects.get(pk=generation.pk)
+    later = Generation.objects.get(pk=generation.pk)
     other = formats.read(encoded("PNG", (72, 72)))
 
-    def be_overtaken(request, progress):
-        attempt = winner.start()
-        winner.complete(attempt, **images.store(winner, attempt, other))
+    def be_superseded(request, progress):
+        attempt = later.start()
+        later.complete(attempt, **files.store(later, attempt, other))
         return PNG
 
-    renderer.render = be_overtaken
+    renderer.render = be_superseded
     run(generation)
 
     assert (generation.status, generation.attempts) == (Status.COMPLETED, 2)
     assert generation.image_sha256 == other.sha256
-    assert files() == set(images.paths(generation))
+    assert stored_files() == set(files.paths(generation))
     assert (image_folder / generation.image_path).read_bytes() == other.content
 
 
-def test_deliver__late_leaves_what_the_next_attempt_has_stored_and_not_reported_of(
-    make_generation, run, renderer, files
+def test_superseded_attempt__does_not_affect_the_files_of_one_that_is_storing(
+    make_generation, run, renderer, stored_files
 ):
     generation = make_generation()
     stored = set()
 
-    def be_overtaken(request, progress):
+    def be_superseded(request, progress):
         next_attempt = Generation.objects.get(pk=generation.pk).start()
-        images.store(generation, next_attempt, formats.read(PNG))
-        stored.update(files())
+        files.store(generation, next_attempt, formats.read(PNG))
+        stored.update(stored_files())
         return PNG
 
-    renderer.render = be_overtaken
+    renderer.render = be_superseded
     run(generation)
 
     assert (generation.status, generation.attempts) == (Status.PROCESSING, 2)
-    assert files() == stored
+    assert stored_files() == stored
     assert len(stored) == 2
 
 
 @pytest.mark.parametrize("end", [None, "cancel", "delete"])
-def test_render__removes_what_a_worker_left_that_was_killed_before_it_could_say_so(make_generation, run, files, end):
+def test_render__removes_the_files_of_a_worker_that_was_killed(make_generation, run, stored_files, end):
     generation = make_generation()
-    images.store(generation, generation.start(), formats.read(encoded("JPEG")))
+    files.store(generation, generation.start(), formats.read(encoded("JPEG")))
     if end:
         getattr(generation, end)()
 
     run(generation)
 
     assert generation.status == (Status.CANCELLED if end else Status.COMPLETED)
-    assert files() == set(images.paths(generation))
+    assert stored_files() == set(files.paths(generation))
 
 
-def test_render__again_of_what_is_completed_leaves_its_files(make_completed, run, files):
+def test_render__of_a_completed_generation_keeps_its_files(make_completed, run, stored_files):
     generation = make_completed()
 
     run(generation)
 
-    assert files() == set(images.paths(generation))
-    assert len(files()) == 2
+    assert stored_files() == set(files.paths(generation))
+    assert len(stored_files()) == 2
 
 
-def test_deliver__whose_commit_was_answered_by_nobody_keeps_its_files(
-    make_generation, run, lose_commits, files, renderer, caplog
+def test_completion__whose_commit_result_is_lost_keeps_its_files(
+    make_generation, run, lose_commits, stored_files, renderer, caplog
 ):
     caplog.set_level("INFO")
     generation = make_generation()
@@ -180,29 +181,29 @@ def test_deliver__whose_commit_was_answered_by_nobody_keeps_its_files(
     run(generation)
 
     assert (generation.status, generation.attempts) == (Status.COMPLETED, 1)
-    assert files() == set(images.paths(generation))
-    assert len(files()) == 2
-    assert "not wanted" not in caplog.text  # nor was it taken for a loser
+    assert stored_files() == set(files.paths(generation))
+    assert len(stored_files()) == 2
+    assert "not wanted" not in caplog.text  # it isn't considered superseded
 
 
-def test_deliver__in_doubt_for_good_keeps_its_files(make_generation, run, lose_commits, files, renderer, monkeypatch):
-    """Until the database can be asked what became of it, nobody may remove what it may name."""
+def test_completion__whose_commit_result_stays_unknown_keeps_its_files(make_generation, run, stored_files, monkeypatch):
+    """The row may refer to the files."""
     generation = make_generation()
 
-    def stay_away(*arguments):
+    def fail(*arguments):
         raise retry.InDoubt("the connection is lost")
 
-    monkeypatch.setattr(completion, "_complete", stay_away)
+    monkeypatch.setattr(completion, "_complete", fail)
 
     with pytest.raises(retry.InDoubt):
         run(generation)
 
-    assert len(files()) == 2
+    assert len(stored_files()) == 2
     assert (generation.status, generation.counted_attempts) == (Status.PENDING, 0)
 
 
-def test_storage__that_is_away_for_a_moment_is_tried_again(make_generation, run, while_storing, files):
-    failures = [OSError("no route"), RuntimeError("a kind of its own")]
+def test_storage__that_is_unavailable_for_a_moment_is_retried(make_generation, run, while_storing, stored_files):
+    failures = [OSError("no route"), RuntimeError("an exception of the storage")]
 
     def fail():
         if failures:
@@ -214,25 +215,27 @@ def test_storage__that_is_away_for_a_moment_is_tried_again(make_generation, run,
     run(generation)
 
     assert (failures, generation.status, generation.attempts) == ([], Status.COMPLETED, 1)
-    assert files() == set(images.paths(generation))
+    assert stored_files() == set(files.paths(generation))
 
 
-def test_storage__that_stays_away_costs_no_try(make_generation, run, storage_is_away, settings):
+def test_storage__that_stays_unavailable_does_not_count_as_an_attempt(
+    make_generation, run, unavailable_storage, settings
+):
     settings.RENDER_MAX_ATTEMPTS = 1
     generation = make_generation()
 
     for _ in range(3):
-        with pytest.raises(images.StorageUnavailable):
+        with pytest.raises(files.StorageUnavailable):
             run(generation)
 
     assert (generation.status, generation.attempts, generation.counted_attempts) == (Status.PENDING, 3, 0)
 
 
-def test_storage__that_was_away_gets_the_next_attempt_s_image_and_no_other(
-    make_generation, run, renderer, storage_is_away, monkeypatch, files
+def test_storage__that_is_available_again_gets_only_the_image_of_the_next_attempt(
+    make_generation, run, renderer, unavailable_storage, monkeypatch, stored_files
 ):
     generation = make_generation()
-    with pytest.raises(images.StorageUnavailable):
+    with pytest.raises(files.StorageUnavailable):
         run(generation)
     monkeypatch.undo()
     monkeypatch.setattr(renderers, "get_pool", lambda: renderer)
@@ -240,10 +243,10 @@ def test_storage__that_was_away_gets_the_next_attempt_s_image_and_no_other(
     run(generation)
 
     assert generation.status == Status.COMPLETED
-    assert files() == set(images.paths(generation))
+    assert stored_files() == set(files.paths(generation))
 
 
-def test_storage__that_is_away_is_not_waited_for_by_a_worker_that_stops(
+def test_unavailable_storage__does_not_delay_a_worker_that_stops(
     make_generation, run, make_context, while_storing, settings
 ):
     settings.STORAGE_RETRY_TIMEOUT = 60
@@ -263,8 +266,8 @@ def test_storage__that_is_away_is_not_waited_for_by_a_worker_that_stops(
     assert (generation.status, generation.counted_attempts) == (Status.PENDING, 0)
 
 
-def test_storage__that_is_away_is_not_waited_for_where_nobody_waits(
-    make_generation, run, while_storing, settings, files
+def test_unavailable_storage__is_not_retried_for_a_cancelled_generation(
+    make_generation, run, while_storing, settings, stored_files
 ):
     settings.STORAGE_RETRY_TIMEOUT = 60
     generation = make_generation()
@@ -277,10 +280,10 @@ def test_storage__that_is_away_is_not_waited_for_where_nobody_waits(
     run(generation)
 
     assert generation.status == Status.CANCELLED
-    assert files() == set()
+    assert stored_files() == set()
 
 
-def test_picture__that_can_not_be_read_costs_a_try_and_is_reported(make_generation, run, renderer, settings, files):
+def test_unreadable_image__counts_as_an_attempt_and_is_reported(make_generation, run, renderer, settings, stored_files):
     settings.RENDER_MAX_ATTEMPTS = 1
     renderer.render = lambda request, progress: b"<html>no image</html>"
     generation = make_generation()
@@ -289,4 +292,4 @@ def test_picture__that_can_not_be_read_costs_a_try_and_is_reported(make_generati
 
     assert generation.status == Status.FAILED
     assert generation.error_message.endswith("The renderer made a picture that can't be read.")
-    assert files() == set()
+    assert stored_files() == set()

@@ -103,7 +103,7 @@ def test_queue__names_a_key_that_was_deleted_meanwhile(make_generation, make_key
 
 
 def test_queue__names_those_with_the_most_and_counts_the_rest(make_generation, make_key, monkeypatch):
-    monkeypatch.setattr(monitoring, "MOST_ROWS", 2)
+    monkeypatch.setattr(monitoring, "MAX_ROWS", 2)
     for number in range(4):
         key = make_key(name=f"Key {number}")
         for _ in range(number + 1):

@@ -33,14 +33,14 @@ def test_command__shows_what_it_removed(make_finished):
     assert run() == "Removed 0 files (0 bytes).\n"
 
 
-def test_command__with_dry_run_shows_and_changes_nothing(make_finished, files):
+def test_command__with_dry_run_shows_and_changes_nothing(make_finished, stored_files):
     for _ in range(2):
         make_finished(), make_finished(days=31, deleted_days=20), make_finished(days=1)
-    before = list(Generation.all_objects.values()), files()
+    before = list(Generation.all_objects.values()), stored_files()
 
     assert run("--dry-run", "--batch", "1") == "Would remove 4 generations and 8 files (64 bytes).\n"
 
-    assert (list(Generation.all_objects.values()), files()) == before
+    assert (list(Generation.all_objects.values()), stored_files()) == before
     assert not PendingDeletion.objects.exists()
 
 
@@ -67,7 +67,7 @@ def test_command__names_a_batch_that_can_not_be(number):
 
 
 @pytest.mark.parametrize(
-    ("error", "said", "code"), [(KeyboardInterrupt, "goes on from here", 130), (OSError("no\nroute"), "no route$", 1)]
+    ("error", "said", "code"), [(KeyboardInterrupt, "continues from here", 130), (OSError("no\nroute"), "no route$", 1)]
 )
 def test_command__that_breaks_off_states_why_in_one_line(make_finished, monkeypatch, error, said, code):
     monkeypatch.setattr(retention, "_delete_batch", Mock(side_effect=error))

@@ -22,8 +22,7 @@ from django.utils import timezone
 from procrastinate.job_context import AbortReason
 
 from generations import tasks
-from generations.images import files as images
-from generations.images import retention
+from generations.images import files, retention
 from generations.images.pending_deletion import PendingDeletion
 from generations.models import Generation
 from generations.status import FINISHED, Status
@@ -49,17 +48,17 @@ def left() -> set[Generation]:
 
 
 def owned_by(*generations: Generation) -> set[str]:
-    return {path for generation in generations for path in images.paths(generation)}
+    return {path for generation in generations for path in files.paths(generation)}
 
 
-def assert_nothing_is_lost_or_astray(files) -> None:
+def assert_nothing_is_lost_or_astray(stored_files) -> None:
     """Every file of a row is there, and every file is a row's or known as one to remove."""
     owned = owned_by(*left())
-    assert owned <= files()
-    assert files() <= owned | {discarded.path for discarded in PendingDeletion.objects.all()}
+    assert owned <= stored_files()
+    assert stored_files() <= owned | {discarded.path for discarded in PendingDeletion.objects.all()}
 
 
-def test_purge__removes_rows_and_images_whose_time_is_over(make_finished, files):
+def test_purge__removes_rows_and_images_whose_time_is_over(make_finished, stored_files):
     kept = {make_finished(days=29), make_finished(days=29, deleted_days=6)}
     for _ in range(5):
         make_finished(days=31)
@@ -68,7 +67,7 @@ def test_purge__removes_rows_and_images_whose_time_is_over(make_finished, files)
     tally = purge()
 
     assert left() == kept
-    assert files() == owned_by(*kept)
+    assert stored_files() == owned_by(*kept)
     assert (tally.generations, tally.files, tally.bytes, tally.failures) == (6, 12, 96, 0)
     assert not PendingDeletion.objects.exists()
 
@@ -154,16 +153,16 @@ STEPS = [
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("call", [1, 2])
-def test_purge__that_breaks_off_loses_nothing_and_the_next_one_ends_it(make_finished, files, step, moment, call):
+def test_purge__that_breaks_off_loses_nothing_and_the_next_one_ends_it(make_finished, stored_files, step, moment, call):
     kept = make_finished(days=1)
     for _ in range(4):
         make_finished()
     with killed_at(step, moment, call), pytest.raises(Killed):
         purge()
 
-    assert_nothing_is_lost_or_astray(files)
+    assert_nothing_is_lost_or_astray(stored_files)
     purge()
-    assert (left(), files()) == ({kept}, owned_by(kept))
+    assert (left(), stored_files()) == ({kept}, owned_by(kept))
     assert not PendingDeletion.objects.exists()
 
 
@@ -184,26 +183,26 @@ def killed_at(step: str, moment: str, call: int):
 
 
 @commits
-def test_purge__whose_process_is_killed_is_ended_by_the_next_one(make_finished, files, image_folder):
+def test_purge__whose_process_is_killed_is_ended_by_the_next_one(make_finished, stored_files, image_folder):
     kept = {make_finished(days=1)}
     for _ in range(40):
         make_finished()
     variables = {"RETENTION_FINISHED": "30", "MEDIA_ROOT": str(image_folder)}
     with manage("purge", "--batch", "1", variables=variables) as purging:
-        while len(files()) > 60:
+        while len(stored_files()) > 60:
             assert purging.poll() is None
             time.sleep(0.002)
         purging.send_signal(signal.SIGKILL)
 
     assert 1 < len(left()) <= 31
-    assert_nothing_is_lost_or_astray(files)
+    assert_nothing_is_lost_or_astray(stored_files)
     purge(size=10)
-    assert (left(), files()) == (kept, owned_by(*kept))
+    assert (left(), stored_files()) == (kept, owned_by(*kept))
     assert not PendingDeletion.objects.exists()
 
 
 @commits
-def test_two_purges_at_once__share_the_work(make_finished, files):
+def test_two_purges_at_once__share_the_work(make_finished, stored_files):
     kept = make_finished(days=1)
     for _ in range(40):
         make_finished()
@@ -221,7 +220,7 @@ def test_two_purges_at_once__share_the_work(make_finished, files):
 
     assert (sum(tally.generations for tally in tallies), sum(tally.files for tally in tallies)) == (40, 80)
     assert min(tally.generations for tally in tallies) > 0
-    assert (left(), files()) == ({kept}, owned_by(kept))
+    assert (left(), stored_files()) == ({kept}, owned_by(kept))
 
 
 @commits
@@ -243,7 +242,7 @@ def purge_in_thread() -> retention.Tally:
         connection.close()
 
 
-def test_purge__while_the_storage_is_away_stops_and_is_made_up_for(make_finished, files, caplog):
+def test_purge__while_the_storage_is_away_stops_and_is_made_up_for(make_finished, stored_files, caplog):
     for _ in range(6):
         make_finished()
 
@@ -253,10 +252,10 @@ def test_purge__while_the_storage_is_away_stops_and_is_made_up_for(make_finished
     assert (tally.generations, tally.files, tally.failures, len(left())) == (2, 0, 4, 4)
     assert "can't be removed now: no route to host" in caplog.text
     assert purge().files == 12
-    assert files() == set()
+    assert stored_files() == set()
 
 
-def test_purge__is_not_held_up_by_a_file_that_can_not_be_removed(make_finished, files, image_folder):
+def test_purge__is_not_held_up_by_a_file_that_can_not_be_removed(make_finished, stored_files, image_folder):
     stuck = make_finished()
     (image_folder / stuck.image_path).unlink()
     (image_folder / stuck.image_path / "a folder in its place").mkdir(parents=True)

@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from django.db import OperationalError
 
 from generations import monitoring
-from generations.templatetags.durations import duration
+from generations.templatetags.figures import duration
 from generations.tests.support.processes import manage
 
 pytestmark = pytest.mark.django_db
@@ -49,14 +49,14 @@ def test_command__shows_of_workers_that_are_silent_or_gone(make_worker, make_gen
 
     text = run()
 
-    assert re.search(r"\d+ +silent for 7\d s +nothing +–", text)
+    assert re.search(r"\d+ +silent for 7\d s +none +–", text)
     assert re.search(r"– +gone +renders [0-9a-f-]{36} +2\d s", text)
 
 
 def test_command__shows_that_there_is_nothing():
     text = run()
 
-    assert "worker  state  does  for\nnone" in text
+    assert "worker  state  job  for\nnone" in text
     assert "0 waiting; 0 running" in text
 
 
@@ -79,7 +79,7 @@ def test_command__shows_it_as_json():
 def test_command__states_in_one_line_that_the_database_is_away(monkeypatch):
     monkeypatch.setattr(monitoring, "gather", Mock(side_effect=OperationalError("no\nconnection")))
 
-    with pytest.raises(CommandError, match=r"The database can't be asked: no connection$"):
+    with pytest.raises(CommandError, match=r"The database can't be queried: no connection$"):
         run()
 
 
@@ -96,7 +96,7 @@ def test_watch__goes_on_after_an_outage_and_ends_with_ctrl_c(monkeypatch, capsys
     text = run("--watch", "0.1", "--json")
 
     assert [json.loads(line)["queue"]["waiting"] for line in text.splitlines()] == [0, 0]
-    assert "can't be asked: no connection" in capsys.readouterr().err
+    assert "can't be queried: no connection" in capsys.readouterr().err
 
 
 def heed_ctrl_c() -> None:
@@ -136,7 +136,7 @@ def test_page__shows_the_same(admin_client, make_generation, make_key, make_work
     assert f'<a href="/admin/generations/generation/{generation.id}/change/">' in text
     assert "&lt;Ann&gt;" in text
     assert "<td>1</td>" in text
-    assert text.count('class="ill">silent') == 1
+    assert text.count('class="bad">silent') == 1
 
 
 def test_page__renews_itself_without_a_script_of_its_own(admin_client):

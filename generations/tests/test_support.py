@@ -19,9 +19,9 @@ from generations.renderers.support import Support, SupportCache
 from generations.renderers.workflows.workflow import parse
 from generations.scheduling import worker
 from generations.tests.support.calls import assert_problem, post
+from generations.tests.support.comfyui.graphs import make_file
 from generations.tests.support.comfyui.renders import make_renderer
 from generations.tests.test_pool import Painter, make_fleet
-from generations.tests.test_workflows import make_file
 
 SDXL, FLUX = "sd_xl_base_1.0.safetensors", "flux1-dev-fp8.safetensors"
 
@@ -56,7 +56,7 @@ def test_server_without_the_default_s_checkpoint__is_reported_with_the_first_ans
     answer = post(api, {"prompt": "a lighthouse"})
 
     missing = f"no renderer has the {'node' if lacks[0] != SDXL else 'checkpoint'} {lacks[0]}"
-    assert_problem(answer, 422, "model", "sdxl can't be rendered", missing, "there are blank")
+    assert_problem(answer, 422, "model", "sdxl can't be rendered", missing, "valid models: blank")
     assert not Generation.all_objects.exists()
     assert post(api, {"prompt": "a lighthouse", "model": "blank"}).status_code == 201
 
@@ -87,8 +87,15 @@ def test_explicit_seed__stays_below_the_node_s_maximum(api, comfyui, settings, t
     (tmp_path / "grain.json").write_text(make_file(lockngen={"largest_seed": 1000}))
     settings.WORKFLOWS_DIR = str(tmp_path)
 
-    assert_problem(post(api, {"prompt": "x", "model": "film", "seed": 2**24}), 422, "seed", "film takes 0 to 16777215")
-    assert_problem(post(api, {"prompt": "x", "model": "grain", "seed": 1001}), 422, "seed", "grain takes 0 to 1000")
+    assert_problem(
+        post(api, {"prompt": "x", "model": "film", "seed": 2**24}),
+        422,
+        "seed",
+        "model film it must be from 0 to 16777215",
+    )
+    assert_problem(
+        post(api, {"prompt": "x", "model": "grain", "seed": 1001}), 422, "seed", "model grain it must be from 0 to 1000"
+    )
     assert post(api, {"prompt": "x", "model": "film", "seed": 2**24 - 1}).status_code == 201
 
 

@@ -6,7 +6,7 @@ from django.core.management import CommandError
 from generations.models import Generation
 from generations.renderers.base import MAX_MODEL_NAME
 from generations.scheduling import queues, worker
-from generations.tests.test_workflows import make_file
+from generations.tests.support.comfyui.graphs import make_file
 
 
 @pytest.fixture(autouse=True)

@@ -9,13 +9,7 @@ from generations.renderers import RenderRequest
 from generations.renderers.workflows import WorkflowError, catalogue, read, workflow
 from generations.renderers.workflows.workflow import PLACEHOLDERS, parse
 from generations.tests.support.comfyui import nodes
-
-SAVE = {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "ComfyUI"}}
-
-
-def make_file(inputs: dict | None = None, **nodes_or_settings) -> str:
-    image = {"class_type": "EmptyImage", "inputs": inputs or {}}
-    return json.dumps({"1": image, "2": SAVE, **nodes_or_settings})
+from generations.tests.support.comfyui.graphs import SAVE, make_file
 
 
 def make_saver(kind: str, **inputs) -> str:

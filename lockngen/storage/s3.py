@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from functools import cached_property
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,6 +10,8 @@ from botocore.config import Config
 from django.conf import settings
 from storages.backends.s3 import S3Storage
 from storages.utils import clean_name
+
+from lockngen import addresses
 
 LARGEST_PUT = 1024**3  # bytes; an image goes in one request, and a killed worker leaves no parts that nobody sees
 
@@ -92,7 +93,5 @@ def _config(endpoint: str) -> Config:
 
 def _is_here(endpoint: str) -> bool:
     host = urlsplit(endpoint).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    address = addresses.address(host)
+    return host == "localhost" or (address is not None and address.is_loopback)

@@ -10,9 +10,9 @@ from django.core.files.storage import default_storage
 from django.core.management import call_command
 from django.db import OperationalError, connection
 from django.db.migrations.recorder import MigrationRecorder
+from django.db.models.functions import Now
 from django.test import Client
 from django.utils.functional import SimpleLazyObject
-from procrastinate.contrib.django import app as queue
 
 from lockngen import health
 
@@ -248,7 +248,7 @@ def test_storage__that_gives_something_else_back_fails(client, settings, monkeyp
 
     status, body = ready(client, "/ht/storage")
 
-    assert (status, body["storage"]) == (500, "Unavailable: what was read is not what had been written")
+    assert (status, body["storage"]) == (500, "Unavailable: the file read differs from the file written")
 
 
 @pytest.mark.usefixtures("fresh_probe")
@@ -289,18 +289,17 @@ def test_workers__are_missed_while_the_web_is_ready(client, settings, make_worke
     assert ready(client)[0] == 200
 
 
-def test_workers__show_who_is_alive_and_how_long_the_oldest_job_waits(client, settings, make_worker, run):
+def test_workers__alive_ones_are_counted_with_the_generations_that_wait(client, settings, make_worker, make_generation):
     settings.DEBUG = True
     make_worker(seconds=29), make_worker()
-    queue.configure_task("a task", queue="render").defer()
-    queue.configure_task("a task", queue="render", schedule_in={"minutes": 5}).defer()
-    run("UPDATE procrastinate_events SET at = at - interval '90 seconds'")
+    make_generation(created_at=Now() - timedelta(seconds=90)), make_generation()
+    make_generation(created_at=Now() - timedelta(seconds=200)).start()
 
     status, body = ready(client, "/ht/workers/")
 
     assert (status, body["workers"]) == (200, "OK")
     figures = body["figures"]["workers"]
-    assert (figures["alive"], figures["waiting"]) == (2, 1)
+    assert (figures["alive"], figures["waiting"]) == (2, 2)
     assert 90 <= figures["oldest_waiting_seconds"] < 100
 
 

@@ -59,7 +59,7 @@ def test_failure__is_logged_with_address_and_without_control_characters(caplog):
     login("ann\x1b[2J\nroot")
 
     (line,) = [record.getMessage() for record in caplog.records if record.name == "lockngen.login"]
-    assert line == "Login failed: user='ann?[2J?root' remote=127.0.0.1"
+    assert line == "Login failed: user='ann [2J root' remote=127.0.0.1"
 
 
 def test_failure__stores_no_password():

@@ -3,11 +3,12 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterable
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.template.defaultfilters import filesizeformat, pluralize
+from django.template.defaultfilters import pluralize
 
 from generations.images import orphans, retention
 from generations.images.retention import Tally
 from generations.models import Generation
+from generations.templatetags.figures import size
 from lockngen import exit_codes
 from lockngen.database import retry
 from lockngen.plain import one_line
@@ -17,8 +18,8 @@ REPORT_INTERVAL = 2  # seconds
 
 class Command(BaseCommand):
     help = (
-        "Remove for good what has been kept as long as RETENTION_FINISHED and RETENTION_DELETED say, or, with "
-        "--orphans, files that belong to no generation. It may be interrupted and repeated at any time."
+        "Remove permanently the generations that have been kept for RETENTION_FINISHED and RETENTION_DELETED, or, with "
+        "--orphans, files that belong to no generation. It can be interrupted and repeated at any time."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -27,34 +28,34 @@ class Command(BaseCommand):
         parser.add_argument("--batch", type=positive, metavar="N", help="generations or files at once (200 or 1000)")
 
     def handle(self, **options) -> None:
-        work = self.purge_orphans if options["orphans"] else self.purge
+        run = self.purge_orphans if options["orphans"] else self.purge
         try:
-            work(options["dry_run"], [options["batch"]] if options["batch"] else [])
+            run(options["dry_run"], [options["batch"]] if options["batch"] else [])
         except KeyboardInterrupt:
             raise CommandError(
-                "Stopped. The next purge goes on from here.", returncode=exit_codes.INTERRUPTED
+                "Stopped. The next purge continues from here.", returncode=exit_codes.INTERRUPTED
             ) from None
         except (CommandError, BrokenPipeError):
             raise
         except Exception as error:  # storages raise exceptions of their own
             code = exit_codes.FAILED if retry.outage(error) is None else exit_codes.DATABASE
-            raise CommandError(f"The purge broke off: {one_line(error)}", returncode=code) from error
+            raise CommandError(f"The purge failed: {one_line(error)}", returncode=code) from error
 
-    def purge(self, dry_run: bool, size: list[int]) -> None:
+    def purge(self, dry_run: bool, batch: list[int]) -> None:
         if not retention.expired():
             self.stderr.write("RETENTION_FINISHED and RETENTION_DELETED are 0: every generation is kept.")
-        tally = self.follow((retention.survey if dry_run else retention.purge)(*size), text)
-        self.stdout.write(f"{did(dry_run)} {text(tally)}.")
+        tally = self.follow((retention.survey if dry_run else retention.purge)(*batch), text)
+        self.stdout.write(f"{removed(dry_run)} {text(tally)}.")
         if tally.failures:
-            raise CommandError(f"{counted(tally.failures, 'file')} can't be removed now: the next purge tries again.")
+            raise CommandError(f"{counted(tally.failures, 'file')} can't be removed now: the next purge retries.")
 
-    def purge_orphans(self, dry_run: bool, size: list[int]) -> None:
+    def purge_orphans(self, dry_run: bool, batch: list[int]) -> None:
         if not (dry_run or Generation.all_objects.exists()):
-            raise CommandError("The database knows no generation at all: is DATABASE_URL the right one?")
+            raise CommandError("The database has no generation at all: check DATABASE_URL.")
         self.examined = 0
-        tally = self.follow(self.each_orphan(dry_run, size), lambda tally: f"{text(tally)} of {self.examined:,}")
-        # Standard output has only the paths.
-        self.stderr.write(f"{did(dry_run)} {text(tally)} of {self.examined:,}.")
+        tally = self.follow(self.each_orphan(dry_run, batch), lambda tally: f"{text(tally)} of {self.examined:,}")
+        # Standard output contains only the paths.
+        self.stderr.write(f"{removed(dry_run)} {text(tally)} of {self.examined:,}.")
 
     def each_orphan(self, dry_run: bool, size: list[int]) -> Iterable[Tally]:
         tally = Tally()
@@ -78,13 +79,13 @@ class Command(BaseCommand):
         return tally
 
 
-def did(dry_run: bool) -> str:
+def removed(dry_run: bool) -> str:
     return "Would remove" if dry_run else "Removed"
 
 
 def text(tally: Tally) -> str:
     generations = f"{counted(tally.generations, 'generation')} and " if tally.generations else ""
-    return f"{generations}{counted(tally.files, 'file')} ({filesizeformat(tally.bytes)})".replace("\xa0", " ")
+    return f"{generations}{counted(tally.files, 'file')} ({size(tally.bytes)})"
 
 
 def counted(number: int, what: str) -> str:
@@ -93,5 +94,5 @@ def counted(number: int, what: str) -> str:
 
 def positive(number: str) -> int:
     if not number.isdecimal() or int(number) == 0:
-        raise ArgumentTypeError(f"{number!r} is no number of rows: it takes a whole number from 1 up")
+        raise ArgumentTypeError(f"{number!r} is not a whole number from 1 up")
     return int(number)

@@ -6,14 +6,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
-from django.template.defaultfilters import filesizeformat
 
 from generations import monitoring
-from generations.templatetags.durations import duration
-from lockngen import exit_codes
+from generations.templatetags.figures import duration, size
+from lockngen import exit_codes, tables
 from lockngen.database import retry
 from lockngen.plain import one_line
-from lockngen.tables import table
 
 CLEAR = "\x1b[H\x1b[2J"
 
@@ -22,65 +20,65 @@ class Command(BaseCommand):
     help = "Show renderers, workers, queue, throughput, database. The admin shows the same."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--watch", type=pause, metavar="SECONDS", help="repeat at this interval, until Ctrl-C")
+        parser.add_argument("--watch", type=interval, metavar="SECONDS", help="repeat at this interval, until Ctrl-C")
         parser.add_argument("--json", action="store_true", help="print JSON; with --watch one line each time")
 
     def handle(self, watch: float | None, **options) -> None:
         try:
-            self.publish(watch, **options)
+            self.show(watch, options["json"])
             while watch:
                 time.sleep(watch)
-                self.publish(watch, **options)
+                self.show(watch, options["json"])
         except KeyboardInterrupt:
             self.stderr.write("")  # the shell's prompt goes below ^C
 
-    def publish(self, watch: float | None, **options) -> None:
+    def show(self, watch: float | None, as_json: bool) -> None:
         try:
             facts = monitoring.gather()
         except retry.ERRORS as error:
-            message = f"The database can't be asked: {one_line(error)}"
+            message = f"The database can't be queried: {one_line(error)}"
             if not watch:
                 raise CommandError(message, returncode=exit_codes.DATABASE) from error
             self.stderr.write(message)  # and retry after the interval
         else:
-            self.stdout.write(self.written(facts, watch, options["json"]))
+            self.stdout.write(self.formatted(facts, watch, as_json))
             self.stdout.flush()
         finally:
             connection.close()
 
-    def written(self, facts: monitoring.Facts, watch: float | None, as_json: bool) -> str:
+    def formatted(self, facts: monitoring.Facts, watch: float | None, as_json: bool) -> str:
         if as_json:
             return json.dumps(facts, indent=None if watch else 2)
         return (CLEAR if watch and self.stdout.isatty() else "") + as_text(facts) + "\n" * bool(watch)
 
 
 def as_text(facts: monitoring.Facts) -> str:
-    return "\n".join(line for lines in sections(facts) for line in lines)
+    return "\n".join(line for section in sections(facts) for line in section)
 
 
 def sections(facts: monitoring.Facts) -> Iterator[list[str]]:
     queue, database, pool = facts["queue"], facts["database"], facts["pool"]
     yield [f"LockN Gen at {facts['at']}", ""]
-    yield section(["renderer", "state", ""], renderer_rows(facts["renderers"]))
+    yield table(["renderer", "state", ""], renderer_rows(facts["renderers"]))
     if unavailable := facts["unavailable_models"]:
         yield [*(f"{each['model']}: {each['reason']}" for each in unavailable), ""]
-    yield section(["worker", "state", "does", "for"], worker_rows(facts["workers"]))
+    yield table(["worker", "state", "job", "for"], worker_rows(facts["workers"]))
     oldest = f", the oldest for {duration(queue['oldest_waiting_seconds'])}" if queue["waiting"] else ""
     yield [f"{queue['waiting']:,} waiting{oldest}; {queue['running']:,} running", ""]
-    yield section(
+    yield table(
         ["key", "waiting", "running", "share"],
         [(key["key"], key["waiting"], key["running"], f"{key['share_percent']:g}%") for key in queue["keys"]],
         queue["keys_left_off"],
     )
-    yield section(
+    yield table(
         ["model", "waiting", "running"],
         [(model["model"], model["waiting"], model["running"]) for model in queue["models"]],
         queue["models_left_off"],
     )
-    yield section(["ended in the last", "completed", "failed", "cancelled"], throughput_rows(facts["throughput"]))
+    yield table(["ended in the last", "completed", "failed", "cancelled"], throughput_rows(facts["throughput"]))
     if took := facts["throughput"]["median_render_seconds"]:
         yield [f"A render takes {duration(took)} (median of 15 minutes).", ""]
-    yield section(["table", "size", "rows, about"], table_rows(database["tables"]))
+    yield table(["table", "size", "rows (estimate)"], table_rows(database["tables"]))
     yield [
         f"Database: {size(database['bytes'])}, {database['connections']} of {database['max_connections']} connections. "
         f"Pool here: {pool['size']} of {pool['max']}, {pool['available']} free, {pool['requests_waiting']} wait."
@@ -88,10 +86,10 @@ def sections(facts: monitoring.Facts) -> Iterator[list[str]]:
     yield [retention(facts["retention"])]
 
 
-def section(head: list[str], rows: Iterable[tuple], left_off: int = 0) -> list[str]:
-    lines = table([head, *rows])
+def table(head: list[str], rows: Iterable[tuple], left_off: int = 0) -> list[str]:
+    head, *lines = tables.table([head, *rows])
     more = [f"… and {left_off:,} more"] if left_off else []
-    return [lines[0], *(lines[1:] or ["none"]), *more, ""]
+    return [head, *(lines or ["none"]), *more, ""]
 
 
 def renderer_rows(renderers: list[dict[str, Any]]) -> Iterator[tuple]:
@@ -102,9 +100,9 @@ def renderer_rows(renderers: list[dict[str, Any]]) -> Iterator[tuple]:
 
 def worker_rows(workers: list[dict[str, Any]]) -> Iterator[tuple]:
     for worker in workers:
-        for job in worker["jobs"] or [{"task": "nothing", "generation": None, "seconds": None}]:
-            does = f"renders {job['generation']}" if job["generation"] else job["task"]
-            yield worker["id"] or "–", worker_state(worker), does, duration(job["seconds"])
+        for job in worker["jobs"] or [{"task": "none", "generation": None, "seconds": None}]:
+            name = f"renders {job['generation']}" if job["generation"] else job["task"]
+            yield worker["id"] or "–", worker_state(worker), name, duration(job["seconds"])
 
 
 def worker_state(worker: dict[str, Any]) -> str:
@@ -121,7 +119,7 @@ def throughput_rows(throughput: dict[str, Any]) -> Iterator[tuple]:
 
 def table_rows(tables: list[dict[str, Any]]) -> Iterator[tuple]:
     for facts in tables:
-        # The server updates the number when it analyzes the table.
+        # The server updates the estimate when it analyzes the table.
         yield facts["table"], size(facts["bytes"]), "–" if facts["rows"] is None else f"{facts['rows']:,}"
 
 
@@ -131,15 +129,11 @@ def retention(facts: dict[str, Any]) -> str:
     return f"Kept: finished {days['finished_days']}, deleted {days['deleted_days']}.{waiting}"
 
 
-def size(bytes: int) -> str:
-    return filesizeformat(bytes).replace("\xa0", " ")
-
-
-def pause(text: str) -> float:
+def interval(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
         seconds = 0
     if not 0.1 <= seconds <= 86_400:
-        raise ArgumentTypeError(f"{text!r} is no pause: it takes a number of seconds from 0.1 up")
+        raise ArgumentTypeError(f"{text!r} is no interval: it takes a number of seconds from 0.1 up")
     return seconds

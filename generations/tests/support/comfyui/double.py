@@ -1,9 +1,8 @@
-"""A ComfyUI without a model: its HTTP and WebSocket interface as a real server, and the order in which it does things.
+"""A ComfyUI without a model: the HTTP and WebSocket interface of a real server, and the order of its events.
 
 `python -m generations.tests.support.comfyui.double PORT FOLDER FAULTS [CERTIFICATE]` is the process. Queue, history
-and cache
-are its memory and go with it; the images lie in the folder. POST /double changes its faults, and GET /double tells the
-calls that came in.
+and cache are in its memory, images in the folder. GET /double returns the calls it received, POST /double sets its
+faults, and DELETE /double removes queue, history and cache, as a restart does.
 """
 
 import asyncio
@@ -19,9 +18,10 @@ from pathlib import Path
 from aiohttp import WSMsgType, web
 
 from generations.tests.support.comfyui import nodes
-from generations.tests.support.comfyui.faults import Faults, NodeFailed, picture, strike
+from generations.tests.support.comfyui.faults import Faults, NodeFailed, fail, picture
 
-STEPS = 5  # into which the work of a prompt is cut
+STEPS = 5  # of a prompt
+HELD_AT = 3  # the step at which prompts wait while they are held
 PREVIEW = b"\x00\x00\x00\x01\x00\x00\x00\x02" + b"no more than a preview"
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -34,8 +34,12 @@ class Server:
     def __init__(self, folder: Path, faults: Faults):
         self.folder, self.faults, self.calls = folder, faults, []
         nodes.leave_out(faults.lacks)
-        self.number, self.waiting, self.running, self.history = 0, [], {}, {}
-        self.cache, self.sockets, self.client_id, self.interrupt = {}, {}, None, False
+        self.sockets = {}
+        self.clear()
+
+    def clear(self) -> None:
+        self.number, self.waiting, self.running, self.history, self.cache = 0, [], {}, {}, {}
+        self.client_id, self.interrupt = None, False
         self.arrived = asyncio.Event()
 
     def app(self) -> web.Application:
@@ -55,8 +59,9 @@ class Server:
                 web.get("/system_stats", self.system_stats),
                 web.get("/object_info", self.object_info),
                 web.get("/object_info/{name}", self.object_info),
-                web.get("/double", self.tell),
-                web.post("/double", self.set_up),
+                web.get("/double", self.get_calls),
+                web.post("/double", self.set_faults),
+                web.delete("/double", self.forget),
             ]
         )
         app.on_startup.append(self.start_working)
@@ -73,28 +78,36 @@ class Server:
             return web.Response(status=self.faults.status, text="Traceback (most recent call last): /opt/secret.py")
         return await handler(request)
 
-    async def tell(self, request: web.Request) -> web.Response:
+    async def get_calls(self, request: web.Request) -> web.Response:
         return web.json_response(self.calls)
 
-    async def set_up(self, request: web.Request) -> web.Response:
+    async def forget(self, request: web.Request) -> web.Response:
+        self.worker.cancel()
+        for socket in [*self.sockets.values()]:
+            await socket.close()
+        self.clear()
+        await self.start_working(request.app)
+        return web.Response()
+
+    async def set_faults(self, request: web.Request) -> web.Response:
         self.faults = Faults(**await request.json())
         nodes.leave_out(self.faults.lacks)
         self.calls.clear()
         return web.Response()
 
     async def post_prompt(self, request: web.Request) -> web.Response:
-        asked = await request.json()
-        id = asked.get("prompt_id")
+        body = await request.json()
+        id = body.get("prompt_id")
         if id is not None and not self.faults.is_old and not UUID.fullmatch(id):
             error = nodes.problem("invalid_prompt_id", "prompt_id must be a valid UUID")
             return web.json_response({"error": error, "node_errors": {}}, status=400)
         id = str(uuid.uuid4()) if id is None or self.faults.is_old else id
-        error, node_errors = nodes.validate(asked["prompt"])
+        error, node_errors = nodes.validate(body["prompt"])
         if error:
             return web.json_response({"error": error, "node_errors": node_errors}, status=400)
-        extra = asked.get("extra_data", {}) | ({"client_id": asked["client_id"]} if "client_id" in asked else {})
-        outputs = [id for id, node in asked["prompt"].items() if node["class_type"] in nodes.OUTPUT_NODES]
-        heapq.heappush(self.waiting, (self.number, id, asked["prompt"], extra, outputs))
+        extra = body.get("extra_data", {}) | ({"client_id": body["client_id"]} if "client_id" in body else {})
+        outputs = [id for id, node in body["prompt"].items() if node["class_type"] in nodes.OUTPUT_NODES]
+        heapq.heappush(self.waiting, (self.number, id, body["prompt"], extra, outputs))
         self.number += 1
         self.arrived.set()
         if self.faults.loses_answers:
@@ -108,8 +121,8 @@ class Server:
         return web.json_response({"queue_running": [*self.running.values()], "queue_pending": sorted(self.waiting)})
 
     async def post_queue(self, request: web.Request) -> web.Response:
-        asked = await request.json()
-        self.waiting = [item for item in self.waiting if item[1] not in asked.get("delete", [])]
+        body = await request.json()
+        self.waiting = [item for item in self.waiting if item[1] not in body.get("delete", [])]
         heapq.heapify(self.waiting)
         return web.Response()
 
@@ -126,8 +139,8 @@ class Server:
         return web.json_response(dict([*self.history.items()][-most:]))
 
     async def post_history(self, request: web.Request) -> web.Response:
-        asked = await request.json()
-        for id in [*self.history] if asked.get("clear") else asked.get("delete", []):
+        body = await request.json()
+        for id in [*self.history] if body.get("clear") else body.get("delete", []):
             self.history.pop(id, None)
         return web.Response()
 
@@ -147,7 +160,7 @@ class Server:
             return web.Response(status=403)
         if self.faults.sockets == "mute":
             await asyncio.sleep(5)
-        socket = web.WebSocketResponse()
+        socket = web.WebSocketResponse(timeout=0.1)
         await socket.prepare(request)
         id = request.query.get("clientId") or uuid.uuid4().hex
         self.sockets[id] = socket
@@ -157,11 +170,11 @@ class Server:
                 if message.type == WSMsgType.ERROR:
                     break
         finally:
-            self.sockets.pop(id, None)  # whoever's it is by now, as the real one does
+            self.sockets.pop(id, None)  # even another connection of this id, as in a real server
         return socket
 
     async def send(self, event: str, data: dict | bytes, id: str | None = None) -> None:
-        """Tell the client of the running prompt, or another one; all of them where the prompt came without a client."""
+        """Send to one client, by default to that of the running prompt, or to all if the prompt has no client."""
         id = id or self.client_id
         for socket in [*self.sockets.values()] if id is None else [self.sockets.get(id)]:
             if socket is not None and self.faults.sockets != "silent":
@@ -199,14 +212,14 @@ class Server:
         _, prompt_id, graph, _, outputs = item
         messages, shown, node = [], {}, None
 
-        async def tell(event: str, **data) -> None:
+        async def record(event: str, **data) -> None:
             messages.append([event, {"prompt_id": prompt_id, **data, "timestamp": int(time.time() * 1000)}])
             await self.send(*messages[-1])
 
-        await tell("execution_start")
+        await record("execution_start")
         order = [id for id in graph if any(id in nodes.ancestors(graph, output) for output in outputs)]
         cached = [id for id in order if signature(graph, id) in self.cache]
-        await tell("execution_cached", nodes=cached)
+        await record("execution_cached", nodes=cached)
         try:
             for node in sorted(order, key=lambda id: len(nodes.ancestors(graph, id))):
                 if node not in cached:
@@ -215,11 +228,11 @@ class Server:
                 if found := self.cache[signature(graph, node)]:
                     shown[node] = found
                     await self.send("executed", {"node": node, "output": found, "prompt_id": prompt_id})
-            await tell("execution_success")
+            await record("execution_success")
         except Interrupted:
-            await tell("execution_interrupted", node_id=node, node_type=graph[node]["class_type"], executed=[])
+            await record("execution_interrupted", node_id=node, node_type=graph[node]["class_type"], executed=[])
         except NodeFailed as error:
-            await tell(
+            await record(
                 "execution_error",
                 node_id=node,
                 node_type=graph[node]["class_type"],
@@ -233,24 +246,26 @@ class Server:
         return {"prompt": [*item], "outputs": shown, "status": status, "meta": {}}
 
     async def run(self, graph: dict, id: str, prompt_id: str) -> dict:
-        """Execute a node and return what it shows. The work of the whole prompt is that of what makes the pixels."""
+        """Execute a node and return its output. Only the nodes that make pixels take time."""
         node = graph[id]
         faults = self.faults if self.faults.only in json.dumps(graph) else Faults()
         if node["class_type"] in ("EmptyImage", "KSampler"):
-            await self.toil(faults, id, prompt_id)
+            await self.take_steps(faults, id, prompt_id)
         if node["class_type"] not in nodes.OUTPUT_NODES or faults.image == "none":
             return {}
         prefix = node["inputs"].get("filename_prefix", "ComfyUI_temp")
         batch = next((node["inputs"]["batch_size"] for node in graph.values() if "batch_size" in node["inputs"]), 1)
         return {"images": [self.save(prefix, picture(graph, faults.image)) for _ in range(batch)]}
 
-    async def toil(self, faults: Faults, id: str, prompt_id: str) -> None:
+    async def take_steps(self, faults: Faults, id: str, prompt_id: str) -> None:
         for step in range(1, STEPS + 1):
             await asyncio.sleep(faults.seconds / STEPS)
+            while self.faults.is_held and step == HELD_AT and not self.interrupt:
+                await asyncio.sleep(0.005)
             if self.interrupt:
                 raise Interrupted
             if step == 2:
-                strike(faults.error)
+                fail(faults.error)
             await self.send("progress", {"value": step, "max": STEPS, "prompt_id": prompt_id, "node": id})
             await self.send("preview", PREVIEW)
 
@@ -264,7 +279,7 @@ class Server:
 
 
 def signature(graph: dict, id: str) -> str:
-    """What a node's output depends on. The same again is not executed again."""
+    """The cache key of a node: everything that its output depends on."""
     inputs = {
         name: [signature(graph, value[0]), value[1]] if isinstance(value, list) else value
         for name, value in graph[id]["inputs"].items()

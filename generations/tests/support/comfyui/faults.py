@@ -1,4 +1,4 @@
-"""What can be wrong with the double, and the pictures it makes."""
+"""The faults of the double, and its images."""
 
 import json
 import os
@@ -19,21 +19,22 @@ class NodeFailed(Exception):
 
 @dataclass
 class Faults:
-    """Switched on one by one; these are none."""
+    """By default there are none."""
 
-    only: str = ""  # what a graph has to contain for the faults of its execution to strike
-    seconds: float = 0.0  # that a prompt takes
+    only: str = ""  # the text that a graph must contain to execute with faults
+    seconds: float = 0.0  # duration of a prompt
+    is_held: bool = False  # prompts stop at half of their steps until this is unset
     error: str = ""  # oom, node, or crash, which ends the process
     image: str = "png"  # or jpeg, webp, gif, bmp, garbage, cut, wide, large, none
     history_delay: float = 0.0  # seconds between execution_success and the history
-    is_old: bool = False  # mints its own ids, and interrupts whatever runs
+    is_old: bool = False  # generates the ids of prompts itself, and interrupts any prompt
     sockets: str = "kept"  # or dropped after each progress, silent, mute before the handshake, or refused
-    status: int = 0  # that every call is answered with
-    lacks: list[str] = field(default_factory=list)  # nodes and checkpoints that it doesn't have
-    loses_answers: bool = False  # accepts a prompt and breaks off before it answers
+    status: int = 0  # of the response to every call
+    lacks: list[str] = field(default_factory=list)  # nodes and checkpoints that are missing
+    loses_answers: bool = False  # accepts a prompt and closes the connection without a response
 
 
-def strike(error: str) -> None:
+def fail(error: str) -> None:
     if error == "oom":
         message = "Allocation on device 0 would exceed allowed memory. (out of memory)\nCurrently allocated: 7.5 GiB"
         raise NodeFailed("torch.cuda.OutOfMemoryError", message)
@@ -61,6 +62,6 @@ def picture(graph: dict, kind: str) -> bytes:
 
 
 def widened(png: bytes) -> bytes:
-    """The same, but claiming to be 9000 pixels wide and high."""
+    """The PNG with 9000 x 9000 pixels in its header."""
     header = b"IHDR" + struct.pack(">II", 9000, 9000) + png[24:29]
     return png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:]

@@ -1,4 +1,4 @@
-"""The double as a process, as tests start, change, kill and watch it."""
+"""Starts, configures, observes and kills the process of the double."""
 
 import json
 import signal
@@ -16,7 +16,7 @@ from lockngen.environment import BASE_DIR
 
 
 class Double:
-    """Whatever is killed here loses its memory, but neither its folder nor its faults."""
+    """A killed double loses its queue, its history and its cache, but neither its images nor its faults."""
 
     def __init__(self, port: int, folder: Path, certificate: Path | None = None):
         self.port, self.folder, self.faults, self.certificate = port, folder, {}, certificate
@@ -60,7 +60,7 @@ class Double:
         self.http.close()
 
     def set(self, **faults) -> None:
-        """From now on these faults and no others; the calls are counted anew."""
+        """Replace the faults, and clear the list of calls."""
         self.faults = faults
         self.http.post("/double", json=faults).raise_for_status()
 
@@ -68,11 +68,11 @@ class Double:
         return [call for call in self.http.get("/double").json() if (call["method"], call["path"]) == (method, path)]
 
     def prompts(self) -> list[dict]:
-        """What was submitted."""
+        """The bodies of the submissions."""
         return [call["body"] for call in self.calls("POST", "/prompt")]
 
     def queue(self) -> tuple[list[str], list[str]]:
-        """The ids of the prompts that run and that wait."""
+        """The ids of the running and of the waiting prompts."""
         queue = self.http.get("/queue").json()
         return [item[1] for item in queue["queue_running"]], [item[1] for item in queue["queue_pending"]]
 
@@ -80,7 +80,7 @@ class Double:
         return self.http.get("/history").json()
 
     def submit(self, id: str) -> None:
-        """Queue somebody else's prompt, which has no part in common with any other: that would be cached."""
+        """Queue a prompt of another client, with a color of its own so that it isn't cached."""
         image = {"width": 64, "height": 64, "batch_size": 1, "color": UUID(id).int % 2**24}
         graph = {
             "1": {"class_type": "EmptyImage", "inputs": image},
@@ -91,16 +91,17 @@ class Double:
     def wait_for(self, condition) -> None:
         deadline = time.monotonic() + 20
         while not condition(self):
-            assert time.monotonic() < deadline, "It did not happen."
-            time.sleep(0.02)
+            assert time.monotonic() < deadline, "The double did not reach the expected state."
+            time.sleep(0.01)
 
-    def empty(self) -> None:
-        """Without faults, prompts or history."""
+    def forget(self) -> None:
+        """Lose queue, history and cache, as by a restart."""
+        self.http.delete("/double").raise_for_status()
+
+    def reset(self) -> None:
+        """Start it if it was killed, and remove faults, prompts and history."""
         self.faults = {}
-        if self.is_running():
-            self.set()
-        if not self.is_running() or self.queue() != ([], []):
-            self.kill()
+        if not self.is_running():
             self.start()
-        self.http.post("/history", json={"clear": True}).raise_for_status()
+        self.forget()
         self.set()

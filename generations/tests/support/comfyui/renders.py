@@ -1,4 +1,4 @@
-"""How tests have the double render."""
+"""Renders with the double."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from generations.renderers.workflows.workflow import Workflow
 
 
 class Stop(Exception):
-    """What progress raises where a render has to end."""
+    """Raised by the progress callback to stop a render."""
 
 
 def make_renderer(double, authorization: str = "", **workflows: Workflow) -> ComfyUIRenderer:
@@ -18,7 +18,7 @@ def make_renderer(double, authorization: str = "", **workflows: Workflow) -> Com
 
 
 def leave_running(double, render, request) -> None:
-    """What a worker leaves that stops or dies while its prompt runs."""
+    """Stop a render while its prompt runs, as a worker that stops or dies."""
 
     def stop(percent: int) -> None:
         if double.queue()[0]:

@@ -1,4 +1,7 @@
+"""Figures for people, in templates and commands."""
+
 from django import template
+from django.template.defaultfilters import filesizeformat
 
 register = template.Library()
 
@@ -14,8 +17,13 @@ UNITS = (
 
 @register.filter
 def duration(seconds: float | None) -> str:
-    """For people: 4.2 s, 75 s, 12 min, 5 h, 3 days."""
+    """4.2 s, 75 s, 12 min, 5 h, 3 days."""
     if seconds is None:
         return "–"
     unit, name, digits = next(rest for limit, *rest in UNITS if seconds < limit)
     return f"{seconds / unit:.{digits}f} {name}"
+
+
+def size(bytes: int) -> str:
+    """Django's filesizeformat with a plain space, for terminals."""
+    return filesizeformat(bytes).replace("\xa0", " ")
