@@ -23,7 +23,7 @@ from generations.renderers.base import DEFAULT_MODEL
 from lockngen.admin import SoftDeleteAdmin, TextFilter
 
 CHANGE_PAGE = "admin:generations_generation_change"
-MAX_KEYS = 100  # that one search by name includes
+MAX_KEYS = 100  # matched by one search
 MAX_SUBMITTED = 50
 STATUS_REFRESHED_EVERY = 5  # seconds
 
@@ -32,7 +32,7 @@ admin.site.unregister(queue_admin.models.ProcrastinateJob)
 
 
 def keys_like(text: str) -> list[UUID]:
-    """Keys, live or deleted, that match by part of the name, start of the token or id."""
+    """Keys, live or deleted, by part of the name, start of the token, or id."""
     with suppress(ValueError):
         return [UUID(text)]
     wanted = Q(name__icontains=text) | Q(prefix__startswith=text)
@@ -87,7 +87,7 @@ class GenerationAdmin(SoftDeleteAdmin):
     fieldsets = (
         (None, {"fields": ("picture", "status", "prompt", "negative_prompt", "error_message")}),
         ("Parameters", {"fields": ("model", "width", "height", "steps", "guidance", "seed")}),
-        ("Life", {"fields": ("id", "api_key", "created_at", "started_at", "completed_at", "attempts", "requeues")}),
+        ("History", {"fields": ("id", "api_key", "created_at", "started_at", "completed_at", "attempts", "requeues")}),
         ("Image", {"fields": ("pixels", "image_bytes", "image_type", "image_sha256", "image_path", "thumbnail_path")}),
         ("Deletion", {"fields": ("deletion", "deleted_at")}),
     )
@@ -96,7 +96,7 @@ class GenerationAdmin(SoftDeleteAdmin):
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Generation | None = None) -> bool:
-        return False  # requests and their results are history
+        return False  # a stored request and its result are never edited
 
     def has_cancel_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("generations.change_generation")
@@ -105,7 +105,7 @@ class GenerationAdmin(SoftDeleteAdmin):
         return request.user.has_perm("generations.add_generation")
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet, search_term: str) -> tuple[QuerySet, bool]:
-        """Search by what is indexed: an id, the keys matching a name or token prefix, the words of a prompt."""
+        """Search by indexed columns: the id, the keys with this name or token prefix, the words of the prompt."""
         if not (term := search_term.strip()):
             return queryset, False
         with suppress(ValueError):
@@ -123,7 +123,7 @@ class GenerationAdmin(SoftDeleteAdmin):
     @admin.action(description="Submit selected generations again", permissions=["submit"])
     def submit_again(self, request: HttpRequest, queryset: QuerySet) -> None:
         if queryset.order_by()[MAX_SUBMITTED:].exists():
-            self.message_user(request, f"Submit {MAX_SUBMITTED} generations at once at most.", messages.ERROR)
+            self.message_user(request, f"At most {MAX_SUBMITTED} generations can be submitted at once.", messages.ERROR)
             return
         for generation in queryset.select_related("api_key"):
             try:
@@ -178,7 +178,7 @@ class GenerationAdmin(SoftDeleteAdmin):
 
     @admin.display(description="seconds")
     def duration(self, generation: Generation) -> str:
-        """From the start of the last attempt to its end."""
+        """Of the last attempt."""
         if not (generation.started_at and generation.completed_at):
             return "–"
         return f"{(generation.completed_at - generation.started_at).total_seconds():.1f}"
@@ -196,7 +196,7 @@ class GenerationAdmin(SoftDeleteAdmin):
 
 
 def status(request: HttpRequest) -> HttpResponse:
-    """The figures of `manage.py status`, as a page that refreshes itself."""
+    """A page with the figures of `manage.py status` that refreshes itself."""
     if not request.user.has_perm("generations.view_generation"):
         raise PermissionDenied
     page = {"title": "Status", "facts": monitoring.gather(), "refresh": STATUS_REFRESHED_EVERY}

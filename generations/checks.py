@@ -9,7 +9,6 @@ from generations import renderers
 from generations.api.schemas import Guidance, Pixels, Steps
 from generations.renderers.workflows import Catalogue
 
-UNSERVED = "generations.I001"
 LIMITS = {
     "width": TypeAdapter(Pixels),
     "height": TypeAdapter(Pixels),
@@ -31,7 +30,7 @@ def _bad_renderers() -> Iterator[str]:
     for number, url in enumerate(urls, 1):
         which = f"number {number}: " if len(urls) > 1 else ""  # not the URL, which may contain a secret
         if url in urls[: number - 1]:
-            yield f"{which}it is named already; what more it can take is its option concurrency."
+            yield f"{which}it is listed twice; to give it more renders at once, set its option concurrency."
         try:
             renderers.from_url(url)
         except ValueError as error:
@@ -41,12 +40,13 @@ def _bad_renderers() -> Iterator[str]:
 @checks.register
 def workflows_are_whole(app_configs, **kwargs) -> list[checks.CheckMessage]:
     catalogue, folder = renderers.catalogue(), settings.WORKFLOWS_DIR
-    errors = [] if not folder or Path(folder).is_dir() else [f"WORKFLOWS_DIR: there is no folder {folder}"]
-    hint = "Correct the file or remove it from WORKFLOWS_DIR; docs/operations.md shows one."
+    errors = [] if not folder or Path(folder).is_dir() else [f"WORKFLOWS_DIR: the folder {folder} does not exist"]
+    hint = "Correct the file or remove it from WORKFLOWS_DIR; docs/operations.md has an example."
+    not_served = f"{hint} The model isn't served."
     return [
         *(checks.Error(error, hint=hint, id="generations.E002") for error in [*errors, *_bad_defaults(catalogue)]),
         # Info lets processes start and serve the other models.
-        *(checks.Info(f"{error}.", hint=f"{hint} The model isn't served.", id=UNSERVED) for error in catalogue.errors),
+        *(checks.Info(f"{error}.", hint=not_served, id="generations.I001") for error in catalogue.errors),
         *(checks.Info(f"{warning}.", id="generations.I002") for warning in catalogue.warnings),
     ]
 
@@ -56,7 +56,7 @@ def workflows_make_one_image(app_configs, **kwargs) -> list[checks.CheckMessage]
     return [
         checks.Info(
             f"workflow {name}, node {id}: its batch_size is {size}; a generation holds one image, the others are lost.",
-            hint="Set batch_size to 1; several images of one prompt are several generations.",
+            hint="Set batch_size to 1; for several images of one prompt, create several generations.",
             id="generations.I004",
         )
         for name, workflow in renderers.catalogue().workflows.items()
@@ -72,14 +72,14 @@ def default_workflow_is_there(app_configs, **kwargs) -> list[checks.CheckMessage
         return []
     return [
         checks.Error(
-            f"DEFAULT_WORKFLOW is {settings.DEFAULT_WORKFLOW!r}, and there is no workflow of that name.",
+            f"DEFAULT_WORKFLOW is {settings.DEFAULT_WORKFLOW!r}, but no workflow has that name.",
             hint=f"Set it to one of {', '.join(names)}.",
             id="generations.E003",
         )
     ]
 
 
-@checks.register(deploy=True)  # with check --deploy alone, as it connects to the renderers
+@checks.register(deploy=True)  # only with check --deploy, as it connects to the renderers
 def models_are_available(app_configs, **kwargs) -> list[checks.CheckMessage]:
     hint = "Install what is missing, or change the workflow or DEFAULT_WORKFLOW."
     return [
@@ -96,14 +96,14 @@ def comfyui_authorization_fits_a_header(app_configs, **kwargs) -> list[checks.Ch
     return [
         checks.Error(
             "COMFYUI_AUTHORIZATION contains characters that can't be sent in a header.",
-            hint="It takes the whole value, such as 'Bearer …' or 'Basic …', in one line of ASCII.",
+            hint="Set it to the whole value, such as 'Bearer …' or 'Basic …', in one line of ASCII.",
             id="generations.E004",
         )
     ]
 
 
 def _bad_defaults(catalogue: Catalogue) -> Iterator[str]:
-    """A workflow's defaults must be within the limits for clients."""
+    """Errors of workflows whose defaults exceed the limits of the API."""
     for name, workflow in catalogue.workflows.items():
         for field, value in workflow.model.defaults.items():
             try:

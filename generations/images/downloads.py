@@ -28,10 +28,9 @@ class Download:
 
 
 def response(request: HttpRequest, generation: Generation, size: Size = "full") -> HttpResponse:
-    """The image with its type, length and ETag, 304, or a redirect. Raises Http404 where there is no image."""
+    """The image with its type, length and ETag, a 304, or a redirect. Raises Http404 if there is no image."""
     download = _download(generation, size)
-    # A 304 does not need the file.
-    answer = get_conditional_response(request, etag=download.etag)
+    answer = get_conditional_response(request, etag=download.etag)  # a 304 needs no file
     if answer is None and hasattr(default_storage, "signed_url"):
         return _redirect(request, download)
     answer = answer or _file(generation, download)
@@ -43,9 +42,7 @@ def response(request: HttpRequest, generation: Generation, size: Size = "full") 
 
 def _download(generation: Generation, size: Size) -> Download:
     if generation.image_path is None:
-        raise Http404(
-            "The generation has no image yet." if generation.is_unfinished else "The generation has no image."
-        )
+        raise Http404(f"The generation has no image{' yet' if generation.is_unfinished else ''}.")
     if size == "thumb" and generation.thumbnail_path:
         return Download(generation.thumbnail_path, files.THUMBNAIL_TYPE, f'"{generation.image_sha256}-thumb"')
     # Generations completed before thumbnails existed have no thumbnail, digest or type.
@@ -63,14 +60,14 @@ def _file(generation: Generation, download: Download) -> FileResponse:
 
 
 def _redirect(request: HttpRequest, download: Download) -> HttpResponse:
-    """To an address that is valid for this file and method, for S3_URL_LIFETIME."""
+    """Redirect to an address that is valid for this file and method for S3_URL_LIFETIME."""
     address = default_storage.signed_url(
         download.path,
         method=request.META["REQUEST_METHOD"],  # HttpRequest.method is GET for a HEAD request to the API
         content_type=download.content_type,
         cache_control=CACHE_CONTROL,
     )
-    # Without an ETag: a 304 would make the client follow an address that has expired.
-    # Cached for half its lifetime, the address is valid for at least the other half when it is followed.
+    # It has no ETag, as a 304 would make the client follow an address that has expired. It is cached for half the
+    # lifetime of the address, which is then valid for at least the other half when it is followed.
     cache_control = f"private, max-age={settings.S3_URL_LIFETIME // 2}"
     return HttpResponseRedirect(address, headers={"Cache-Control": cache_control, "Vary": "Authorization"})

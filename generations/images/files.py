@@ -1,4 +1,4 @@
-"""Where a generation's image and its thumbnail are stored."""
+"""The files of a generation in the storage: its image and its thumbnail."""
 
 import logging
 from typing import Any
@@ -18,11 +18,11 @@ FOLDER = "generations"
 COLUMNS = ("image_path", "thumbnail_path")  # the columns with the files' paths
 THUMBNAIL = "thumb.webp"
 THUMBNAIL_TYPE = formats.CONTENT_TYPES["webp"]
-MAX_LEFTOVER_ATTEMPTS = 10  # older uploads are left to the search for orphans
+MAX_LEFTOVER_ATTEMPTS = 10  # files of earlier ones are left to the search for orphans
 
 
 class StorageUnavailable(Exception):
-    """The storage did not accept a file, for reasons unrelated to the image."""
+    """The storage did not accept a file, for a reason unrelated to the image."""
 
 
 def store(generation: Generation, attempt: int, image: Picture) -> dict[str, Any]:
@@ -43,9 +43,9 @@ def store(generation: Generation, attempt: int, image: Picture) -> dict[str, Any
 
 
 def delete_leftovers(generation: Generation, before: int, since: int = 1) -> None:
-    """Remove files that unsuccessful attempts have left: those from `since` up to, not including, `before`.
+    """Remove the files that unsuccessful attempts have left: from attempt `since` up to, but not including, `before`.
 
-    These attempts must be over, so that none can complete the generation any more. Files that the generation refers
+    These attempts must have ended, so that none can complete the generation any more. Files that the generation refers
     to are kept. Raises nothing if storage or database are unavailable; the search for orphans finds the rest.
     """
     attempts = range(max(since, before - MAX_LEFTOVER_ATTEMPTS), before)
@@ -60,12 +60,12 @@ def delete_leftovers(generation: Generation, before: int, since: int = 1) -> Non
 
 
 def paths(generation: Generation) -> list[str]:
-    """All files of a generation. They are removed with it, and the search for orphans skips them."""
+    """All files of a generation. They are removed with it, and are no orphans."""
     return [path for column in COLUMNS if (path := getattr(generation, column))]
 
 
 def size(path: str) -> int:
-    """The bytes of a file, 0 where there is none."""
+    """The size of a file in bytes, 0 if it does not exist."""
     try:
         return default_storage.size(path)
     except FileNotFoundError:
@@ -78,7 +78,7 @@ def _path(generation: Generation, attempt: int, end: str) -> str:
 
 def _save(path: str, content: bytes, content_type: str) -> str:
     file = ContentFile(content)
-    file.content_type = content_type  # S3 stores it with the file; a folder can't
+    file.content_type = content_type  # S3 stores it with the file; a folder ignores it
     try:
         return default_storage.save(path, file)
     except Exception as error:

@@ -14,8 +14,8 @@ from generations.renderers import limits
 from generations.renderers.limits import NotAccepted
 from lockngen.plain import plain
 
-THUMBNAIL_PIXELS = 384  # the longer side at most
-THUMBNAIL_QUALITY = 80  # of 100; more only adds bytes without a visible difference at that size
+THUMBNAIL_PIXELS = 384  # maximum of the longer side
+THUMBNAIL_QUALITY = 80  # of 100; a higher quality adds bytes without a visible difference at that size
 
 LARGE = 2**24  # pixels; larger images are decoded one at a time, as each takes up to 0.6 GB
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit only warns; limits.check_size() runs before anything is decoded
@@ -27,7 +27,7 @@ CONTENT_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
 
 @dataclass(frozen=True)
 class Picture:
-    """An image, its size in pixels as it is stored, and a thumbnail of it as a WebP."""
+    """An image, its stored size in pixels, and a thumbnail of it as a WebP."""
 
     content: bytes
     width: int
@@ -74,7 +74,7 @@ def _decoded(image: bytes) -> Iterator[Image.Image]:
     try:
         limits.check_bytes(len(image))
         limits.check_format(image)
-        # open() reads only the size; load() decodes the image, and fails if it is incomplete.
+        # open() reads only the size; load() decodes the image and fails if it is incomplete.
         with Image.open(BytesIO(limits.without_metadata(image)), formats=("PNG", "JPEG", "WEBP")) as picture:
             limits.check_size(*picture.size, image)
             with _one_large if picture.width * picture.height > LARGE else nullcontext():
@@ -83,12 +83,12 @@ def _decoded(image: bytes) -> Iterator[Image.Image]:
     except NotAccepted as error:
         raise NotAccepted(f"The picture can't be used: {error}.") from None
     except Exception as error:  # Pillow's decoders raise many kinds of exceptions
-        raise ValueError(f"it is no image that can be used: {plain(error, 200)}") from None
+        raise ValueError(f"the image can't be used: {plain(error, 200)}") from None
 
 
 def _thumbnail(picture: Image.Image) -> bytes:
     if picture.width * picture.height > LARGE or picture.mode.startswith("I"):
-        # Each of the conversions below copies the image; this reduces it first without a copy.
+        # The conversions below copy the image, so it is reduced first, which needs no copy.
         picture.thumbnail((4 * THUMBNAIL_PIXELS, 4 * THUMBNAIL_PIXELS), Image.Resampling.NEAREST)
     small = _in_8_bit_colour(picture)
     small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), reducing_gap=2)  # never enlarges
@@ -98,8 +98,8 @@ def _thumbnail(picture: Image.Image) -> bytes:
 
 
 def _in_8_bit_colour(picture: Image.Image) -> Image.Image:
-    """A mode that WebP supports and that can be scaled by averaging, unlike the indices of a palette."""
-    if picture.mode.startswith("I"):  # grey in 16 bits, which a conversion would cut off at 255
+    """Convert to a mode that WebP supports and that can be averaged, unlike the indices of a palette."""
+    if picture.mode.startswith("I"):  # grey in 16 bits, which convert() would clip at 255
         return picture.point(lambda grey: grey / 257).convert("L").convert("RGB")
     mode = "RGBA" if picture.has_transparency_data else "RGB"
     return picture if picture.mode == mode else picture.convert(mode)  # avoids copying a large image

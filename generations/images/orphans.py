@@ -1,4 +1,4 @@
-"""Finds the files in the storage that belong to no generation."""
+"""Finds files in the storage that belong to no generation."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from lockngen.health import PROBES
 from lockngen.storage.filesystem import PARTIAL, walk
 
 BATCH = 1000  # files per query
-YOUNGEST = timedelta(days=1)  # a younger file may belong to a generation that is about to be completed
+MIN_AGE = timedelta(days=1)  # a younger file may belong to a generation that is about to be completed
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Orphan:
 
     @property
     def is_leftover(self) -> bool:
-        """Whether a killed process left it: such a file was never an image of a generation."""
+        """Whether a killed process left the file, which never was the image of a generation."""
         return _is_leftover(self.path)
 
     def remove(self) -> None:
@@ -46,12 +46,12 @@ class Batch:
 
 
 def find(size: int = BATCH) -> Iterator[Batch]:
-    """Go through the whole storage, `size` files at a time. The caller may remove orphans while iterating."""
+    """Examine the whole storage, `size` files at a time. The caller may remove orphans while iterating."""
     files = chain.from_iterable(walk(default_storage, folder) for folder in (image_files.FOLDER, PROBES))
     while paths := list(islice(files, size)):
-        seen = [_examine(path) for path in _unclaimed(paths)]
-        oldest = timezone.now() - YOUNGEST
-        yield Batch(len(paths), [orphan for orphan in seen if orphan and orphan.modified_at < oldest])
+        found = [_examine(path) for path in _unclaimed(paths)]
+        newest = timezone.now() - MIN_AGE
+        yield Batch(len(paths), [orphan for orphan in found if orphan and orphan.modified_at < newest])
 
 
 def _unclaimed(paths: list[str]) -> list[str]:
@@ -62,7 +62,7 @@ def _unclaimed(paths: list[str]) -> list[str]:
 
 @retry.idempotent
 def _claimed(ids: dict[str, UUID | None]) -> set[str]:
-    # A file's name contains the id of its generation; other files were put here by hand and are looked up by path.
+    # A file's name begins with the id of its generation. Other files, added by hand, are searched by path.
     others = [path for path, id in ids.items() if not id]
     named = reduce(or_, (Q(**{f"{column}__in": others}) for column in image_files.COLUMNS))
     rows = Generation.all_objects.filter(Q(pk__in=[id for id in ids.values() if id]) | named)
@@ -71,14 +71,14 @@ def _claimed(ids: dict[str, UUID | None]) -> set[str]:
         claimed.update(image_files.paths(generation))
         if generation.is_unfinished:
             unfinished.add(generation.pk)
-    # An attempt at an unfinished generation may be writing that file.
+    # An attempt at an unfinished generation may be writing the file.
     return claimed.union(path for path, id in ids.items() if id in unfinished)
 
 
 def _examine(path: str) -> Orphan | None:
     try:
         return Orphan(path, default_storage.size(path), default_storage.get_modified_time(path))
-    except FileNotFoundError:  # it was still being written, or has been removed
+    except FileNotFoundError:  # it was renamed after writing, or removed
         return None
 
 
@@ -87,7 +87,7 @@ def _is_leftover(path: str) -> bool:
 
 
 def _id(path: str) -> UUID | None:
-    """The id of the generation in a file's name; it is followed by the attempt or the kind of file."""
+    """The generation's id in the name of a file; the attempt or the kind of file follows it."""
     try:
         return UUID(_name(path)[:36])
     except ValueError:

@@ -1,4 +1,4 @@
-"""Records of files whose generation is hard-deleted, kept until the files are removed."""
+"""Records of the files of hard-deleted generations, kept until the files are removed."""
 
 from django.db import models
 from django.db.models.functions import Now
@@ -7,7 +7,7 @@ from django.db.models.functions import Now
 class PendingDeletion(models.Model):
     """A file to remove. It is recorded in the transaction that deletes its generation.
 
-    So a killed process leaves neither a generation without its image nor a file without a record.
+    So a killed process leaves no generation without its image and no file without a record.
     """
 
     path = models.CharField(max_length=500)

@@ -24,7 +24,7 @@ BATCH = 200  # generations in one transaction
 
 @dataclass
 class Tally:
-    """What was removed so far, or would be removed."""
+    """Counts of what was removed, or would be removed."""
 
     generations: int = 0
     files: int = 0
@@ -33,7 +33,10 @@ class Tally:
 
 
 def expired() -> list[GenerationQuerySet]:
-    """Expired generations; each query uses an index of its own. For deleted ones the earlier expiry counts."""
+    """Expired generations: those deleted long ago and those finished long ago. Each query uses its own index.
+
+    A generation that is in both is removed by the earlier expiry.
+    """
     rows = Generation.all_objects.only("status", *image_files.COLUMNS)
     finished, deleted = settings.RETENTION_FINISHED, settings.RETENTION_DELETED
     return [
@@ -47,16 +50,18 @@ def purge(size: int = BATCH) -> Iterator[Tally]:
 
     It can be stopped or killed at any time. Concurrent purges share the work.
     """
-    tally = Tally()
-    for files in _pending_batches(size):
+    tally, last = Tally(), 0
+    while files := _recorded(last, size):  # by earlier purges, which did not remove them
         _remove(files, tally)
         yield tally
+        last = files[-1].pk
     for rows in expired():
         while batch := _delete_batch(rows, size):
-            tally.generations += len(batch.generations)
-            removed = _remove(batch.files, tally)
+            count, files = batch
+            tally.generations += count
+            removed = _remove(files, tally)
             yield tally
-            if batch.files and not removed:
+            if files and not removed:
                 return  # the storage is unavailable: leave the rest to the next purge
 
 
@@ -74,40 +79,24 @@ def survey(size: int = BATCH) -> Iterator[Tally]:
     yield tally
 
 
-@dataclass
-class Batch:
-    generations: list[Generation]
-    files: list[PendingDeletion]
-
-    def __bool__(self) -> bool:
-        return bool(self.generations)
+@retry.idempotent
+def _recorded(after: int, size: int) -> list[PendingDeletion]:
+    return list(PendingDeletion.objects.filter(pk__gt=after).order_by("pk")[:size])
 
 
-@retry.idempotent  # an attempt that was committed after all has only deleted the batch before
-def _delete_batch(rows: GenerationQuerySet, size: int) -> Batch:
-    """Delete rows and record their files in one transaction. The files are removed after it, because that can't be
-    rolled back.
+@retry.idempotent  # if an attempt was committed after all, the next one deletes the next batch
+def _delete_batch(rows: GenerationQuerySet, size: int) -> tuple[int, list[PendingDeletion]] | None:
+    """Delete rows and record their files in one transaction; return their number and the files, or None at the end.
+
+    The files are removed after it, as that can't be rolled back.
     """
     with transaction.atomic():
-        # Rows locked by another purge are skipped; those that are being restored are left to a later batch.
+        # Rows that another purge or a restore has locked are skipped.
         generations = list(rows.select_for_update(skip_locked=True)[:size])
         files = [PendingDeletion(path=path) for generation in generations for path in image_files.paths(generation)]
         PendingDeletion.objects.bulk_create(files)
         Generation.all_objects.filter(pk__in=[generation.pk for generation in generations]).hard_delete()
-    return Batch(generations, files)
-
-
-def _pending_batches(size: int) -> Iterator[list[PendingDeletion]]:
-    """Files that earlier purges recorded but did not remove."""
-    last = 0
-    while files := _pending_after(last, size):
-        yield files
-        last = files[-1].pk
-
-
-@retry.idempotent
-def _pending_after(last: int, size: int) -> list[PendingDeletion]:
-    return list(PendingDeletion.objects.filter(pk__gt=last).order_by("pk")[:size])
+    return (len(generations), files) if generations else None
 
 
 def _remove(files: list[PendingDeletion], tally: Tally) -> int:
@@ -123,13 +112,9 @@ def _remove(files: list[PendingDeletion], tally: Tally) -> int:
         else:
             tally.bytes += size
             removed.append(file.pk)
-    tally.files += _delete_records(removed)
+    records = PendingDeletion.objects.filter(pk__in=removed)
+    tally.files += retry.idempotent(records.delete)()[0]
     return len(removed)
-
-
-@retry.idempotent
-def _delete_records(files: list[int]) -> int:
-    return PendingDeletion.objects.filter(pk__in=files).delete()[0]
 
 
 def _count(path: str, tally: Tally) -> None:

@@ -69,7 +69,7 @@ def current_pool() -> RendererPool:
     Only the first caller in a process waits for the renderers, for at most FIRST_SUPPORT_TIMEOUT.
     """
     pool = get_pool()
-    pool.refresh(0 if all(pooled.support.was_asked for pooled in pool.renderers) else FIRST_SUPPORT_TIMEOUT)
+    pool.refresh(0 if all(pooled.support.was_queried for pooled in pool.renderers) else FIRST_SUPPORT_TIMEOUT)
     return pool
 
 

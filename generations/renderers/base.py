@@ -1,4 +1,4 @@
-"""The interface of all renderers: a request goes in, the bytes of an image come out."""
+"""The interface of all renderers: from a request to the bytes of an image."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,15 +9,15 @@ from uuid import UUID
 from lockngen.plain import plain
 
 DEFAULT_MODEL = "default"  # an alias of the first model
-MAX_MODEL_NAME = 33  # characters: with "procrastinate_queue_v1#render-" it's a channel of PostgreSQL, of 63 at most
+MAX_MODEL_NAME = 33  # characters: "procrastinate_queue_v1#render-" + name is a channel of PostgreSQL, at most 63
 MAX_SEED = 2**53 - 1  # the largest whole number that JavaScript holds exactly
 
 Progress = Callable[[int], None]
-"""Called with the percentage done, 0 to 100. It raises to stop the render; renderers let the exception pass."""
+"""Called with the percentage, 0 to 100. It raises to stop the render, and renderers let the exception pass."""
 
 
 class Percent(int):
-    """The percentage done, with the current step and the number of steps."""
+    """The percentage, with the current step and the number of steps."""
 
     step: int
     steps: int
@@ -54,11 +54,11 @@ class RendererFailure(Exception):
 
 
 class RendererUnavailable(RendererFailure):
-    """No renderer accepted the request, for reasons unrelated to it. The caller retries."""
+    """No renderer accepted the request, for a reason unrelated to it. The caller retries."""
 
 
 class ModelUnavailable(RendererUnavailable):
-    """No renderer here has the files or nodes of the model. The queue keeps the job for one that has."""
+    """No renderer of this worker has the files or nodes of the model. The job is requeued for another worker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +88,14 @@ class RenderRequest:
 
     @property
     def definite_seed(self) -> int:
-        """The seed, or else one derived from the id, so that all attempts render the same picture."""
+        """The seed, or one derived from the id, so that all attempts render the same picture."""
         return int.from_bytes(sha256(self.id.bytes).digest()[:8]) & MAX_SEED if self.seed is None else self.seed
 
 
 class Renderer(Protocol):
     """Renders pictures. Three methods are optional:
 
-    - `state()`: its health, within a second, as a word, or as a dict with a word as "state" and further facts for the
+    - `state()`: its health, within a second: a word, or a dict with a word as "state" and further facts for the
       operator. Raises if it is unhealthy.
     - `can_resume(id)`: whether it holds the result or the running render of an earlier attempt.
     - `support()`: what is missing at the moment for each of its models, as `support.Support` by name. May take seconds.

@@ -1,15 +1,14 @@
-"""Limits on the cost of decoding an image, checked on its bytes before decoding."""
+"""Limits on the cost of decoding an image, checked before it is decoded."""
 
 import struct
 from collections.abc import Iterator
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_SIDE = 16_384  # pixels
-MAX_PIXELS = 8192 * 8192  # 2048, the largest that can be asked for, four times enlarged
+MAX_PIXELS = 8192 * 8192  # the largest size that can be requested, 2048, four times enlarged
 MAX_SCANNED = 2**30  # pixels times scans of a progressive JPEG: each scan visits all pixels; ten are usual
-MAX_CHUNKS = 65_536  # of a PNG; the usual 8 KiB for each are 8,192 for the largest file
+MAX_CHUNKS = 65_536  # of a PNG; with the usual 8 KiB in each, the largest file has 8,192
 
-TAKEN = "PNG, JPEG and WebP"
 PNG, JPEG, START_OF_SCAN = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\xff\xda"
 NEEDED_CHUNKS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"eXIf", b"IEND"}
 OTHER_FORMATS = {  # by the bytes at an offset
@@ -31,13 +30,13 @@ OTHER_FORMATS = {  # by the bytes at an offset
 
 
 class NotAccepted(ValueError):
-    """The image exceeds a limit or has another format; another render would not help. Names the limit."""
+    """The image exceeds a limit or has another format, as another render of it would too."""
 
 
 def check_format(image: bytes) -> None:
     for (offset, magic), name in OTHER_FORMATS.items():
         if image.startswith(magic, offset):
-            raise NotAccepted(f"its format is {name}; accepted are {TAKEN}")
+            raise NotAccepted(f"its format is {name}; only PNG, JPEG and WebP are accepted")
 
 
 def check_bytes(size: int) -> None:
@@ -47,10 +46,10 @@ def check_bytes(size: int) -> None:
 
 def check_size(width: int, height: int, image: bytes) -> None:
     if max(width, height) > MAX_SIDE:
-        raise NotAccepted(f"it has {width} x {height} pixels; accepted are sides up to {MAX_SIDE}")
+        raise NotAccepted(f"it has {width} x {height} pixels; sides up to {MAX_SIDE} are accepted")
     most = MAX_PIXELS // 2 if image.startswith(b"RIFF") else MAX_PIXELS  # WebP's decoder takes four times the memory
     if width * height > most:
-        raise NotAccepted(f"it has {width} x {height} pixels; accepted are up to {most} in all")
+        raise NotAccepted(f"it has {width} x {height} pixels; up to {most} in all are accepted")
     if image.startswith(JPEG):
         scans = image.count(START_OF_SCAN)
         if scans * width * height > MAX_SCANNED:
@@ -58,7 +57,7 @@ def check_size(width: int, height: int, image: bytes) -> None:
 
 
 def without_metadata(image: bytes) -> bytes:
-    """A PNG reduced to its pixel data: embedded workflows exceed the decoder's limits. Other formats are unchanged."""
+    """Reduce a PNG to its pixel data, as embedded workflows exceed the decoder's limits. Other formats are kept."""
     if not image.startswith(PNG):
         return image
     return PNG + b"".join(chunk for kind, chunk in _chunks(image) if kind in NEEDED_CHUNKS)

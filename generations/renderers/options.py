@@ -10,21 +10,21 @@ MAX_CONCURRENCY = 100
 
 
 def read(query: str, parsers: Mapping[str, Callable[[str], Any]]) -> dict[str, Any]:
-    """Their values by name. Raises ValueError with what is wrong, without a value that may be secret."""
+    """The values by name. Raises ValueError, whose message contains no value, as it may be secret."""
     options = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name not in parsers:
-            raise ValueError(f"there is no option {name[:30]!r}; there are {', '.join(parsers)}.")
+            raise ValueError(f"the option {name[:30]!r} is unknown; valid options: {', '.join(parsers)}.")
         if name in options:
-            raise ValueError(f"the option {name} is given twice.")
+            raise ValueError(f"the option {name} is set twice.")
         try:
             options[name] = parsers[name](value)
         except ValueError as error:
-            raise ValueError(f"the option {name} takes {error}.") from None
+            raise ValueError(f"the option {name} must be {error}.") from None
     return options
 
 
-# Parsers of one value each. The ValueError names the accepted values.
+# Each parses one value. The ValueError describes the valid values.
 
 
 def seconds(value: str) -> float:

@@ -1,4 +1,4 @@
-"""Caches which models a renderer supports and their largest seeds. Refreshed in the background."""
+"""A cache of the models that a renderer supports and of their largest seeds, refreshed in the background."""
 
 import logging
 import time
@@ -10,13 +10,12 @@ from generations.renderers.base import MAX_SEED, Renderer
 
 logger = logging.getLogger(__name__)
 
-KEPT_FOR = 60.0  # seconds until an answer is refreshed
-RETRIED_AFTER = 10.0  # seconds, if there was no answer
+REFRESH_AFTER, RETRY_AFTER = 60.0, 10.0  # seconds after an answer, and after none
 
 
 @dataclass(frozen=True, slots=True)
 class Support:
-    """What a renderer lacks for one model. Without an answer, nothing counts as missing."""
+    """What a renderer lacks for one model. Without an answer, nothing is considered missing."""
 
     missing: tuple[str, ...] = ()
     """Such as "the checkpoint sd_xl_base_1.0.safetensors"."""
@@ -24,15 +23,15 @@ class Support:
 
 
 class SupportCache:
-    """The latest answer of a renderer. Callers choose how long they wait for a new one."""
+    """The latest answer of a renderer. Each caller sets how long it waits for a new one."""
 
     def __init__(self, renderer: Renderer):
         self._renderer = renderer
         self._lock = Lock()
         self._known: Mapping[str, Support] = {}
-        self._asking: Thread | None = None
-        self._renewed_at = float("-inf")  # of the monotonic clock
-        self.was_asked = not hasattr(renderer, "support")
+        self._query_thread: Thread | None = None
+        self._refreshed_at = float("-inf")  # of the monotonic clock
+        self.was_queried = not hasattr(renderer, "support")
 
     def of(self, model: str) -> Support:
         return self._known.get(model, Support())
@@ -42,20 +41,20 @@ class SupportCache:
         if not hasattr(self._renderer, "support"):
             return
         with self._lock:
-            is_old = time.monotonic() - self._renewed_at > (KEPT_FOR if self._known else RETRIED_AFTER)
-            if (now or is_old) and not (self._asking and self._asking.is_alive()):
-                self._asking = Thread(target=self._ask, name="renderer-support", daemon=True)
-                self._asking.start()
-            asking = self._asking
-        if asking:
-            asking.join(wait)
+            is_old = time.monotonic() - self._refreshed_at > (REFRESH_AFTER if self._known else RETRY_AFTER)
+            if (now or is_old) and not (self._query_thread and self._query_thread.is_alive()):
+                self._query_thread = Thread(target=self._query, name="renderer-support", daemon=True)
+                self._query_thread.start()
+            thread = self._query_thread
+        if thread:
+            thread.join(wait)
 
-    def _ask(self) -> None:
+    def _query(self) -> None:
         try:
             self._known = self._renderer.support()
         except Exception as error:  # renderers raise exceptions of their own
-            # Unknown is not missing: the models stay available until there is an answer.
+            # The models stay available until there is an answer.
             self._known = {}
             logger.debug("A renderer's models are unknown: %s", error)
-        self._renewed_at = time.monotonic()
-        self.was_asked = True
+        self._refreshed_at = time.monotonic()
+        self.was_queried = True

@@ -1,4 +1,4 @@
-"""The names of the queues. A worker fetches jobs from those whose model its renderers have."""
+"""The names of the queues. A worker fetches jobs from the queues of its renderers' models."""
 
 from generations.renderers.base import DEFAULT_MODEL, MAX_MODEL_NAME
 

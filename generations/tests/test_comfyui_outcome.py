@@ -82,9 +82,9 @@ def test_failing_node__is_reported_without_paths_and_hosts(double, render, make_
     [
         ("none", "made no image"),
         ("large", "larger than 64 MiB"),
-        ("wide", r"^The picture can't be used: it has 9000 x 9000 pixels; accepted are"),
-        ("gif", "its format is GIF; accepted are PNG, JPEG and WebP"),
-        ("bmp", "its format is BMP; accepted are PNG, JPEG and WebP"),
+        ("wide", r"^The picture can't be used: it has 9000 x 9000 pixels; up to 67108864 in all"),
+        ("gif", "its format is GIF; only PNG, JPEG and WebP are accepted"),
+        ("bmp", "its format is BMP; only PNG, JPEG and WebP are accepted"),
     ],
 )
 def test_image_that_is_not_accepted__is_a_permanent_error(double, render, make_request, image, message):

@@ -146,7 +146,7 @@ STEPS = [
     "django.db.models.query:QuerySet.bulk_create",
     "lockngen.softdelete:SoftDeleteQuerySet.hard_delete",
     "lockngen.storage.filesystem:DurableFileSystemStorage.delete",
-    "generations.images.retention:_delete_records",
+    "django.db.models.query:QuerySet.delete",  # of the rows, then of the records
 ]
 
 

@@ -230,7 +230,7 @@ def test_purge__of_an_image_that_is_gone_already(make_finished, settings):
 
 
 def test_orphans__are_found_and_removed(make_completed, keys, monkeypatch):
-    monkeypatch.setattr(orphans, "YOUNGEST", timedelta(0))
+    monkeypatch.setattr(orphans, "MIN_AGE", timedelta(0))
     generation = make_completed()
     lost = {"generations/2026/01/by hand.png", f"generations/2026/02/{generation.id}-7.png", ".health/web-1-17"}
     for path in lost:

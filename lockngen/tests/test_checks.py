@@ -84,7 +84,7 @@ def test_check__shows_what_is_wrong_and_how_to_mend_it(settings, check, fine, wr
     ("urls", "said"),
     [
         ([], "RENDERER_URL: it names no renderer."),
-        (["sketch:", "sketch:"], "RENDERER_URL: number 2: it is named already; "),
+        (["sketch:", "sketch:"], "RENDERER_URL: number 2: it is listed twice; "),
         (["sketch:", "comfyui://me:secret@gpu"], "RENDERER_URL: number 2: it contains a password: "),
         (["dalle:"], "RENDERER_URL: 'dalle:' names no renderer: "),
     ],
