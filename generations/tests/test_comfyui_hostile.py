@@ -64,11 +64,11 @@ def state(url: str) -> dict:
     [
         (
             answer(b"", "302 Found", Location="/login"),
-            "302 with a redirect, which is not followed: it wants COMFYUI_AUTH",
+            "302 with a redirect, which is not followed: it requires COMFYUI_AUTH",
         ),
-        (answer(b"no", "401 Unauthorized"), "it answered 401: it wants COMFYUI_AUTHORIZATION"),
-        (answer(b"no", "403 Forbidden"), "it answered 403: it wants COMFYUI_AUTHORIZATION"),
-        (answer(b"<html>Log in</html>", Content_Type="text/html"), "HTML page: it is no ComfyUI, or a login page"),
+        (answer(b"no", "401 Unauthorized"), "it answered 401: it requires COMFYUI_AUTHORIZATION"),
+        (answer(b"no", "403 Forbidden"), "it answered 403: it requires COMFYUI_AUTHORIZATION"),
+        (answer(b"<html>Log in</html>", Content_Type="text/html"), "HTML page: it is not ComfyUI, or a login page"),
         (
             answer(b"<html>Not found</html>", "404 Not Found"),
             "GET /system_stats was answered with 404: it answered with",
@@ -76,9 +76,9 @@ def state(url: str) -> dict:
         (answer(b"[1]"), "GET /system_stats brought no JSON object"),
         (answer(gzip.compress(b"{}"), Content_Encoding="gzip, gzip"), "it sent Content-Encoding gzip, gzip"),
         (answer(b" " * 100_000), "GET /system_stats brought more than 65536 bytes"),
-        ([b"SSH-2.0-OpenSSH_9.2\r\n"], "it broke off or does not speak HTTP"),
-        ([b"\x1b[2J\x1b[31mHTTP/9 \x07\r\n\r\n"], "it broke off or does not speak HTTP"),
-        ([], "it broke off or does not speak HTTP"),
+        ([b"SSH-2.0-OpenSSH_9.2\r\n"], "it closed the connection or does not use HTTP"),
+        ([b"\x1b[2J\x1b[31mHTTP/9 \x07\r\n\r\n"], "it closed the connection or does not use HTTP"),
+        ([], "it closed the connection or does not use HTTP"),
     ],
     ids=["redirect", "401", "403", "page", "404 page", "list", "encoded", "large", "ssh", "escapes", "closed"],
 )
@@ -93,14 +93,14 @@ def test_state__gives_the_reason(serve, pieces, reason):
 def test_state__gives_the_reason_if_nothing_listens():
     refused, unknown = state(f"comfyui://127.0.0.1:{free_port()}"), state("comfyui://nowhere.invalid")
 
-    assert refused["reason"] == "its port is refused: nothing listens there"
+    assert refused["reason"] == "it refuses the connection: no process listens at its port"
     assert unknown["reason"] in ("its host name is unknown", "it did not answer in time")
 
 
 def test_state__of_a_server_without_tls_names_the_scheme(double):
     found = state(f"comfyuis://127.0.0.1:{double.port}")
 
-    assert "does not speak TLS" in found["reason"]
+    assert "does not use TLS" in found["reason"]
 
 
 @pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n"], ids=["head", "body"])

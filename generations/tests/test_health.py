@@ -23,7 +23,7 @@ def test_workers__give_the_reason_why_a_renderer_is_down(client, settings):
     found = figures(client)["renderers"]
 
     assert [renderer["state"] for renderer in found] == ["down", "ok"]
-    assert found[0]["reason"] == "its port is refused: nothing listens there"
+    assert found[0]["reason"] == "it refuses the connection: no process listens at its port"
     assert found == monitoring.gather()["renderers"]
 
 

@@ -105,9 +105,9 @@ def test_seed__is_the_same_for_each_attempt_where_none_was_asked_for(make_reques
 
 
 BROKEN = {
-    "no JSON": ("{", "no JSON"),
+    "no JSON": ("{", "not valid JSON"),
     "no number": (make_file({"a": 1}).replace("1}", "NaN}"), "NaN"),
-    "nested": ("[" * 100_000, "no JSON"),
+    "nested": ("[" * 100_000, "not valid JSON"),
     "a list": ("[]", "object of nodes"),
     "nothing": ("{}", "no nodes"),
     "the editor's": ('{"nodes": [], "links": []}', r"Export \(API\)"),
@@ -135,7 +135,7 @@ BROKEN = {
     "websocket": (make_saver("SaveImageWebsocket"), "node 2 .*stores no file; replace it with SaveImage"),
     "silent": (make_saver("Image Save", show_previews="false"), 'reports no file; set its show_previews to "true"'),
     "video": (make_saver("SaveWEBM", filename_prefix="x"), "stores a video; add a SaveImage"),
-    "largest seed": (make_file(lockngen={"largest_seed": 2**60}), "lockngen.largest_seed: it takes 0 to"),
+    "largest seed": (make_file(lockngen={"largest_seed": 2**60}), "lockngen.largest_seed: it must be from 0 to"),
     "link to nowhere": (make_file({"samples": ["7", 0]}), r"node 1 \(EmptyImage\), input samples: .*node 7"),
     "no output": (json.dumps({"1": {"class_type": "EmptyImage", "inputs": {}}}), "stores an image"),
     "placeholder": (

@@ -7,6 +7,7 @@ from generations.renderers.base import MAX_SEED, RendererFailure
 from generations.renderers.comfyui.calls import Unreachable
 from generations.renderers.comfyui.client import Client
 from generations.renderers.support import Support
+from generations.renderers.untrusted import as_dict, as_list
 from generations.renderers.workflows import Workflow
 from generations.renderers.workflows.graph import upstream
 from generations.renderers.workflows.placeholders import PLACEHOLDER
@@ -26,7 +27,7 @@ NodeInfo = Mapping[str, Any]
 
 
 def read(client: Client, workflows: Iterable[Workflow]) -> dict[str, Support]:
-    """The support of each workflow, by its model's name. Raises RendererFailure if the server doesn't answer."""
+    """The support of each workflow, by its model's name. Raises RendererFailure without an answer."""
     workflows = list(workflows)
     kinds = {node["class_type"] for workflow in workflows for node in workflow.graph.values()}
     nodes = {kind: _node_info(client, kind) for kind in sorted(kinds)}
@@ -43,7 +44,7 @@ def _node_info(client: Client, kind: str) -> NodeInfo | None:
 
 
 def support(workflow: Workflow, nodes: Mapping[str, NodeInfo | None]) -> Support:
-    """A node that is None does not exist on the server."""
+    """The support of a workflow. A class in `nodes` is None if the server doesn't have it."""
     missing, largest = [], MAX_SEED
     needed = upstream(workflow.graph, workflow.output)
     for id, node in workflow.graph.items():
@@ -64,11 +65,9 @@ def support(workflow: Workflow, nodes: Mapping[str, NodeInfo | None]) -> Support
 
 def _config(info: NodeInfo, name: str) -> tuple[Any, dict[str, Any]]:
     """The type of an input and its options."""
-    groups = info.get("input")
-    for group in groups.values() if isinstance(groups, dict) else ():
-        config = group.get(name) if isinstance(group, dict) else None
-        if isinstance(config, list) and config:
-            return config[0], config[1] if len(config) > 1 and isinstance(config[1], dict) else {}
+    for group in as_dict(info.get("input")).values():
+        if config := as_list(as_dict(group).get(name)):
+            return config[0], as_dict(config[1]) if len(config) > 1 else {}
     return None, {}
 
 
@@ -78,7 +77,7 @@ def _placeholder(value: Any) -> str | None:
 
 
 def _choices(kind: Any, options: dict[str, Any]) -> list[Any] | None:
-    """The values that an input is limited to: none on a server without any checkpoint. None where there is no limit."""
+    """The valid values of an input, or None if any is valid. The list may be empty, as without any checkpoint."""
     if any(name.endswith("_upload") and value for name, value in options.items()) or "remote" in options:
         return None
     choices = options.get("options") if kind == "COMBO" else kind

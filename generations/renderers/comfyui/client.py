@@ -1,4 +1,4 @@
-"""The calls of ComfyUI's HTTP interface and their errors."""
+"""The calls of ComfyUI's HTTP interface, and their errors."""
 
 import json
 import logging
@@ -10,16 +10,17 @@ from generations.renderers import limits
 from generations.renderers.base import RendererFailure, RenderError
 from generations.renderers.comfyui import diagnosis, outcome, refusal
 from generations.renderers.comfyui.calls import Answer, Calls, TooLarge, Unreachable
+from generations.renderers.untrusted import as_dict, as_list
 from lockngen.plain import plain, plain_values
 
 logger = logging.getLogger(__name__)
 
 VIEW_SECONDS = 120.0  # for a whole picture
 MAX_LOGGED = 10_000  # characters of an answer
-RECENT = 100  # prompts of the history that are searched for one whose id is unknown
-PASSING = {408, 425, 429, 502, 503, 504}  # answers of a proxy while the server behind it starts
+RECENT = 100  # prompts of the history that are searched for one of unknown id
+TRANSIENT = {408, 425, 429, 502, 503, 504}  # such as those of a proxy while the server behind it starts
 QUEUES = (("queue_running", True), ("queue_pending", False))
-# Bytes of an answer at most: of a few figures, of one prompt's outcome, of lists of everybody's prompts.
+# Maximum bytes of an answer: with a few figures, with one prompt's outcome, and with the prompts of all clients.
 SMALL, MIDDLE, LARGE = 64 * 1024, 8 * 1024 * 1024, 32 * 1024 * 1024
 
 
@@ -29,7 +30,7 @@ class Gone(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a prompt is: waiting, running, or ended with an entry in the history."""
+    """The state of a prompt: waiting, running, or ended with an entry in the history."""
 
     prompt_id: str
     is_running: bool = False
@@ -37,12 +38,12 @@ class Position:
 
     @property
     def is_worth_adopting(self) -> bool:
-        """Whether its outcome counts for a later attempt as well."""
+        """Whether its outcome is valid for a later attempt too."""
         return self.entry is None or outcome.is_worth_keeping(self.entry)
 
 
 class Client:
-    """The tag of a prompt is the `client_id` it was submitted with, which shows in the queue and in the history."""
+    """The tag of a prompt is the `client_id` of its submission, which the queue and the history contain."""
 
     def __init__(self, calls: Calls):
         self._calls = calls
@@ -54,7 +55,7 @@ class Client:
         self._calls.close()
 
     def submit(self, graph: dict[str, Any], id: str, output: str) -> str:
-        """Queue a graph under an id that is also its tag. Returns the prompt's id: older servers generate their own.
+        """Queue a graph under an id that is also its tag, and return the prompt's id: older servers generate their own.
 
         Raises RenderError if the server refuses the graph or this output node of it.
         """
@@ -70,14 +71,14 @@ class Client:
             self.cancel(id)
             raise RenderError(refusal.text(fatal))
         if not isinstance(content.get("prompt_id"), str):
-            raise diagnosis.not_understood("it accepted a prompt without telling its id")
+            raise diagnosis.not_understood("it accepted a prompt but returned no id")
         return content["prompt_id"]
 
     def find(self, prompt_id: str, tag: str, thoroughly: bool = False) -> Position | None:
-        """Where a prompt is, by its id or its tag; None if the server doesn't have it.
+        """Find a prompt by its id or its tag; None if the server doesn't have it.
 
         It may move from the queue to the history meanwhile, so the history is read before and after the queue. A
-        thorough search also finds prompts in the history to which the server gave an id of its own.
+        thorough search also finds prompts in the history whose id the server has generated.
         """
         return (
             self._ended(prompt_id)
@@ -87,15 +88,15 @@ class Client:
         )
 
     def forget(self, prompt_id: str) -> None:
-        """Remove a prompt from the history, or it would be mistaken for the outcome of the next one with its id."""
+        """Remove a prompt from the history, as it would be taken for the outcome of the next one with its id."""
         self._call("POST", "/history", {"delete": [prompt_id]})
 
     def cancel(self, tag: str) -> None:
-        """End the prompts of a tag, and no others."""
+        """Cancel the prompts of a tag, and no others."""
         waiting = [at.prompt_id for at, tags in self._queue() if tag in tags and not at.is_running]
         if waiting:
             self._call("POST", "/queue", {"delete": waiting})
-        # One may have started meanwhile. Older servers interrupt any prompt, so this is sent only while ours runs.
+        # One may have started meanwhile. Older servers interrupt any prompt, so this is sent only while this one runs.
         for running in [at.prompt_id for at, tags in self._queue() if tag in tags and at.is_running]:
             self._call("POST", "/interrupt", {"prompt_id": running})
 
@@ -113,13 +114,12 @@ class Client:
     def state(self) -> dict[str, Any]:
         """The server's version, its devices and the number of its prompts."""
         stats = self._call("GET", "/system_stats", most=SMALL).json()
-        devices = [device.get("name") for device in _items(stats.get("devices")) if isinstance(device, dict)]
-        system = stats.get("system")
-        queue = self._call("GET", "/prompt", most=SMALL).json().get("exec_info")
+        devices = [plain(device.get("name"), 100) for device in map(as_dict, as_list(stats.get("devices"))) if device]
+        queue = as_dict(self._call("GET", "/prompt", most=SMALL).json().get("exec_info"))
         return {
-            "version": plain_values(system.get("comfyui_version")) if isinstance(system, dict) else None,
-            "devices": ", ".join(plain(device, 100) for device in devices) or None,
-            "prompts": plain_values(queue.get("queue_remaining")) if isinstance(queue, dict) else None,
+            "version": plain_values(as_dict(stats.get("system")).get("comfyui_version")),
+            "devices": ", ".join(devices) or None,
+            "prompts": plain_values(queue.get("queue_remaining")),
         }
 
     def node_info(self, kind: str) -> dict[str, Any] | None:
@@ -139,7 +139,7 @@ class Client:
     def _queue(self) -> list[tuple[Position, set[str]]]:
         """The running and the waiting prompts, each with its ids."""
         content = self._call("GET", "/queue", most=LARGE).json()
-        items = [(item, is_running) for key, is_running in QUEUES for item in _items(content.get(key))]
+        items = [(item, is_running) for key, is_running in QUEUES for item in as_list(content.get(key))]
         return [(Position(item[1], is_running), _tags(item)) for item, is_running in items if _tags(item)]
 
     def _call(self, method: str, path: str, body: dict | None = None, most: int = SMALL, takes: int = 200) -> Answer:
@@ -155,22 +155,18 @@ class Client:
 def _check_status(answer: Answer) -> None:
     if 200 <= answer.status < 300:
         return
-    if answer.status in PASSING:
+    if answer.status in TRANSIENT:
         raise Unreachable("The renderer is not ready.", f"{answer.call} was answered with {answer.status}")
     if answer.status in (401, 403, 407) or 300 <= answer.status < 400:
-        raise RendererFailure("The renderer refuses to work for this service.", diagnosis.of_status(answer.status))
+        raise RendererFailure("The renderer refuses access to this service.", diagnosis.of_status(answer.status))
     raise diagnosis.not_understood(
         f"{answer.call} was answered with {answer.status}" + (f": {diagnosis.PAGE}" if answer.is_page else "")
     )
 
 
-def _items(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
 def _tags(item: Any) -> set[str]:
-    """The id and the client's id of a prompt as the queue and the history have it: `[number, id, graph, extra, …]`."""
+    """The id and the client's id of a prompt in the form of queue and history: `[number, id, graph, extra, …]`."""
     if not (isinstance(item, list) and len(item) > 3 and isinstance(item[1], str)):
         return set()
-    tag = item[3].get("client_id") if isinstance(item[3], dict) else None
+    tag = as_dict(item[3]).get("client_id")
     return {item[1], tag} if isinstance(tag, str) else {item[1]}

@@ -8,8 +8,8 @@ import httpx
 
 from generations.renderers.base import RendererFailure
 
-PAGE = "it answered with an HTML page: it is no ComfyUI, or a login page wants COMFYUI_AUTHORIZATION"
-LOGIN = "it wants COMFYUI_AUTHORIZATION, or another value of it"
+PAGE = "it answered with an HTML page: it is not ComfyUI, or a login page that requires COMFYUI_AUTHORIZATION"
+LOGIN = "it requires COMFYUI_AUTHORIZATION, or another value of it"
 WRONG_HOST = {62, 64}  # OpenSSL's codes for a certificate of another host name or address
 
 
@@ -19,15 +19,15 @@ def of_error(error: BaseException) -> str:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return _certificate(cause)
         if isinstance(cause, ssl.SSLError):
-            return "it does not speak TLS properly; comfyui:// is without TLS, comfyuis:// with it"
+            return "it does not use TLS properly; comfyui:// is without TLS, comfyuis:// with TLS"
         if isinstance(cause, socket.gaierror):
             return "its host name is unknown"
         if isinstance(cause, ConnectionRefusedError):
-            return "its port is refused: nothing listens there"
+            return "it refuses the connection: no process listens at its port"
     if isinstance(error, httpx.TimeoutException | TimeoutError):
         return "it did not answer in time"
     if isinstance(error, httpx.RemoteProtocolError):
-        return "it broke off or does not speak HTTP; comfyuis:// is with TLS"
+        return "it closed the connection or does not use HTTP; comfyuis:// is with TLS"
     os_errors = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror]
     return f"it can't be reached: {os_errors[-1] if os_errors else type(error).__name__}"
 
@@ -39,20 +39,17 @@ def of_status(status: int) -> str:
 
 
 def not_understood(what: object) -> RendererFailure:
-    return RendererFailure("The renderer answered something that wasn't understood.", what)
+    return RendererFailure("The renderer's answer wasn't understood.", what)
 
 
 def _certificate(error: ssl.SSLCertVerificationError) -> str:
-    remedy = (
-        "RENDERER_URL has to name it as the certificate does"
-        if error.verify_code in WRONG_HOST
-        else ("SSL_CERT_FILE names a file of certificates to trust")
-    )
+    wrong_host = "RENDERER_URL must contain the host name of the certificate"
+    remedy = wrong_host if error.verify_code in WRONG_HOST else "SSL_CERT_FILE names a file of certificates to trust"
     return f"its certificate is not trusted ({error.verify_message}): {remedy}"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, what caused it, and each part of a group."""
+    """The error, its causes, and the parts of groups."""
     seen: list[BaseException] = []
     pending = [error]
     while pending:

@@ -1,4 +1,4 @@
-"""Renders with ComfyUI: fills in a workflow, submits it to a server and fetches the picture."""
+"""Renders with ComfyUI: fills a workflow, submits it to a server and fetches the picture."""
 
 import logging
 import ssl
@@ -18,14 +18,14 @@ from generations.renderers.workflows import Catalogue
 
 logger = logging.getLogger(__name__)
 
-# Seconds for all calls that a state, a cancel or the description of all nodes takes.
+# Seconds for all calls of a state, a cancel, and the description of all nodes.
 ANSWERED_WITHIN, CANCELLED_WITHIN, DESCRIBED_WITHIN = 3.0, 5.0, 10.0
 
 
 class ComfyUIRenderer:
     """A generation's id is its prompt's id, its client's id, and a part of its file's name on the server.
 
-    So the next attempt finds the prompt of an earlier one: waiting, running or done.
+    So the next attempt finds the prompt of an earlier one, whether it waits, runs or has ended.
     """
 
     def __init__(self, url: str, catalogue: Catalogue, authorization: str = ""):
@@ -42,7 +42,7 @@ class ComfyUIRenderer:
         return {name: workflow.model for name, workflow in self.catalogue.workflows.items()}
 
     def render(self, request: RenderRequest, progress: Progress) -> bytes:
-        """The picture, as the server stored it."""
+        """Return the picture as the server stored it."""
         workflow = self.catalogue.workflows[request.model]
         progress(WAITING)
         events = Events(self.address, str(request.id), self.authorization, self._context)
@@ -51,7 +51,7 @@ class ComfyUIRenderer:
             return prompt.render()
 
     def cancel(self, id: UUID) -> None:
-        """End the generation's prompt on the server, and nothing else there."""
+        """Cancel the generation's prompt on the server, and no other."""
         try:
             with self._client(seconds=CANCELLED_WITHIN) as client:
                 client.cancel(str(id))
@@ -59,19 +59,19 @@ class ComfyUIRenderer:
             logger.warning("Generation %s may still be rendered: %s", id, failure.reason)
 
     def can_resume(self, id: UUID) -> bool:
-        """Whether the server has a prompt of the generation that is worth adopting. False without an answer."""
+        """Whether the server has a prompt of the generation that can be adopted. False without an answer."""
         with suppress(RendererFailure), self._client(seconds=ANSWERED_WITHIN) as client:
             found = client.find(str(id), str(id), thoroughly=True)
             return found is not None and found.is_worth_adopting
         return False
 
     def support(self) -> dict[str, Support]:
-        """What the server has for each model. Raises RendererFailure if it doesn't answer."""
+        """The server's support of each model. Raises RendererFailure without an answer."""
         with self._client(seconds=DESCRIBED_WITHIN) as client:
             return capabilities.read(client, self.catalogue.workflows.values())
 
     def state(self) -> dict[str, Any]:
-        """How the server is. Raises RendererFailure if it doesn't answer."""
+        """The server's version, devices and prompts. Raises RendererFailure without an answer."""
         with self._client(seconds=ANSWERED_WITHIN) as client:
             return client.state()
 

@@ -3,21 +3,19 @@
 from typing import Any
 
 from generations.renderers.base import Percent
+from generations.renderers.untrusted import as_list
+from generations.renderers.workflows.graph import links
 
-SLOW = (
-    {"latent_image"},
-    {"upscale_model"},
-    {"seed", "steps"},
-)  # the inputs by which samplers and upscalers are recognised
-MAX_PERCENT = 99  # percent; 100 is a picture that was fetched
+SLOW = ({"latent_image"}, {"upscale_model"}, {"seed", "steps"})  # inputs that identify samplers and upscalers
+MAX_PERCENT = 99  # 100 is a picture that was fetched
 
 
 class Stages:
-    """All slow nodes of a graph have the same weight. If none is recognised, all nodes count that others link to."""
+    """All slow nodes of a graph have equal weights. Without any, each node counts whose output another one uses."""
 
     def __init__(self, graph: dict[str, Any]):
         slow = {id for id, node in graph.items() if any(inputs <= node["inputs"].keys() for inputs in SLOW)}
-        self.slow = slow or _linked(graph) & graph.keys()
+        self.slow = slow or {source for id in graph for _, source in links(graph, id)} & graph.keys()
         self.percent = 0
         self._done: set[str] = set()
         self._node: str | None = None
@@ -26,14 +24,14 @@ class Stages:
         """Process an event of the prompt. The percentage never decreases."""
         node = data.get("node")
         if kind == "execution_cached":
-            self._done |= {id for id in _list(data.get("nodes")) if isinstance(id, str)}
+            self._done |= {id for id in as_list(data.get("nodes")) if isinstance(id, str)}
         elif kind == "executing":
             self._begin(node)
         elif kind == "progress":
-            self._begin(data.get("node", self._node))  # older servers don't name it
+            self._begin(data.get("node", self._node))  # older servers omit it
             self._report(data.get("value"), data.get("max"))
             return
-        self._raise_to(self._share(0))
+        self.percent = max(self.percent, self._share(0))
 
     def _begin(self, node: Any) -> None:
         if self._node is not None and self._node != node:
@@ -50,16 +48,3 @@ class Stages:
 
     def _share(self, of_this_node: float) -> int:
         return int(MAX_PERCENT * (len(self._done & self.slow) + of_this_node) / max(1, len(self.slow)))
-
-    def _raise_to(self, percent: int) -> None:
-        if percent > self.percent:
-            self.percent = percent
-
-
-def _linked(graph: dict[str, Any]) -> set[str]:
-    links = [value for node in graph.values() for value in node["inputs"].values() if isinstance(value, list)]
-    return {link[0] for link in links if len(link) == 2 and isinstance(link[0], str)}
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []

@@ -1,4 +1,4 @@
-"""Graphs of ComfyUI as data: a file each, here and in the operator's own folder."""
+"""Graphs of ComfyUI as data: the files in this folder and in the operator's own."""
 
 from generations.renderers.workflows.catalogue import Catalogue, read
 from generations.renderers.workflows.graph import WorkflowError

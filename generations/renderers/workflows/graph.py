@@ -3,6 +3,8 @@
 import re
 from typing import Any
 
+from generations.renderers.untrusted import as_dict, as_text
+
 SUBGRAPH_NODE = re.compile(r"[\w-]+(:[\w-]+)+", re.ASCII)  # such as 12:5, node 5 of the subgraph in node 12
 
 Graph = dict[str, Any]
@@ -13,24 +15,21 @@ class WorkflowError(ValueError):
 
 
 def place(graph: Graph, id: str, input: str = "") -> str:
-    """A node with its title or class, and optionally one of its inputs, as messages name them."""
+    """A node with its title or class, and optionally one of its inputs, for messages."""
     name = node_name(graph[id])
     return f"node {id}" + (f" ({name})" if name else "") + (f", input {input}" if input else "")
 
 
 def node_name(node: Any) -> str:
-    kind = node.get("class_type") if isinstance(node, dict) else None
-    return node_title(node) or (kind if isinstance(kind, str) else "")
+    return node_title(node) or as_text(as_dict(node).get("class_type"))
 
 
 def node_title(node: Any) -> str:
-    meta = node.get("_meta") if isinstance(node, dict) else None
-    title = meta.get("title") if isinstance(meta, dict) else None
-    return title if isinstance(title, str) else ""
+    return as_text(as_dict(as_dict(node).get("_meta")).get("title"))
 
 
 def find_node(graph: Graph, name: str, setting: str) -> str:
-    """The id of the node with this id or title. Raises WorkflowError that names the setting."""
+    """The id of the node with this id or title. Raises WorkflowError with the setting."""
     if name in graph:
         return name
     found = [id for id, node in graph.items() if node_title(node) == name]
@@ -42,7 +41,7 @@ def find_node(graph: Graph, name: str, setting: str) -> str:
 
 
 def is_link(value: Any) -> bool:
-    """Whether ComfyUI treats it as a link to another node's output, such as `["4", 0]`."""
+    """Whether ComfyUI treats a value as a link to another node's output, such as `["4", 0]`."""
     return (
         isinstance(value, list)
         and len(value) == 2
@@ -53,7 +52,7 @@ def is_link(value: Any) -> bool:
 
 
 def links(graph: Graph, id: str) -> list[tuple[str, str]]:
-    """The inputs of a node that are linked, with the ids of the nodes they are linked to."""
+    """The linked inputs of a node, with the ids of the nodes that they are linked to."""
     return [(name, value[0]) for name, value in graph[id]["inputs"].items() if is_link(value)]
 
 
@@ -88,4 +87,4 @@ def check_nodes(graph: Graph) -> None:
 def _missing_source(source: str) -> str:
     if SUBGRAPH_NODE.fullmatch(source):
         return f"it is linked to node {source} of a subgraph, which was not exported; unpack the subgraph, export again"
-    return f"it is linked to node {source}, which is missing; connect it anew and export again"
+    return f"it is linked to node {source}, which is missing; connect it again and export again"

@@ -11,9 +11,9 @@ VIDEO_SAVERS = {"SaveWEBM", "SaveVideo", "VHS_VideoCombine"}
 
 
 def find_output(graph: Graph, named: str | None) -> str:
-    """The id of the node whose image is delivered. Raises WorkflowError if there is none, or more than one.
+    """The id of the node whose image is delivered. Raises WorkflowError if no node or several nodes qualify.
 
-    Nodes that store images come first, then others that take images and feed no other node, then previews.
+    Nodes that store images have precedence, then others with linked images whose output is unused, then previews.
     """
     if named is not None:
         id = find_node(graph, named, SETTING)
@@ -27,9 +27,12 @@ def find_output(graph: Graph, named: str | None) -> str:
         if len(found) == 1:
             return found[0]
         if found:
-            raise WorkflowError(_ambiguous(graph, found))
+            nodes = ", ".join(f"{id} ({node_name(graph[id])})" for id in found)
+            raise WorkflowError(f"several nodes store an image: {nodes}; set {SETTING} to the id or title of one")
     reasons = [f"{place(graph, id)} {reason}" for id in takes_images if (reason := _why_unusable(graph[id]))]
-    raise WorkflowError("no node of it stores an image, as SaveImage does" + "".join(f"; {each}" for each in reasons))
+    raise WorkflowError(
+        "it has no node that stores an image, as SaveImage does" + "".join(f"; {each}" for each in reasons)
+    )
 
 
 def _stores(id: str, node: dict[str, Any]) -> bool:
@@ -46,7 +49,7 @@ def _is_last(graph: Graph) -> Callable[[str, dict[str, Any]], bool]:
 
 
 def _why_unusable(node: dict[str, Any]) -> str | None:
-    """Why the picture can't come from this node, and what to do about it."""
+    """Why a node's image can't be delivered, with a remedy."""
     kind = node["class_type"]
     if kind == "SaveImageWebsocket":
         return f"is a {kind}, which stores no file; replace it with SaveImage"
@@ -55,8 +58,3 @@ def _why_unusable(node: dict[str, Any]) -> str | None:
     if kind in VIDEO_SAVERS:
         return f"is a {kind}, which stores a video; add a SaveImage node for the picture"
     return None
-
-
-def _ambiguous(graph: Graph, ids: list[str]) -> str:
-    nodes = ", ".join(f"{id} ({node_name(graph[id])})" for id in ids)
-    return f"several nodes store an image: {nodes}; set {SETTING} to the id or title of the one to deliver"

@@ -1,15 +1,16 @@
-"""A workflow: a graph as ComfyUI exports it for its API, with placeholders for the parameters of a generation."""
+"""A workflow: a graph in ComfyUI's API format, with placeholders for the parameters of a generation."""
 
 import json
 from dataclasses import dataclass
 from typing import Any
 
 from generations.renderers.base import MAX_SEED, Model, RenderRequest
+from generations.renderers.untrusted import as_dict
 from generations.renderers.workflows import placeholders, savers
 from generations.renderers.workflows.graph import WorkflowError, check_nodes, node_name
 from generations.renderers.workflows.placeholders import PLACEHOLDERS
 
-SETTINGS = "lockngen"  # the key beside the nodes that holds a description and defaults; ComfyUI never sees it
+SETTINGS = "lockngen"  # the key of the settings, beside the nodes; it is not sent to ComfyUI
 DEFAULTS = ("width", "height", "steps", "guidance")
 TYPES = {
     "description": str,
@@ -39,33 +40,28 @@ class Workflow:
 
     @property
     def output_name(self) -> str:
-        """The output's id, and its title or class, for messages."""
+        """The output's id with its title or class, for messages."""
         return f"{self.output} ({node_name(self.graph[self.output])})"
 
     def fill(self, request: RenderRequest, filename_prefix: str) -> dict[str, Any]:
-        """The graph of one generation, whose images are stored under names that begin with the prefix."""
-        values = self._values(request)
-        graph = {id: {**node, "inputs": placeholders.fill(node["inputs"], values)} for id, node in self.graph.items()}
-        for node in graph.values():
-            # Outputs are cached by what goes into them: a name that was used before would bring no new file.
-            if "filename_prefix" in node["inputs"]:
-                # A saver with a folder of its own doesn't make the one in the prefix.
-                has_folder = "output_path" in node["inputs"]
-                node["inputs"]["filename_prefix"] = (
-                    filename_prefix.rpartition("/")[2] if has_folder else filename_prefix
-                )
-        return graph
-
-    def _values(self, request: RenderRequest) -> dict[str, Any]:
+        """The graph of one generation, which stores images under names that begin with the prefix."""
         seed = request.definite_seed
         own = {"seed": seed, "color": seed % COLORS, "checkpoint": self.checkpoint}
-        return {name: own[name] if name in own else getattr(request, name) for name in PLACEHOLDERS}
+        values = {name: own[name] if name in own else getattr(request, name) for name in PLACEHOLDERS}
+        graph = {id: {**node, "inputs": placeholders.fill(node["inputs"], values)} for id, node in self.graph.items()}
+        for node in graph.values():
+            # ComfyUI caches outputs by their inputs, so a prefix that was used before would create no new file.
+            if "filename_prefix" in node["inputs"]:
+                has_own_folder = "output_path" in node["inputs"]  # such a saver doesn't create the prefix's folder
+                name = filename_prefix.rpartition("/")[2]
+                node["inputs"]["filename_prefix"] = name if has_own_folder else filename_prefix
+        return graph
 
 
 def parse(name: str, text: str, settings_text: str | None = None) -> Workflow:
-    """The workflow of a file. Raises WorkflowError with what is wrong and where.
+    """Parse the text of a workflow file. Raises WorkflowError.
 
-    Settings in a file of their own are added to those beside the nodes.
+    The settings in a file of their own take precedence over those beside the nodes.
     """
     graph, settings = _unwrapped(_json(text))
     settings = {**_settings(settings), **(_settings(_json(settings_text)) if settings_text else {})}
@@ -83,39 +79,39 @@ def _json(text: str) -> dict[str, Any]:
     try:
         content = json.loads(text.removeprefix("\ufeff"), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        raise WorkflowError(f"it is no JSON: {error}") from None
+        raise WorkflowError(f"it is not valid JSON: {error}") from None
     if not isinstance(content, dict):
-        raise WorkflowError("it is no JSON object of nodes")
+        raise WorkflowError("it is not a JSON object of nodes")
     return content
 
 
 def _no_number(constant: str) -> None:
-    raise ValueError(f"{constant} is no number of JSON")
+    raise ValueError(f"{constant} is not a JSON number")
 
 
 def _unwrapped(content: dict[str, Any]) -> tuple[dict[str, Any], Any]:
-    """The nodes and the settings, also of a request's body: `{"prompt": {…}}` or `{"input": {"workflow": {…}}}`."""
+    """The nodes and the settings, also from a request's body: `{"prompt": {…}}` or `{"input": {"workflow": {…}}}`."""
     settings = content.pop(SETTINGS, {})
     for path in WRAPPERS:
         inner = content
         for key in path:
-            inner = inner.get(key) if isinstance(inner, dict) else None
-        if isinstance(inner, dict) and inner and "class_type" not in inner:
+            inner = as_dict(as_dict(inner).get(key))
+        if inner and "class_type" not in inner:
             content, settings = inner, inner.pop(SETTINGS, settings)
             break
     if isinstance(content.get("nodes"), list):
-        raise WorkflowError("it is a workflow as the editor saves it; use Export (API) of ComfyUI's menu")
+        raise WorkflowError("it is in the editor's own format; use Export (API) in ComfyUI's menu")
     return content, settings
 
 
 def _settings(settings: Any) -> dict[str, Any]:
     if not isinstance(settings, dict):
-        raise WorkflowError(f"{SETTINGS}: it is no JSON object")
+        raise WorkflowError(f"{SETTINGS}: it is not a JSON object")
     for name, value in settings.items():
         if name not in TYPES:
-            raise WorkflowError(f"{SETTINGS}.{name}: it is not known; there are {', '.join(TYPES)}")
+            raise WorkflowError(f"{SETTINGS}.{name}: the setting is unknown; valid settings: {', '.join(TYPES)}")
         if isinstance(value, bool) or not isinstance(value, TYPES[name]):
-            raise WorkflowError(f"{SETTINGS}.{name}: it takes {KINDS.get(TYPES[name], 'a number')}")
+            raise WorkflowError(f"{SETTINGS}.{name}: it must be {KINDS.get(TYPES[name], 'a number')}")
     if not 0 <= settings.get("largest_seed", 0) <= MAX_SEED:
-        raise WorkflowError(f"{SETTINGS}.largest_seed: it takes 0 to {MAX_SEED}")
+        raise WorkflowError(f"{SETTINGS}.largest_seed: it must be from 0 to {MAX_SEED}")
     return settings
