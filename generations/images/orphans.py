@@ -31,7 +31,7 @@ class Orphan:
     @property
     def is_leftover(self) -> bool:
         """Whether a killed process left the file, which never was the image of a generation."""
-        return _is_leftover(self.path)
+        return self.path.startswith(f"{PROBES}/") or _name(self.path).startswith(PARTIAL)
 
     def remove(self) -> None:
         default_storage.delete(self.path)
@@ -56,7 +56,7 @@ def find(size: int = BATCH) -> Iterator[Batch]:
 
 def _unclaimed(paths: list[str]) -> list[str]:
     """Those that no generation refers to."""
-    claimed = _claimed({path: _id(path) for path in paths if not _is_leftover(path)})
+    claimed = _claimed({path: _id(path) for path in paths})
     return [path for path in paths if path not in claimed]
 
 
@@ -80,10 +80,6 @@ def _examine(path: str) -> Orphan | None:
         return Orphan(path, default_storage.size(path), default_storage.get_modified_time(path))
     except FileNotFoundError:  # it was renamed after writing, or removed
         return None
-
-
-def _is_leftover(path: str) -> bool:
-    return path.startswith(f"{PROBES}/") or _name(path).startswith(PARTIAL)
 
 
 def _id(path: str) -> UUID | None:

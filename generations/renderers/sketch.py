@@ -1,4 +1,4 @@
-"""The built-in renderer: it draws a landscape on the CPU, and a caption that states that no model made it."""
+"""The built-in renderer: it draws a landscape on the CPU, with a caption that says that no model made it."""
 
 import math
 import textwrap
@@ -19,17 +19,17 @@ PAUSE_SECONDS = 0.05
 OPTIONS = {"seconds": options.seconds, "fail": options.flag, "concurrency": options.concurrency}
 
 SMALLEST_CAPTIONED = 160
-"""Pixels. A picture that is narrower or lower has no caption."""
+"""Pixels. A narrower or lower picture has no caption."""
 
 
 class SketchRenderer:
     """Draws with Pillow in well under a second. The same request, apart from its id, gives the same bytes.
 
     Options for tests and demonstrations: `seconds` is the minimum duration of a render, `fail` makes each render fail
-    (after the seconds), `concurrency` limits the renders at a time.
+    after that, `concurrency` limits concurrent renders.
     """
 
-    models = {"sketch": Model("sketch", "A landscape painted on the CPU. No model made it, and it says so.")}
+    models = {"sketch": Model("sketch", "A landscape drawn on the CPU, without a model, as its caption says.")}
 
     def __init__(self, seconds: float = 0, fail: bool = False, concurrency: float = math.inf):
         self.seconds, self.fail, self.concurrency = seconds, fail, concurrency
@@ -46,26 +46,22 @@ class SketchRenderer:
             elapsed = time.monotonic() - started_at
             progress(min(99, int(100 * elapsed / self.seconds) if self.seconds else percent))
 
-        def wait() -> None:
-            while (left := started_at + self.seconds - time.monotonic()) > 0:
-                report(0)
-                time.sleep(min(PAUSE_SECONDS, left))
-
         report(0)
+        png = b"" if self.fail else encode(paint(request, report), request)
+        while (left := started_at + self.seconds - time.monotonic()) > 0:
+            report(0)
+            time.sleep(min(PAUSE_SECONDS, left))
         if self.fail:
-            wait()
-            raise RenderError("The sketch renderer was asked to fail.")
-        png = encode(paint(request, report), request)
-        wait()
+            raise RenderError("The sketch renderer is set to fail.")
         progress(100)
         return png
 
     def cancel(self, id: UUID) -> None:
-        """Nothing to do: a render ends when its progress callback raises."""
+        """Does nothing: a render ends when its progress callback raises."""
 
 
 def storable(text: str) -> str:
-    """PNG accepts neither lone surrogates nor NUL."""
+    """Replace lone surrogates and NUL, which PNG doesn't accept."""
     return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
 
 
@@ -95,10 +91,10 @@ def paint(request: RenderRequest, report: Callable[[int], None]) -> Image.Image:
 
 
 class Caption:
-    """The prompt, and below it the facts about the picture.
+    """The prompt and, below it, the facts about the picture.
 
-    Pillow's built-in font has little more than ASCII, so other scripts and emoji are transliterated. The metadata has
-    the original prompt.
+    Pillow's built-in font contains little more than ASCII, so other scripts and emoji are transliterated. The metadata
+    contains the original prompt.
     """
 
     def __init__(self, request: RenderRequest):
@@ -115,11 +111,11 @@ class Caption:
         self.add(facts, max(9.5, 0.64 * size), 0.35, width, 4)
         self.height = round(sum(1.4 * font.size for _, font, _ in self.lines) + 1.6 * self.margin)
 
-    def add(self, text: str, size: float, fade: float, width: int, most_lines: int) -> None:
+    def add(self, text: str, size: float, fade: float, width: int, max_lines: int) -> None:
         font, room = ImageFont.load_default(size), width - 2 * self.margin
         text = "".join(character for character in text if character.isprintable())
         for columns in range(max(4, int(3 * room / size)), 3, -1):
-            lines = textwrap.wrap(text, columns, max_lines=most_lines, placeholder=" …")
+            lines = textwrap.wrap(text, columns, max_lines=max_lines, placeholder=" …")
             if all(font.getlength(line) <= room for line in lines):
                 break
         self.lines += [(line, font, fade) for line in lines]
@@ -128,7 +124,7 @@ class Caption:
         ink = (255, 255, 255) if sum(ground) < 384 else (0, 0, 0)
         y = image.height - self.height + 0.7 * self.margin if self.lines else 0
         for text, font, fade in self.lines:
-            # Enlarged and reduced, because hinting makes small letters uneven.
+            # Drawn enlarged and then reduced, as hinting makes small letters uneven.
             large = font.font_variant(size=4 * font.size)
             mask = Image.new("L", (4 * image.width, 8 * math.ceil(font.size)))
             ImageDraw.Draw(mask).text((4 * self.margin, 0), text, font=large, fill=255)

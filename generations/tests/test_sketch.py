@@ -102,7 +102,7 @@ def test_progress__stops_the_render_by_raising(options):
 
 def test_fail__raises_a_render_error_after_the_seconds():
     started_at = time.monotonic()
-    with pytest.raises(RenderError, match=r"^The sketch renderer was asked to fail\.$"):
+    with pytest.raises(RenderError, match=r"^The sketch renderer is set to fail\.$"):
         SketchRenderer(seconds=0.2, fail=True).render(SMALL, lambda percent: None)
 
     assert time.monotonic() - started_at >= 0.2

@@ -67,8 +67,8 @@ class Client:
             logger.error("ComfyUI refused the graph of generation %s: %s", id, json.dumps(content)[:MAX_LOGGED])
         if answer.status == 400:
             raise RenderError(refusal.text(refusals))
-        if fatal := refusal.of_output(refusals, output):  # it executes the other outputs, which are not needed
-            self.cancel(id)
+        if fatal := [each for each in refusals if not each.outputs or output in each.outputs]:
+            self.cancel(id)  # the server executes the other outputs, which are not needed
             raise RenderError(refusal.text(fatal))
         if not isinstance(content.get("prompt_id"), str):
             raise diagnosis.not_understood("it accepted a prompt but returned no id")

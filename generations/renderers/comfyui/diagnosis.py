@@ -17,7 +17,10 @@ def of_error(error: BaseException) -> str:
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return _certificate(cause)
+            wrong_host = "RENDERER_URL must contain the host name of the certificate"
+            trust = "SSL_CERT_FILE names a file of certificates to trust"
+            remedy = wrong_host if cause.verify_code in WRONG_HOST else trust
+            return f"its certificate is not trusted ({cause.verify_message}): {remedy}"
         if isinstance(cause, ssl.SSLError):
             return "it does not use TLS properly; comfyui:// is without TLS, comfyuis:// with TLS"
         if isinstance(cause, socket.gaierror):
@@ -42,20 +45,12 @@ def not_understood(what: object) -> RendererFailure:
     return RendererFailure("The renderer's answer wasn't understood.", what)
 
 
-def _certificate(error: ssl.SSLCertVerificationError) -> str:
-    wrong_host = "RENDERER_URL must contain the host name of the certificate"
-    remedy = wrong_host if error.verify_code in WRONG_HOST else "SSL_CERT_FILE names a file of certificates to trust"
-    return f"its certificate is not trusted ({error.verify_message}): {remedy}"
-
-
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     """The error, its causes, and the parts of groups."""
-    seen: list[BaseException] = []
+    seen: list[BaseException | None] = [None]
     pending = [error]
     while pending:
-        cause = pending.pop()
-        if cause is None or cause in seen:
-            continue
-        seen.append(cause)
-        yield cause
-        pending += [cause.__context__, cause.__cause__, *getattr(cause, "exceptions", ())]
+        if (cause := pending.pop()) not in seen:
+            seen.append(cause)
+            yield cause
+            pending += [cause.__context__, cause.__cause__, *getattr(cause, "exceptions", ())]

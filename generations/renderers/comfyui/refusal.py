@@ -17,8 +17,6 @@ PATH = re.compile(r"\S*[/\\@]\S*|\S+:\d+\S*|\S*\d+\.\d+\.\d+\.\d+\S*")
 class Refusal:
     """One error. Without a node it concerns the whole graph."""
 
-    kind: str
-    """ComfyUI's type of the error, such as value_not_in_list or missing_node_type."""
     reason: str
     node: str = ""
     """The node's title, or its class if it has none."""
@@ -42,11 +40,6 @@ def read(answer: dict[str, Any], graph: dict[str, Any]) -> list[Refusal]:
     return nodes or ([_refusal(as_dict(answer["error"]))] if answer.get("error") else [])
 
 
-def of_output(refusals: Iterable[Refusal], output: str) -> list[Refusal]:
-    """Those that keep this output node from being executed."""
-    return [refusal for refusal in refusals if not refusal.outputs or output in refusal.outputs]
-
-
 def text(refusals: Iterable[Refusal]) -> str:
     reasons = "; ".join(map(str, refusals)) or "it gave no reason"
     return f"The renderer refused the workflow: {reasons[:MAX_LENGTH]}."
@@ -61,7 +54,6 @@ def _refusal(error: dict[str, Any], node: str = "", outputs: Any = None) -> Refu
     message = plain(error.get("message") or "it gave no reason", MAX_LENGTH)
     input = as_dict(error.get("extra_info")).get("input_name")
     return Refusal(
-        kind=clean_name(error.get("type")),
         reason=PATH.sub("…", message).rstrip("."),
         node=node,
         input=clean_name(input) if input else "",

@@ -1,6 +1,5 @@
 """Finds the node of a workflow whose image is delivered."""
 
-from collections.abc import Callable
 from typing import Any
 
 from generations.renderers.workflows.graph import Graph, WorkflowError, find_node, links, node_name, place
@@ -20,32 +19,26 @@ def find_output(graph: Graph, named: str | None) -> str:
         if reason := _why_unusable(graph[id]):
             raise WorkflowError(f"{SETTING}: {place(graph, id)} {reason}")
         return id
-    takes_images = [id for id in graph if any(name in IMAGE_INPUTS for name, _ in links(graph, id))]
-    usable = [id for id in takes_images if not _why_unusable(graph[id])]
-    for is_kind in (_stores, _is_last(graph), _previews):
-        found = [id for id in usable if is_kind(id, graph[id])]
+    receivers = [id for id in graph if any(name in IMAGE_INPUTS for name, _ in links(graph, id))]
+    usable = [id for id in receivers if not _why_unusable(graph[id])]
+    previews = [id for id in usable if any(word in graph[id]["class_type"].lower() for word in ("preview", "compare"))]
+    others = [id for id in usable if id not in previews]
+    sources = {source for id in graph for _, source in links(graph, id)}
+    savers, last = [id for id in others if _stores(graph[id])], [id for id in others if id not in sources]
+    for found in (savers, last, previews):
         if len(found) == 1:
             return found[0]
         if found:
             nodes = ", ".join(f"{id} ({node_name(graph[id])})" for id in found)
             raise WorkflowError(f"several nodes store an image: {nodes}; set {SETTING} to the id or title of one")
-    reasons = [f"{place(graph, id)} {reason}" for id in takes_images if (reason := _why_unusable(graph[id]))]
+    reasons = [f"{place(graph, id)} {reason}" for id in receivers if (reason := _why_unusable(graph[id]))]
     raise WorkflowError(
         "it has no node that stores an image, as SaveImage does" + "".join(f"; {each}" for each in reasons)
     )
 
 
-def _stores(id: str, node: dict[str, Any]) -> bool:
-    return not _previews(id, node) and ("filename_prefix" in node["inputs"] or "save" in node["class_type"].lower())
-
-
-def _previews(id: str, node: dict[str, Any]) -> bool:
-    return any(word in node["class_type"].lower() for word in ("preview", "compare"))
-
-
-def _is_last(graph: Graph) -> Callable[[str, dict[str, Any]], bool]:
-    sources = {source for id in graph for _, source in links(graph, id)}
-    return lambda id, node: id not in sources and not _previews(id, node)
+def _stores(node: dict[str, Any]) -> bool:
+    return "filename_prefix" in node["inputs"] or "save" in node["class_type"].lower()
 
 
 def _why_unusable(node: dict[str, Any]) -> str | None:
