@@ -129,7 +129,7 @@ class Generation(SoftDeleteModel):
         ]
 
     def __str__(self) -> str:
-        return f"{self.id} ({self.get_status_display().lower()})"
+        return f"{self.id} ({self.status_name})"
 
     # Transitions: each returns whether it changed the row, and publishes the change. Finished states are final.
 
@@ -189,6 +189,10 @@ class Generation(SoftDeleteModel):
     @property
     def queue(self) -> str:
         return queues.of_model(self.model)
+
+    @property
+    def status_name(self) -> str:
+        return Status(self.status).name.lower()
 
     @property
     def is_unfinished(self) -> bool:

@@ -19,7 +19,7 @@ READ_INTERVAL = 5.0  # seconds at most between two reads of the row, as an event
 
 
 def of(generation: Generation, request: HttpRequest) -> event_streams.Source:
-    """Yield `progress` now and at each change, and `end` with the generation. Waits without a connection."""
+    """Yield `progress` now and at each change, then `end` with the generation. Waits without a connection."""
     with notifications.hub.subscribe(generation.pk) as subscription:
         last_sent, read_at = None, float("-inf")
         while True:
@@ -32,7 +32,8 @@ def of(generation: Generation, request: HttpRequest) -> event_streams.Source:
                 last_sent = state
                 yield event_streams.event("progress", state.model_dump_json())
             if not generation.is_unfinished:
-                yield event_streams.event("end", _as_json(generation, request))
+                shown = GenerationOut.model_validate(generation, context={"request": request})
+                yield event_streams.event("end", json.dumps(shown.model_dump(), cls=NinjaJSONEncoder))
                 return
             if not subscription.wait(event_streams.TICK):
                 yield None
@@ -53,8 +54,3 @@ def _read(generation: Generation, key: ApiKey) -> Generation | None:
         return generation
     finally:
         connection.close()
-
-
-def _as_json(generation: Generation, request: HttpRequest) -> str:
-    shown = GenerationOut.model_validate(generation, context={"request": request})
-    return json.dumps(shown.model_dump(), cls=NinjaJSONEncoder)

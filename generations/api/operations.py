@@ -163,7 +163,7 @@ def cancel(request: HttpRequest, id: str):
     """Cancel an unfinished generation. Cancelling is idempotent."""
     generation = _own(request, id)
     if not generation.cancel() and generation.status != Status.CANCELLED:
-        raise Problem(409, f"The generation is {generation.get_status_display().lower()} and can't be cancelled.")
+        raise Problem(409, f"The generation is {generation.status_name} and can't be cancelled.")
     return generation
 
 

@@ -144,7 +144,7 @@ class SignedUrls(Schema):
 
 class GenerationOut(Schema):
     id: UUID
-    status: StatusName
+    status: StatusName = Field(validation_alias="status_name")
     progress: Percent
     prompt: str
     negative_prompt: str
@@ -160,14 +160,10 @@ class GenerationOut(Schema):
         description="Addresses of image, thumbnail and events that need no header and expire."
     )
     image: ImageOut | None = Field(description="Facts about the image, null until the generation is completed.")
-    error: str | None = Field(description="Why it failed; null unless it failed.")
+    error: str | None = Field(validation_alias="error_message", description="Why it failed; null unless it failed.")
     created_at: datetime
     started_at: datetime | None
     completed_at: datetime | None = Field(description="When it was completed, failed or was cancelled.")
-
-    @staticmethod
-    def resolve_status(generation: Generation) -> str:
-        return Status(generation.status).name.lower()
 
     @staticmethod
     def resolve_progress(generation: Generation) -> int:
@@ -200,10 +196,6 @@ class GenerationOut(Schema):
             return None
         return {name: getattr(generation, f"image_{name}") for name in ImageOut.model_fields}
 
-    @staticmethod
-    def resolve_error(generation: Generation) -> str | None:
-        return generation.error_message
-
 
 class ProgressOut(Schema):
     """The data of a `progress` event."""
@@ -217,7 +209,7 @@ class ProgressOut(Schema):
     def of(cls, generation: Generation) -> "ProgressOut":
         report = events.last_report(generation)
         return cls(
-            status=Status(generation.status).name.lower(),
+            status=generation.status_name,
             progress=events.percent(generation),
             step=report and report.step,
             steps=report and report.steps,

@@ -72,8 +72,7 @@ def suffix(image: bytes) -> str:
 @contextmanager
 def _decoded(image: bytes) -> Iterator[Image.Image]:
     try:
-        limits.check_bytes(len(image))
-        limits.check_format(image)
+        limits.check_file(image)
         # open() reads only the size; load() decodes the image and fails if it is incomplete.
         with Image.open(BytesIO(limits.without_metadata(image)), formats=("PNG", "JPEG", "WEBP")) as picture:
             limits.check_size(*picture.size, image)

@@ -10,7 +10,7 @@ from lockngen.plain import plain
 
 DEFAULT_MODEL = "default"  # an alias of the first model
 MAX_MODEL_NAME = 33  # characters: "procrastinate_queue_v1#render-" + name is a channel of PostgreSQL, at most 63
-MAX_SEED = 2**53 - 1  # the largest whole number that JavaScript holds exactly
+MAX_SEED = 2**53 - 1  # the largest integer that JavaScript represents exactly
 
 Progress = Callable[[int], None]
 """Called with the percentage, 0 to 100. It raises to stop the render, and renderers let the exception pass."""

@@ -33,15 +33,12 @@ class NotAccepted(ValueError):
     """The image exceeds a limit or has another format, as another render of it would too."""
 
 
-def check_format(image: bytes) -> None:
+def check_file(image: bytes) -> None:
+    if len(image) > MAX_BYTES:
+        raise NotAccepted(f"it is larger than {MAX_BYTES // 2**20} MiB")
     for (offset, magic), name in OTHER_FORMATS.items():
         if image.startswith(magic, offset):
             raise NotAccepted(f"its format is {name}; only PNG, JPEG and WebP are accepted")
-
-
-def check_bytes(size: int) -> None:
-    if size > MAX_BYTES:
-        raise NotAccepted(f"it is larger than {MAX_BYTES // 2**20} MiB")
 
 
 def check_size(width: int, height: int, image: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The built-in renderer: it draws a landscape on the CPU, with a caption that says that no model made it."""
+"""The built-in renderer: it draws a landscape on the CPU, with a caption that states that no model made it."""
 
 import math
 import textwrap

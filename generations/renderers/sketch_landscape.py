@@ -152,13 +152,13 @@ class Landscape:
 
     def buildings(self, base: float, near: float, colour: Colour, bottom: float) -> None:
         random, unit = self.random, self.unit
-        houses, windows, x = [], [], -0.05 * unit
+        towers, windows, x = [], [], -0.05 * unit
         while x < self.width:
             width = unit * random.uniform(0.035, 0.08)
             height = unit * (0.06 + 0.34 * random.random() ** 2) * (1.1 - 0.4 * near)
-            houses.append(box(x, base - height, width, bottom - base + height))
+            towers.append(box(x, base - height, width, bottom - base + height))
             if height > 0.2 * unit:
-                houses.append(box(x + 0.45 * width, base - 1.2 * height, 0.06 * width, 0.2 * height))
+                towers.append(box(x + 0.45 * width, base - 1.2 * height, 0.06 * width, 0.2 * height))
             pane = 0.0052 * unit
             for column in range(int(width / pane / 2.4) - 1):
                 for row in range(int((height + bottom - base) / pane / 3) - 1):
@@ -166,7 +166,7 @@ class Landscape:
                         left, top = x + pane * (1.6 + 2.4 * column), base - height + pane * (2 + 3 * row)
                         windows.append(box(left, top, pane, 1.4 * pane))
             x += width * random.uniform(0.85, 1.4)
-        self.fill(houses, gradient([colour, mix(colour, self.mist, 0.3)]))
+        self.fill(towers, gradient([colour, mix(colour, self.mist, 0.3)]))
         self.fill(windows, mix(self.light, (255, 190, 90), 0.5), 0.3 + 0.6 * near)
 
     def water(self) -> None:
@@ -220,7 +220,7 @@ class Landscape:
         self.fill([[*line, (self.width, self.height), (0, self.height)]], self.ground)
 
     def feet(self, line: list[Point]) -> Iterable[tuple[float, float, float]]:
-        """Where trees stand and how high they are: more and higher at the sides, to frame the view."""
+        """Positions and heights of trees: more and higher ones at the sides, to frame the view."""
         x = 0.0
         while x < self.width:
             side = abs(2 * x / self.width - 1)

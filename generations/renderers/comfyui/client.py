@@ -60,7 +60,7 @@ class Client:
         Raises RenderError if the server refuses the graph or this output node of it.
         """
         body = {"prompt": graph, "prompt_id": id, "client_id": id}
-        answer = self._call("POST", "/prompt", body, most=MIDDLE, takes=400)
+        answer = self._call("POST", "/prompt", body, most=MIDDLE, accepted=400)
         content = answer.json()
         refusals = refusal.read(content, graph)
         if refusals:
@@ -142,12 +142,12 @@ class Client:
         items = [(item, is_running) for key, is_running in QUEUES for item in as_list(content.get(key))]
         return [(Position(item[1], is_running), _tags(item)) for item, is_running in items if _tags(item)]
 
-    def _call(self, method: str, path: str, body: dict | None = None, most: int = SMALL, takes: int = 200) -> Answer:
+    def _call(self, method: str, path: str, body: dict | None = None, most: int = SMALL, accepted: int = 200) -> Answer:
         try:
             answer = self._calls.call(method, path, body, most=most)
         except TooLarge as error:
             raise diagnosis.not_understood(error) from None
-        if answer.status != takes:
+        if answer.status != accepted:
             _check_status(answer)
         return answer
 
