@@ -85,7 +85,7 @@ class Generation(SoftDeleteModel):
                 | Q(*((f"{name}__isnull", True) for name in IMAGE_FACTS)),
                 name="generation_image_facts_are_whole",
             ),
-            # NULL passes.
+            # A CHECK constraint accepts NULL.
             models.CheckConstraint(
                 condition=Q(
                     ("image_width__gt", 0),

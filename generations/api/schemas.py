@@ -38,7 +38,7 @@ def _without_nul(text: str) -> str:
 
 def _not_blank(text: str) -> str:
     if text_rules.is_blank(text):
-        raise ValueError("it contains no visible character")
+        raise ValueError("it is blank: it contains no visible character")
     return text
 
 
