@@ -67,11 +67,9 @@ def storable(text: str) -> str:
 
 def encode(image: Image.Image, request: RenderRequest) -> bytes:
     metadata = PngImagePlugin.PngInfo()
-    metadata.add_itxt("prompt", storable(request.prompt))
-    if request.negative_prompt:
-        metadata.add_itxt("negative_prompt", storable(request.negative_prompt))
-    for name in ("model", "width", "height", "steps", "guidance"):
-        metadata.add_itxt(name, str(getattr(request, name)))
+    prompts = ["prompt", "negative_prompt"] if request.negative_prompt else ["prompt"]
+    for name in (*prompts, "model", "width", "height", "steps", "guidance"):
+        metadata.add_itxt(name, storable(str(getattr(request, name))))
     metadata.add_itxt("seed", str(request.definite_seed))
     metadata.add_itxt("software", "LockN Gen sketch renderer")
     png = BytesIO()

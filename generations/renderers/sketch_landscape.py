@@ -24,7 +24,7 @@ COLUMNS = 320
 
 class Landscape:
     def __init__(self, request: RenderRequest, view: int):
-        """`view` is the height of the landscape; the rest, at the bottom, is left plain for the caption."""
+        """`view` is the height of the landscape; the rest, at the bottom, is for the caption."""
         self.random = random = Random(f"{request.definite_seed} {request.prompt}".encode("utf-8", "surrogatepass"))
         self.scene = choose_scene(request.prompt, random)
         *self.colours, self.light, self.far, self.near = map(ImageColor.getrgb, PALETTES[self.scene["palette"]])
@@ -42,7 +42,7 @@ class Landscape:
         self.radius = self.unit * random.uniform(0.045, 0.07)
 
     def fill(self, polygons: Iterable[Sequence[Point]], fill: Colour | Image.Image, opacity: float = 1) -> None:
-        """Fill polygons with smooth edges: they are drawn enlarged."""
+        """Fill polygons with smooth edges: they are drawn enlarged and then reduced."""
         polygons = list(polygons)
         heights = [y for polygon in polygons for _, y in polygon]
         if not heights:
@@ -107,7 +107,7 @@ class Landscape:
         return [(self.width * i / COLUMNS, base - height * value / 1.8) for i, value in enumerate(heights)]
 
     def land(self) -> None:
-        """Ridges from far to near, ever darker."""
+        """Draw ridges from far to near, each darker than the one before."""
         land = self.scene["land"]
         bottom = self.height if not self.scene["water"] else self.waterline
         count = 5 if bottom == self.height else 4
@@ -124,16 +124,14 @@ class Landscape:
             height = {"mountains": 0.42 - 0.25 * near, "dunes": 0.2, "city": 0.16}.get(land, 0.22) * self.unit
             cells = {"mountains": 2.6, "dunes": 1.2}.get(land, 1.8) * aspect * (1 + 0.3 * number)
             octaves = {"mountains": 6, "dunes": 2}.get(land, 5)
-            self.ridge(self.crest(base, height, cells, land in ("mountains", "dunes"), octaves), colour, bottom)
-
-    def ridge(self, crest: list[Point], colour: Colour, bottom: float) -> None:
-        haze = gradient([colour, mix(colour, self.mist, 0.12), mix(colour, self.mist, 0.4)])
-        self.fill([[*crest, (self.width, bottom), (0, bottom)]], haze)
-        if self.scene["land"] == "mountains":
-            self.fill(self.shadows(crest), mix(colour, self.near, 0.4), 0.6)
+            crest = self.crest(base, height, cells, land in ("mountains", "dunes"), octaves)
+            haze = gradient([colour, mix(colour, self.mist, 0.12), mix(colour, self.mist, 0.4)])
+            self.fill([[*crest, (self.width, bottom), (0, bottom)]], haze)
+            if land == "mountains":
+                self.fill(self.shadows(crest), mix(colour, self.near, 0.4), 0.6)
 
     def shadows(self, crest: list[Point]) -> Iterable[Sequence[Point]]:
-        """For each peak, the slope that faces away from the light."""
+        """The slope of each peak that faces away from the light."""
         reach = 6
         for peak in range(reach, COLUMNS - reach):
             if crest[peak][1] > min(y for _, y in crest[peak - reach : peak + reach + 1]):
@@ -170,7 +168,7 @@ class Landscape:
         self.fill(windows, mix(self.light, (255, 190, 90), 0.5), 0.3 + 0.6 * near)
 
     def water(self) -> None:
-        """The mirrored land and sky, darker, with ripples and a path of light."""
+        """Draw the reflection of land and sky, darker, with ripples and a path of light."""
         if not self.scene["water"]:
             return
         random, top, depth = self.random, self.waterline, self.height - self.waterline
@@ -199,7 +197,7 @@ class Landscape:
             self.shape(BOAT, x, top + 0.3 * depth, 0.08 * self.unit, mix(self.near, self.mist, 0.08))
 
     def shore(self) -> None:
-        """The nearest land, in the colour of the caption's ground, with trees or a lighthouse."""
+        """Draw the nearest land, in the colour of the caption's ground, with trees or a lighthouse."""
         side = 1 if self.light_x < self.width / 2 else -1
         height = self.unit * (0.09 if self.scene["water"] else 0.12)
         line = self.crest(self.height, height, 2.5 * self.width / self.unit, sharp=False)
@@ -207,7 +205,7 @@ class Landscape:
         line = [(x, y - 0.1 * self.unit * up + 0.02 * self.unit) for (x, y), up in zip(line, rise, strict=True)]
         dark = mix(self.near, self.ground, 0.06)
         if self.scene["trees"] and self.scene["land"] != "dunes":
-            self.fill((part for foot in self.feet(line) for part in conifer(*foot, self.random)), dark)
+            self.fill(self.trees(line), dark)
         if self.scene["lighthouse"]:
             x, y = line[round(COLUMNS * (0.5 + 0.3 * side))]
             size = 0.42 * self.unit
@@ -219,21 +217,19 @@ class Landscape:
             self.glow(x, lamp, 0.22 * size, 1)
         self.fill([[*line, (self.width, self.height), (0, self.height)]], self.ground)
 
-    def feet(self, line: list[Point]) -> Iterable[tuple[float, float, float]]:
-        """Positions and heights of trees: more and higher ones at the sides, to frame the view."""
-        x = 0.0
+    def trees(self, line: list[Point]) -> Iterable[Sequence[Point]]:
+        """Conifers of six tiers, more and higher ones at the sides, to frame the view."""
+        random, x = self.random, 0.0
         while x < self.width:
             side = abs(2 * x / self.width - 1)
-            height = self.unit * self.random.uniform(0.06, 0.1 + 0.14 * side)
-            if self.random.random() < self.scene["trees"] + 0.8 * side**1.5:
-                yield x, line[round(COLUMNS * x / self.width)][1] + 0.05 * height, height
-            x += self.unit * self.random.uniform(0.015, 0.05)
-
-
-def conifer(x: float, foot: float, height: float, random: Random) -> Iterable[Sequence[Point]]:
-    for tier in range(6):
-        top, reach = foot - height * (1 - 0.13 * tier), height * (0.05 + 0.03 * tier) * random.uniform(0.8, 1.15)
-        yield [(x, top), (x + reach, top + 0.27 * height), (x - reach, top + 0.27 * height)]
+            height = self.unit * random.uniform(0.06, 0.1 + 0.14 * side)
+            if random.random() < self.scene["trees"] + 0.8 * side**1.5:
+                foot = line[round(COLUMNS * x / self.width)][1] + 0.05 * height
+                for tier in range(6):
+                    reach = height * (0.05 + 0.03 * tier) * random.uniform(0.8, 1.15)
+                    top = foot - height * (1 - 0.13 * tier)
+                    yield [(x, top), (x + reach, top + 0.27 * height), (x - reach, top + 0.27 * height)]
+            x += self.unit * random.uniform(0.015, 0.05)
 
 
 def box(x: float, y: float, width: float, height: float) -> Sequence[Point]:
