@@ -23,7 +23,8 @@ def image(entry: dict[str, Any], output: str, name: str = "") -> dict[str, str]:
 
     Raises RenderError if another attempt would end the same way, and RendererFailure if it might not.
     """
-    check_status(entry)
+    if error := _error(entry):
+        raise error
     # Most nodes list their images under "images", some under a name of their own.
     found = [
         {name: str(file.get(name, "")) for name in ("filename", "subfolder", "type")}
@@ -40,12 +41,6 @@ def image(entry: dict[str, Any], output: str, name: str = "") -> dict[str, str]:
     raise RenderError(f"The workflow made no image: its node {clean_name(name or output)} {reason}.")
 
 
-def check_status(entry: dict[str, Any]) -> None:
-    """Raise the error of the prompt, if it failed."""
-    if as_dict(entry.get("status")).get("status_str") == "error":
-        raise _failure(entry)
-
-
 def images_beside(entry: dict[str, Any], image: dict[str, str]) -> int:
     """The number of further images that the image's node stored, as with a batch_size above 1."""
     for output in map(as_dict, as_dict(entry.get("outputs")).values()):
@@ -58,19 +53,15 @@ def images_beside(entry: dict[str, Any], image: dict[str, str]) -> int:
 
 def is_worth_keeping(entry: dict[str, Any]) -> bool:
     """Whether an entry of an earlier attempt is the outcome of this one too."""
-    try:
-        check_status(entry)
-    except RendererFailure:
-        return False
-    except RenderError:
-        pass
-    return True
+    return not isinstance(_error(entry), RendererFailure)
 
 
-def _failure(entry: dict[str, Any]) -> Exception:
-    messages = [
-        message for message in as_list(as_dict(entry.get("status")).get("messages")) if len(as_list(message)) == 2
-    ]
+def _error(entry: dict[str, Any]) -> RenderError | RendererFailure | None:
+    """The error of a prompt that failed."""
+    status = as_dict(entry.get("status"))
+    if status.get("status_str") != "error":
+        return None
+    messages = [message for message in as_list(status.get("messages")) if len(as_list(message)) == 2]
     events = {name: as_dict(data) for name, data in messages if isinstance(name, str)}
     if "execution_error" not in events:
         return RendererFailure("The renderer was interrupted.")
