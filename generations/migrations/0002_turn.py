@@ -21,6 +21,6 @@ class Migration(migrations.Migration):
             ],
             options={"indexes": [models.Index(models.F("started"), name="turn_started")]},
         ),
-        # Written at every submit, and worth less than an fsync. Half-empty pages leave room for a row's next version.
+        # Every submission writes to it, and its loss does little harm. Half-empty pages have room for new row versions.
         migrations.RunSQL("ALTER TABLE generations_turn SET UNLOGGED, SET (fillfactor = 50)", migrations.RunSQL.noop),
     ]

@@ -4,7 +4,7 @@ from django.db.models import Q
 
 
 class Migration(migrations.Migration):
-    atomic = False  # an index is built beside a system that goes on; each has a migration, so that it can be repeated
+    atomic = False  # the index is built without blocking writes; each has its own migration, so that it can be retried
 
     dependencies = [("generations", "0003_discardedfile")]
 

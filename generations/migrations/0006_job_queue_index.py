@@ -4,7 +4,7 @@ NAME = "procrastinate_jobs_by_queue"
 
 
 class Migration(migrations.Migration):
-    atomic = False  # an index is built beside a system that goes on
+    atomic = False  # the index is built without blocking writes
 
     dependencies = [
         ("generations", "0005_deleted_at"),
@@ -12,7 +12,7 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
-        # The head of a model's queue, for whoever takes a turn in it. The queue's own index is by priority alone.
+        # Fair share reads the head of a model's queue. The queue's own index is by priority alone.
         migrations.RunSQL(
             f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {NAME}"
             " ON procrastinate_jobs (queue_name, priority) WHERE status = 'todo'",

@@ -24,7 +24,7 @@ class Migration(migrations.Migration):
 
     operations = [
         *(migrations.AddField("generation", name, field) for name, field in COLUMNS.items()),
-        # Validated in a migration of its own, which doesn't keep anybody from writing meanwhile.
+        # Validated in a migration of its own, which doesn't block writes.
         AddConstraintNotValid(
             "generation", models.CheckConstraint(condition=ALL | NONE, name="generation_image_facts_are_whole")
         ),

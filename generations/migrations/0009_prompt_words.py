@@ -5,7 +5,7 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-    atomic = False  # an index is built beside a system that goes on
+    atomic = False  # the index is built without blocking writes
 
     dependencies = [("generations", "0008_validate_image_facts")]
 

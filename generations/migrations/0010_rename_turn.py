@@ -4,7 +4,7 @@ from django.db import migrations
 class Migration(migrations.Migration):
     dependencies = [("generations", "0009_prompt_words")]
 
-    # The table and its columns keep their stored names.
+    # Tables and columns keep their stored names.
     operations = [
         migrations.SeparateDatabaseAndState(
             state_operations=[

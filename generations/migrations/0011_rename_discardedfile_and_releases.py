@@ -5,7 +5,7 @@ from django.db.models import F, Q
 class Migration(migrations.Migration):
     dependencies = [("generations", "0010_rename_turn")]
 
-    # The table and its columns keep their stored names.
+    # Names and texts in Python only: tables and columns keep their stored names.
     operations = [
         migrations.SeparateDatabaseAndState(
             state_operations=[
