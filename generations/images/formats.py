@@ -10,8 +10,8 @@ from threading import Lock
 
 from PIL import Image, ImageOps
 
-from generations.renderers import limits
-from generations.renderers.limits import NotAccepted
+from generations.images import limits
+from generations.images.limits import NotAccepted
 from lockngen.plain import plain
 
 THUMBNAIL_PIXELS = 384  # maximum of the longer side

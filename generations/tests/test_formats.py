@@ -7,8 +7,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from generations.images import formats
-from generations.renderers import limits
+from generations.images import formats, limits
 from generations.tests.support.encoded import PNG, encoded
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from generations.renderers import limits
+from generations.images import limits
 from generations.renderers.base import RendererFailure, RenderError
 from generations.renderers.comfyui import diagnosis, outcome, refusal
 from generations.renderers.comfyui.calls import Answer, Calls, TooLarge, Unreachable
