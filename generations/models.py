@@ -21,6 +21,7 @@ PROMPT_LENGTH = 2000  # characters, as are the lengths below
 MODEL_LENGTH = 100
 PATH_LENGTH = 500
 ERROR_LENGTH = 1000
+DEFAULT_SIZE, DEFAULT_STEPS, DEFAULT_GUIDANCE = 512, 30, 7.0  # the size is width and height in pixels
 
 # Parameters that a client chooses.
 PARAMETERS = ("prompt", "negative_prompt", "model", "width", "height", "steps", "guidance", "seed")
@@ -40,10 +41,10 @@ class Generation(SoftDeleteModel):
     prompt = models.CharField(max_length=PROMPT_LENGTH)
     negative_prompt = models.CharField(max_length=PROMPT_LENGTH, blank=True, default="", db_default="")
     model = models.CharField(max_length=MODEL_LENGTH, default=DEFAULT_MODEL, db_default=DEFAULT_MODEL)
-    width = models.IntegerField(default=512, db_default=512, help_text="Pixels.")
-    height = models.IntegerField(default=512, db_default=512, help_text="Pixels.")
-    steps = models.IntegerField(default=30, db_default=30)
-    guidance = models.FloatField(default=7.0, db_default=7.0)
+    width = models.IntegerField(default=DEFAULT_SIZE, db_default=DEFAULT_SIZE, help_text="Pixels.")
+    height = models.IntegerField(default=DEFAULT_SIZE, db_default=DEFAULT_SIZE, help_text="Pixels.")
+    steps = models.IntegerField(default=DEFAULT_STEPS, db_default=DEFAULT_STEPS)
+    guidance = models.FloatField(default=DEFAULT_GUIDANCE, db_default=DEFAULT_GUIDANCE)
     seed = models.BigIntegerField(null=True, blank=True)
     status = models.IntegerField(choices=Status, default=Status.PENDING, db_default=Status.PENDING)
     image_path = models.CharField(max_length=PATH_LENGTH, null=True, blank=True)

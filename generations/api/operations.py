@@ -20,6 +20,7 @@ from generations.api.schemas import (
 )
 from generations.api.signed_urls import SignedUrl
 from generations.images import downloads
+from generations.images.formats import CONTENT_TYPES
 from generations.models import Generation
 from generations.querysets import QueueFull
 from generations.status import Status
@@ -96,8 +97,7 @@ def show(request: HttpRequest, id: str):
             200: {
                 "description": "The image",
                 "content": {
-                    name: {"schema": {"type": "string", "format": "binary"}}
-                    for name in ("image/png", "image/jpeg", "image/webp")
+                    name: {"schema": {"type": "string", "format": "binary"}} for name in CONTENT_TYPES.values()
                 },
                 "x-headers": ["ETag"],
             },

@@ -20,13 +20,23 @@ from generations import renderers
 from generations.api import cursors, signed_urls
 from generations.api import text as text_rules
 from generations.images.downloads import Size
-from generations.models import DEFAULT_MODEL, MODEL_LENGTH, PROMPT_LENGTH, Generation
+from generations.images.formats import CONTENT_TYPES, THUMBNAIL_PIXELS
+from generations.models import (
+    DEFAULT_GUIDANCE,
+    DEFAULT_MODEL,
+    DEFAULT_SIZE,
+    DEFAULT_STEPS,
+    MODEL_LENGTH,
+    PROMPT_LENGTH,
+    Generation,
+)
 from generations.progress import notifications as events
 from generations.renderers.base import MAX_SEED
 from generations.status import Status
 from lockngen.web import links
 from lockngen.web.bodies import RequestBody
 
+THUMBNAIL_SIZE = f"within {THUMBNAIL_PIXELS} x {THUMBNAIL_PIXELS} pixels"
 StatusName = Literal[tuple(status.name.lower() for status in Status)]
 
 
@@ -86,10 +96,10 @@ class GenerationIn(RequestBody):
         validate_default=True,
         description="`default` or a name of `GET /api/v1/models`. A model may have defaults for the fields below.",
     )
-    width: Pixels = Field(512, description="Pixels, in steps of 8.")
-    height: Pixels = Field(512, description="Pixels, in steps of 8.")
-    steps: Steps = 30
-    guidance: Guidance = 7.0
+    width: Pixels = Field(DEFAULT_SIZE, description="Pixels, in steps of 8.")
+    height: Pixels = Field(DEFAULT_SIZE, description="Pixels, in steps of 8.")
+    steps: Steps = DEFAULT_STEPS
+    guidance: Guidance = DEFAULT_GUIDANCE
     seed: Annotated[Annotated[StrictInt, Field(ge=0, le=MAX_SEED)] | None, BeforeValidator(_possible_seed)] = Field(
         None,
         description="The same seed gives the same picture. Null draws a random seed, which is returned once completed.",
@@ -127,7 +137,7 @@ class ImageOut(Schema):
     width: int = Field(description="Pixels.")
     height: int = Field(description="Pixels.")
     bytes: int = Field(description="Size in bytes.")
-    type: Literal["image/png", "image/jpeg", "image/webp"] = Field(description="Content type.")
+    type: Literal[tuple(CONTENT_TYPES.values())] = Field(description="Content type.")
     sha256: str = Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the bytes in hex; also the image's ETag.")
 
 
@@ -155,7 +165,7 @@ class GenerationOut(Schema):
     guidance: float
     seed: int | None = Field(description="The requested seed; once completed, the seed that was used.")
     image_url: str | None = Field(description="Address of the image, null until the generation is completed.")
-    thumbnail_url: str | None = Field(description="Address of the thumbnail, a WebP within 384 x 384 pixels.")
+    thumbnail_url: str | None = Field(description=f"Address of the thumbnail, a WebP {THUMBNAIL_SIZE}.")
     signed_urls: SignedUrls = Field(
         description="Addresses of image, thumbnail and events that need no header and expire."
     )
@@ -226,7 +236,7 @@ class SignedQuery(Schema):
 
 
 class ImageQuery(SignedQuery):
-    size: Size = Field("full", description="`thumb` is a WebP within 384 x 384 pixels.")
+    size: Size = Field("full", description=f"`thumb` is a WebP {THUMBNAIL_SIZE}.")
 
 
 # A cursor is documented as the text that is sent, not as the parsed id.
