@@ -8,7 +8,7 @@ from apikeys import usage_provider
 from apikeys.authentication import BearerToken
 from apikeys.rate_limit.throttle import Throttle
 from lockngen.database import retry
-from lockngen.web.problems import Problem, ProblemDocument
+from lockngen.web.problems import Problem, problems
 
 CALLS_A_MINUTE = 600  # per key, in each web process
 
@@ -30,7 +30,7 @@ class KeyOut(Schema):
     "",
     operation_id="getKey",
     summary="Show your key",
-    response={200: KeyOut, **dict.fromkeys((400, 401, 422, 429, 500, 503), ProblemDocument)},
+    response={200: KeyOut, **problems(422)},
 )
 @retry.idempotent
 def show(request: HttpRequest):

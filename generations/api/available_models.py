@@ -6,8 +6,8 @@ from pydantic import Field
 
 from apikeys.authentication import BearerToken
 from generations import renderers
-from generations.api.operations import refused
 from generations.renderers.base import DEFAULT_MODEL
+from lockngen.web.problems import problems
 
 router = Router(auth=BearerToken(), tags=["models"])
 
@@ -29,7 +29,7 @@ class ModelList(Schema):
     unavailable: list[UnavailableModel] = Field(description="Models that no renderer can render at the moment.")
 
 
-@router.get("", operation_id="listModels", summary="List models", response={200: ModelList, **refused()})
+@router.get("", operation_id="listModels", summary="List models", response={200: ModelList, **problems()})
 def list_(request: HttpRequest):
     """The values of `model`, besides `default`. The default model is the first, if a renderer can render it."""
     pool = renderers.current_pool()

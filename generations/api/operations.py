@@ -26,7 +26,7 @@ from generations.querysets import QueueFull
 from generations.status import Status
 from lockngen.database import retry
 from lockngen.web import event_streams, links
-from lockngen.web.problems import Problem, ProblemDocument
+from lockngen.web.problems import Problem, problems
 
 QUEUE_RETRY_AFTER = 5  # seconds; about as long as one render takes
 STREAM_RETRY_AFTER = 5  # seconds
@@ -34,16 +34,11 @@ STREAM_RETRY_AFTER = 5  # seconds
 router = Router(auth=BearerToken(), tags=["generations"])
 
 
-def refused(*codes: int) -> dict[int, type[ProblemDocument]]:
-    """The problem responses of an operation, for the documentation, including those common to all."""
-    return dict.fromkeys(sorted({400, 401, 429, 500, 503, *codes}), ProblemDocument)
-
-
 @router.post(
     "",
     operation_id="createGeneration",
     summary="Create a generation",
-    response={201: GenerationOut, **refused(413, 415, 422)},
+    response={201: GenerationOut, **problems(413, 415, 422)},
 )
 def create(request: HttpRequest, response: HttpResponse, body: GenerationIn):
     """Store a generation and enqueue it. It is stored durably before the response is sent."""
@@ -61,7 +56,7 @@ def create(request: HttpRequest, response: HttpResponse, body: GenerationIn):
 
 
 @router.get(
-    "", operation_id="listGenerations", summary="List generations", response={200: GenerationPage, **refused(422)}
+    "", operation_id="listGenerations", summary="List generations", response={200: GenerationPage, **problems(422)}
 )
 @retry.idempotent
 def list_(request: HttpRequest, query: Query[ListQuery]):
@@ -77,7 +72,7 @@ def list_(request: HttpRequest, query: Query[ListQuery]):
 
 
 @router.get(
-    "/{id}", operation_id="getGeneration", summary="Show a generation", response={200: GenerationOut, **refused(404)}
+    "/{id}", operation_id="getGeneration", summary="Show a generation", response={200: GenerationOut, **problems(404)}
 )
 @retry.idempotent
 def show(request: HttpRequest, id: str):
@@ -105,7 +100,7 @@ def show(request: HttpRequest, id: str):
             304: {"description": "Not Modified"},
         }
     },
-    response=refused(404, 422),
+    response=problems(404, 422),
 )
 @retry.idempotent
 def image(request: HttpRequest, id: str, query: Query[ImageQuery]):
@@ -136,7 +131,7 @@ def image(request: HttpRequest, id: str, query: Query[ImageQuery]):
             }
         }
     },
-    response=refused(404),
+    response=problems(404),
 )
 def events(request: HttpRequest, id: str, query: Query[SignedQuery]):
     """Server-sent events: `progress` now and at each change, then `end` with the generation. Isn't counted."""
@@ -156,7 +151,7 @@ def events(request: HttpRequest, id: str, query: Query[SignedQuery]):
     "/{id}/cancel",
     operation_id="cancelGeneration",
     summary="Cancel a generation",
-    response={200: GenerationOut, **refused(404, 409)},
+    response={200: GenerationOut, **problems(404, 409)},
 )
 @retry.idempotent
 def cancel(request: HttpRequest, id: str):
@@ -168,7 +163,7 @@ def cancel(request: HttpRequest, id: str):
 
 
 @router.delete(
-    "/{id}", operation_id="deleteGeneration", summary="Delete a generation", response={204: None, **refused(404)}
+    "/{id}", operation_id="deleteGeneration", summary="Delete a generation", response={204: None, **problems(404)}
 )
 def delete(request: HttpRequest, id: str):
     """Hide a generation. An unfinished one is cancelled."""

@@ -46,6 +46,11 @@ class ProblemDocument(Schema):
     errors: list[dict[str, str]] | None = None
 
 
+def problems(*codes: int) -> dict[int, type[ProblemDocument]]:
+    """The problem responses of an operation, for the documentation, including those common to all."""
+    return dict.fromkeys(sorted({400, 401, 429, 500, 503, *codes}), ProblemDocument)
+
+
 class Problem(Exception):
     """An error that a view answers with; `members` are `type`, `headers` and whatever else `response` takes."""
 
