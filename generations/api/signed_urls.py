@@ -5,7 +5,6 @@ with SECRET_KEY. It is valid only as long as the key is usable and the generatio
 """
 
 import time
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from typing import Literal
 from uuid import UUID
@@ -13,6 +12,7 @@ from uuid import UUID
 from django.conf import settings
 from django.core.signing import BadSignature, Signer
 from django.http import HttpRequest
+from django.utils.http import urlsafe_base64_decode, urlsafe_base64_encode
 from ninja.security import APIKeyQuery
 
 from apikeys.models import ApiKey
@@ -68,7 +68,7 @@ class SignedUrl(APIKeyQuery):
 
 
 def _sign(key: UUID, id: UUID | str, purpose: Purpose, expires: int) -> str:
-    head = f"{urlsafe_b64encode(key.bytes).decode().rstrip('=')}.{expires}"
+    head = f"{urlsafe_base64_encode(key.bytes)}.{expires}"
     return f"{head}.{_signer.signature(f'{purpose}:{id}:{head}')}"
 
 
@@ -80,4 +80,4 @@ def _verify(signature: str, id: str, purpose: Purpose) -> UUID | None:
     except BadSignature:
         return None
     key, _, expires = head.partition(".")
-    return UUID(bytes=urlsafe_b64decode(key + "==")) if time.time() < int(expires) else None
+    return UUID(bytes=urlsafe_base64_decode(key)) if time.time() < int(expires) else None

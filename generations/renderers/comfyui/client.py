@@ -39,7 +39,7 @@ class Position:
     @property
     def is_worth_adopting(self) -> bool:
         """Whether its outcome is valid for a later attempt too."""
-        return self.entry is None or outcome.is_worth_keeping(self.entry)
+        return self.entry is None or not isinstance(outcome.error_of(self.entry), RendererFailure)
 
 
 class Client:

@@ -23,7 +23,7 @@ def image(entry: dict[str, Any], output: str, name: str = "") -> dict[str, str]:
 
     Raises RenderError if another attempt would end the same way, and RendererFailure if it might not.
     """
-    if error := _error(entry):
+    if error := error_of(entry):
         raise error
     # Most nodes list their images under "images", some under a name of their own.
     found = [
@@ -51,13 +51,8 @@ def images_beside(entry: dict[str, Any], image: dict[str, str]) -> int:
     return 0
 
 
-def is_worth_keeping(entry: dict[str, Any]) -> bool:
-    """Whether an entry of an earlier attempt is the outcome of this one too."""
-    return not isinstance(_error(entry), RendererFailure)
-
-
-def _error(entry: dict[str, Any]) -> RenderError | RendererFailure | None:
-    """The error of a prompt that failed."""
+def error_of(entry: dict[str, Any]) -> RenderError | RendererFailure | None:
+    """The error of a prompt, if it failed. Another attempt may succeed after a RendererFailure."""
     status = as_dict(entry.get("status"))
     if status.get("status_str") != "error":
         return None
