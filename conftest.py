@@ -99,6 +99,13 @@ def quick_passwords(settings):
 
 
 @pytest.fixture
+def other(transactional_db):
+    """A second connection to the tests' database."""
+    with psycopg.connect(**connection.get_connection_params(), autocommit=True) as other:
+        yield other
+
+
+@pytest.fixture
 def make_key(db):
     """Make a key whose token is in `key.token`."""
 

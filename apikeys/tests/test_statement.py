@@ -1,6 +1,5 @@
 """The statement under concurrency: what it waits for, what it reads, and that it is sent once."""
 
-import time
 from threading import Thread
 
 import psycopg
@@ -13,17 +12,11 @@ from apikeys.rate_limit.bucket import RateLimitBucket
 from apikeys.rate_limit.statement import statement
 from lockngen.database import retry
 from lockngen.database.base import DatabaseWrapper
+from lockngen.tests.support.waiting import wait_until
 
 
 def authenticate(key: ApiKey):
     return ApiKey.objects.authenticate(key.token)
-
-
-@pytest.fixture
-def other(transactional_db):
-    """A second connection to the tests' database."""
-    with psycopg.connect(**connection.get_connection_params(), autocommit=True) as other:
-        yield other
 
 
 def test_last_use__waits_for_nobody_who_holds_the_key(key, other):
@@ -71,10 +64,7 @@ def start(work) -> Thread:
 
 def wait_until_blocked(other) -> None:
     waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    deadline = time.monotonic() + 10
-    while other.execute(waiting).fetchone() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: other.execute(waiting).fetchone() is not None)
 
 
 def test_statement__is_not_repeated_once_it_was_sent(key, other):

@@ -17,7 +17,7 @@ from generations.renderers.comfyui import ComfyUIRenderer
 from generations.tests.support.comfyui.process import Double
 from generations.tests.support.comfyui.renders import make_renderer
 from generations.tests.support.encoded import PNG
-from lockngen.tests.conftest import free_port
+from lockngen.tests.support.processes import free_port
 
 IMAGE = formats.Picture(b"an image", 64, 64, b"a little")
 

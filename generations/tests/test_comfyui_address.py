@@ -15,7 +15,7 @@ from generations.renderers.comfyui import ComfyUIRenderer, address, prompt
 from generations.renderers.workflows import read
 from generations.tests.support.comfyui.process import Double
 from generations.tests.support.comfyui.renders import Stop, make_renderer
-from lockngen.tests.conftest import free_port
+from lockngen.tests.support.processes import free_port
 
 
 def test_unavailable_server__is_waited_for(double, render, make_request, monkeypatch):

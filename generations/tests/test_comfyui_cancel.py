@@ -7,7 +7,7 @@ import pytest
 from generations.renderers.comfyui import ComfyUIRenderer
 from generations.renderers.workflows import read
 from generations.tests.support.comfyui.renders import Stop, leave_running, make_renderer
-from lockngen.tests.conftest import free_port
+from lockngen.tests.support.processes import free_port
 
 
 def test_cancel__interrupts_the_running_prompt(double, render, make_request):

@@ -14,7 +14,7 @@ from generations.renderers.pool import RendererPool
 from generations.renderers.pooled_renderer import PooledRenderer
 from generations.renderers.workflows import read
 from generations.tests.support.comfyui.renders import Stop
-from lockngen.tests.conftest import free_port
+from lockngen.tests.support.processes import free_port
 
 
 @pytest.fixture

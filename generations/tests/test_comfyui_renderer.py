@@ -17,7 +17,7 @@ from generations.renderers import RendererFailure, RendererUnavailable, pool
 from generations.renderers.comfyui import prompt
 from generations.status import Status
 from generations.tests.support.comfyui.process import Double
-from lockngen.tests.conftest import free_port
+from lockngen.tests.support.processes import free_port
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -11,7 +11,8 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 
 from generations.models import Generation
 from generations.status import Status
-from generations.tests.support.processes import manage
+from lockngen.tests.support.processes import manage
+from lockngen.tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 POLLING = ("--fetch-job-polling-interval", "0.2")
@@ -44,11 +45,9 @@ def submit(key):
 
 
 def wait_until_finished(worker: subprocess.Popen, generations: list[Generation], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while Generation.objects.filter(pk__in=[generation.pk for generation in generations]).unfinished().exists():
-        assert worker.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    unfinished = Generation.objects.filter(pk__in=[generation.pk for generation in generations]).unfinished()
+    wait_until(lambda: worker.poll() is not None or not unfinished.exists(), seconds)
+    assert worker.poll() is None
     for generation in generations:
         generation.refresh_from_db()
 

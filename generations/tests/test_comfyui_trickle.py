@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 from generations.models import Generation
-from generations.tests.support.processes import manage
+from lockngen.tests.support.processes import manage
 
 GRACE = 0.5  # seconds
 BYTE_EVERY = 3.0  # seconds

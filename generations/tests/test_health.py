@@ -7,7 +7,7 @@ import time
 import pytest
 
 from generations import monitoring
-from lockngen.tests.conftest import free_port
+from lockngen.tests.support.processes import free_port
 
 pytestmark = pytest.mark.django_db(transaction=True)  # checks run in threads of their own
 

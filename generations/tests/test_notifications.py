@@ -1,6 +1,4 @@
 import json
-import time
-from collections.abc import Callable
 from uuid import UUID, uuid4
 
 import psycopg
@@ -15,6 +13,7 @@ from generations.progress.reports import Report
 from generations.renderers.base import Percent
 from generations.status import Status
 from lockngen.database.direct import direct_params
+from lockngen.tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -43,14 +42,6 @@ def listening(transactional_db, monkeypatch, hub):
     monkeypatch.setattr(notifications, "listener", listener)
     yield listener
     listener.stop()
-
-
-def eventually(condition: Callable[[], object], seconds: float = 10) -> object:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    return found
 
 
 def heard(id, report: Report) -> str:
@@ -275,15 +266,15 @@ def test_progress__is_shown_from_what_is_received(api, make_generation, listenin
 
     assert show() == 0
     attempt = generation.start()
-    eventually(lambda: listening.is_listening)
+    wait_until(lambda: listening.is_listening)
     generation.publish(Report(attempt, 40))
-    assert eventually(show) == 40
+    assert wait_until(show) == 40
     assert api.get("/api/v1/generations").json()["items"][0]["progress"] == 40
 
     attempt = generation.start()
     assert show() == 0
     generation.publish(Report(attempt, 5))
-    assert eventually(show) == 5
+    assert wait_until(show) == 5
 
     generation.complete(attempt, "a.png")
     assert show() == 100
@@ -321,7 +312,7 @@ def test_listener__listens_again_after_its_session_was_ended(listening, make_gen
     generation = make_generation()
     attempt = generation.start()
     listening.start()
-    eventually(lambda: listening.is_listening)
+    wait_until(lambda: listening.is_listening)
     sessions = f"FROM pg_stat_activity WHERE application_name ~ '{notifications.CHANNEL}$'"
 
     with hub.subscribe(generation.id) as subscription:
@@ -329,16 +320,16 @@ def test_listener__listens_again_after_its_session_was_ended(listening, make_gen
         assert subscription.wait(10)
         assert subscription.needs_refresh()  # something may have been missed
 
-    assert eventually(lambda: sql(f"SELECT pid {sessions}")) != [(pid,)]
+    assert wait_until(lambda: sql(f"SELECT pid {sessions}")) != [(pid,)]
     generation.publish(Report(attempt, 7))
-    assert eventually(lambda: hub.last(generation.id, attempt)) == Report(attempt, 7)
+    assert wait_until(lambda: hub.last(generation.id, attempt)) == Report(attempt, 7)
     assert caplog.text.count("Not listening") == 1
 
 
 def test_listener__is_one_however_often_it_is_started(listening, sql):
     for _ in range(5):
         listening.start()
-    eventually(lambda: listening.is_listening)
+    wait_until(lambda: listening.is_listening)
 
     assert sql("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE %s", f"%{notifications.CHANNEL}") == [
         (1,)

@@ -26,8 +26,8 @@ from generations.images import files, retention
 from generations.images.pending_deletion import PendingDeletion
 from generations.models import Generation
 from generations.status import FINISHED, Status
-from generations.tests.support.processes import manage
 from lockngen.environment import BASE_DIR
+from lockngen.tests.support.processes import manage
 
 pytestmark = pytest.mark.django_db
 commits = pytest.mark.django_db(transaction=True)  # for others to see

@@ -14,7 +14,7 @@ from django.db import OperationalError
 
 from generations import monitoring
 from generations.templatetags.figures import duration
-from generations.tests.support.processes import manage
+from lockngen.tests.support.processes import manage
 
 pytestmark = pytest.mark.django_db
 PAGE = "/admin/status/"

@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from lockngen.tests.accessibility import flaws, flaws_of
-from lockngen.tests.conftest import URL
 from lockngen.tests.origins import TRY_FROM_ANOTHER_SITE, USE_FROM_ANOTHER_SITE, serve_origin
+from lockngen.tests.support.dev import URL
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SCREENSHOTS = os.environ.get("SCREENSHOTS")  # a folder that gets a picture of every page

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from generations.models import Generation
-from lockngen.tests.conftest import URL
+from lockngen.tests.support.dev import URL
 from lockngen.tests.support.web import Caller
 
 BODY = b'{"prompt":"a cat"}'

@@ -15,14 +15,9 @@ from lockngen.database import base
 from lockngen.database.base import is_ended
 from lockngen.queue import make_pool
 from lockngen.tests.support.embedded_servers import in_child, result_of
+from lockngen.tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def other():
-    with psycopg.connect(**connection.get_connection_params(), autocommit=True) as other:
-        yield other
 
 
 @pytest.fixture
@@ -60,10 +55,7 @@ def test_pool__is_as_large_as_before_afterwards(full_pool, other, settings):
     ApiKey.objects.count()
     connection.close()
 
-    deadline = time.monotonic() + 5
-    while full_pool.get_stats()["pool_available"] < settings.DB_POOL_MAX_SIZE:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: full_pool.get_stats()["pool_available"] >= settings.DB_POOL_MAX_SIZE, seconds=5)
 
 
 def test_checkout__asks_the_server_nothing(full_pool, other):

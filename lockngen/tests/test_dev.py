@@ -18,8 +18,9 @@ from PIL import Image
 
 from lockngen.environment import BASE_DIR
 from lockngen.management.commands import dev as command
-from lockngen.tests.conftest import URL, free_port
+from lockngen.tests.support.dev import URL
 from lockngen.tests.support.embedded_servers import end, is_alive
+from lockngen.tests.support.processes import free_port
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -39,15 +40,14 @@ def test_dev__takes_a_prompt_to_a_stored_image_that_outlives_it(make_dev):
     assert dev.ask(generation["image_url"])[:4] == b"\x89PNG"
 
     end(dev.processes())
-    dev.process.wait(10)
+    dev.wait()
     dev.start()
 
     assert dev.newest() == [generation]
     assert dev.wait_for(dev.create(width=64, height=64)["id"], "completed")
     children = psutil.Process(dev.process.pid).children(recursive=True)
 
-    dev.process.kill()
-    dev.process.wait(10)
+    dev.kill()
 
     assert len(children) >= 3  # the web and what it started, the worker
     assert psutil.wait_procs(children, timeout=20)[1] == []
@@ -117,17 +117,10 @@ def test_console__shows_requests_and_generations_without_housekeeping(dev):
     dev.wait_for(id, "completed")
 
     for line in (f"POST {URL} 201, ", f"GET {URL}/{id} 200, ", f"Generation {id} is completed."):
-        wait_for_line(dev, line)
-    assert "ended with status" not in dev.log()
-    assert "Starting job" not in dev.log()
-    assert "/ht/live" not in dev.log()
-
-
-def wait_for_line(dev, line: str) -> None:
-    deadline = time.monotonic() + 5
-    while line not in dev.log():
-        assert time.monotonic() < deadline, dev.log()
-        time.sleep(0.05)
+        dev.wait_until(lambda line=line: line in dev.output(), seconds=5)
+    assert "ended with status" not in dev.output()
+    assert "Starting job" not in dev.output()
+    assert "/ht/live" not in dev.output()
 
 
 def test_dev__states_in_one_line_that_it_runs_already(dev):
@@ -179,7 +172,7 @@ def test_dev__hands_a_render_back_when_it_stops_and_ends_it_at_the_next_start(ma
 
     assert dev.stop() == 0
     assert time.monotonic() - started < 15
-    dev.variables = {"RENDERER_URL": "sketch:"}
+    dev.environment |= {"RENDERER_URL": "sketch:"}
     dev.start()
 
     assert dev.wait_for(id, "completed")["started_at"]

@@ -1,20 +1,16 @@
 """The Dockerfile, and each service's command run with its own environment, without Docker."""
 
 import json
-import os
 import re
 import secrets
 import shlex
 import shutil
-import socket
 import subprocess
-import time
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import psycopg
 import pytest
 
 from lockngen import __version__
@@ -29,6 +25,9 @@ from lockngen.tests.dockerfiles import (
     search_path,
     services,
 )
+from lockngen.tests.support.databases import new_database
+from lockngen.tests.support.processes import Process, free_port
+from lockngen.tests.support.waiting import wait_until
 
 
 def test_dockerfile__passes_hadolint():
@@ -78,13 +77,9 @@ def image(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def database_url():
-    server = os.environ["DATABASE_URL"]
-    name = f"test_compose_{secrets.token_hex(4)}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-        yield urlsplit(server)._replace(path=f"/{name}").geturl()
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+def database():
+    with new_database() as url:
+        yield url
 
 
 def ignore_rules() -> list[str]:
@@ -97,12 +92,6 @@ def test_dockerignore__lets_in_what_it_names_alone(image):
 
     assert ignore_rules()[0] == "*"
     assert unwanted == []
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Containers:
@@ -126,43 +115,27 @@ class Containers:
         return subprocess.run(arguments, cwd=self.app, env=everything, capture_output=True, text=True, timeout=60)
 
     @contextmanager
-    def running(self, name: str, says: str, port: int = 0):
-        """The process of a service, from when it has said so."""
+    def running(self, name: str, line: str, port: int = 0):
+        """The process of a service, once it has written that line."""
         log = self.data / f"{name}-{secrets.token_hex(4)}.log"
-        arguments = {"cwd": self.app, "env": self.environment(name, port), "stderr": subprocess.STDOUT}
-        with log.open("w") as output:
-            process = subprocess.Popen(command(name), stdout=output, **arguments)
+        process = Process(command(name), log, self.environment(name, port), cwd=self.app)
         try:
-            wait_for(lambda: says in log.read_text() or process.poll() is not None)
-            assert process.poll() is None, log.read_text()
+            process.wait_until(lambda: line in process.output())
             yield process
         finally:
-            print(log.read_text())
-            if process.poll() is None:
+            print(process.output())
+            if process.is_running():
                 stop(process, name)
 
 
-def stop(process: subprocess.Popen, name: str) -> int:
+def stop(process: Process, name: str) -> int:
     """The exit code of a service that is stopped as Docker does it."""
-    process.terminate()
-    try:
-        return process.wait(timeout=grace(name))
-    except subprocess.TimeoutExpired:
-        process.kill()
-        return process.wait()
-
-
-def wait_for(condition, seconds: float = 20):
-    deadline = time.monotonic() + seconds
-    while not (result := condition()):
-        assert time.monotonic() < deadline, f"{condition} did not come true"
-        time.sleep(0.05)
-    return result
+    return process.stop(seconds=grace(name))
 
 
 @pytest.fixture(scope="module")
-def containers(image, database_url, tmp_path_factory) -> Containers:
-    containers = Containers(image, database_url, tmp_path_factory.mktemp("data"))
+def containers(image, database, tmp_path_factory) -> Containers:
+    containers = Containers(image, database, tmp_path_factory.mktemp("data"))
     migrated = containers.run("migrate", command("migrate"))
     assert migrated.returncode == 0, migrated.stderr
     return containers
@@ -172,7 +145,7 @@ def containers(image, database_url, tmp_path_factory) -> Containers:
 def running_web(containers):
     port = free_port()
     with containers.running("web", "Booting worker", port) as process:
-        wait_for(lambda: containers.run("web", health_command(), PORT=str(port)).returncode == 0)
+        wait_until(lambda: containers.run("web", health_command(), PORT=str(port)).returncode == 0)
         yield process, f"http://127.0.0.1:{port}"
 
 
@@ -209,7 +182,7 @@ def test_worker__renders_what_the_web_takes_and_ends_in_time(containers, web):
 
     made = json.loads(fetch(address, token, body))
     with containers.running("worker", "Starting worker") as worker:
-        image = wait_for(lambda: json.loads(fetch(f"{address}/{made['id']}", token))["image_url"])
+        image = wait_until(lambda: json.loads(fetch(f"{address}/{made['id']}", token))["image_url"])
         exit_code = stop(worker, "worker")
 
     assert fetch(image, token).startswith(b"\x89PNG")

@@ -10,7 +10,8 @@ import pytest
 from django.db import connection
 
 from generations.progress.reports import Report
-from lockngen.tests.conftest import URL, free_port
+from lockngen.tests.support.dev import URL
+from lockngen.tests.support.processes import free_port
 from lockngen.tests.support.web import Caller, Web
 
 
@@ -20,7 +21,7 @@ def web(django_db_setup, django_db_blocker, tmp_path_factory):
     log = tmp_path_factory.mktemp("web") / "web.log"
     with django_db_blocker.unblock():
         web = Web(free_port(), log, workers=1, threads=1, WEB_STREAMS="2", DB_POOL_MAX_SIZE="1")
-    web.wait()
+    web.wait_until_ready()
     yield web
     web.stop()
 
@@ -110,5 +111,5 @@ def test_stream__ends_at_once_and_in_order_when_its_web_stops(web, make_generati
 
     assert list(told) == []  # one that broke off would raise
     assert time.monotonic() - started_at < 2
-    assert web.process.wait(20) == 0
+    assert web.wait(20) == 0
     assert time.monotonic() - started_at < 8

@@ -1,7 +1,6 @@
 """Many concurrent clients of the rate limits, through web processes: the result of each call, and its clock."""
 
 import json
-import time
 from collections import Counter
 from datetime import datetime
 from fractions import Fraction
@@ -13,8 +12,10 @@ from django.db import connection
 
 from apikeys.tests.support.gcra import Gcra
 from generations.models import Generation
-from lockngen.tests.conftest import URL, free_port
+from lockngen.tests.support.dev import URL
 from lockngen.tests.support.embedded_servers import postmaster
+from lockngen.tests.support.processes import free_port
+from lockngen.tests.support.waiting import wait_until
 from lockngen.tests.support.web import Caller, Web, call_at_once
 
 CLIENTS, CALLS = 20, 15  # 300 calls in all
@@ -45,7 +46,7 @@ def webs(django_db_setup, django_db_blocker, tmp_path_factory):
         webs = [Web(free_port(), folder / f"{number}.log", "--access-logfile", "-") for number in range(2)]
     try:
         for web in webs:
-            web.wait()
+            web.wait_until_ready()
         yield webs
     finally:
         for web in webs:
@@ -160,8 +161,8 @@ def test_access_log__holds_no_token(webs, make_key, transactional_db):
         assert caller.ask(f"{URL}?api_key={key.token}").status == 400
         assert caller.ask(f"/?token={key.token}").status == 200
 
-    while "/?token=" not in (log := webs[0].log.read_text()):
-        time.sleep(0.01)  # the line is written after the answer
+    wait_until(lambda: "/?token=" in webs[0].output())  # the line is written after the answer
+    log = webs[0].output()
     assert f"GET /?token={key.prefix}… HTTP/1.1" in log
     assert key.token not in log
 
@@ -184,8 +185,9 @@ def statuses(dev, calls: int) -> list[int]:
 
 
 def wait_until_emptied(dev) -> None:
-    deadline = time.monotonic() + 30
     with Caller(dev.port, dev.token) as caller:
-        while (answer := caller.ask("/api/v1/key")).status != 200 or json.loads(answer.body)["remaining"] != 1:
-            assert time.monotonic() < deadline, dev.log()
-            time.sleep(0.1)
+        wait_until(lambda: is_emptied(caller.ask("/api/v1/key")), 30, dev.output)
+
+
+def is_emptied(answer) -> bool:
+    return answer.status == 200 and json.loads(answer.body)["remaining"] == 1

@@ -1,9 +1,7 @@
 """`manage.py migrate` from several processes at once, and after one of them was killed."""
 
-import os
 import re
 import subprocess
-import sys
 import time
 
 import psycopg
@@ -15,35 +13,16 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from generations.models import Generation
-from lockngen.environment import BASE_DIR
 from lockngen.exit_codes import DATABASE
 from lockngen.management.commands.migrate import LOCK, Command, lock_owner
-from lockngen.tests.conftest import address
-
-
-@pytest.fixture
-def other():
-    """A second connection to the tests' own database."""
-    with psycopg.connect(address(connection.settings_dict["NAME"]), autocommit=True) as other:
-        yield other
+from lockngen.tests.support.databases import database_url
+from lockngen.tests.support.processes import manage
+from lockngen.tests.support.waiting import wait_until
 
 
 def start(*arguments: str, **variables: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "manage.py", "migrate", *arguments],
-        cwd=BASE_DIR,
-        env={**os.environ, "DEBUG": "on", **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_until(condition) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return manage("migrate", *arguments, variables=variables, **pipes)
 
 
 def test_six_at_once__one_applies_and_the_others_wait(empty_database):
@@ -155,7 +134,7 @@ def test_wait__ends_with_the_name_of_who_has_the_lock(other, capsys):
 
 @pytest.mark.django_db(transaction=True)
 def test_wait__is_not_for_a_migrate_of_another_database():
-    with psycopg.connect(address("postgres"), autocommit=True) as stranger:
+    with psycopg.connect(database_url("postgres"), autocommit=True) as stranger:
         stranger.execute("SELECT pg_advisory_lock(%s)", [LOCK])
 
         assert lock_owner(connection) == "it is just ending"

@@ -16,8 +16,9 @@ from django.db import OperationalError, connection
 from lockngen.database import timeouts
 from lockngen.database.base import DatabaseWrapper
 from lockngen.management.commands.migrate import refuse_pooler
-from lockngen.tests.conftest import URL
 from lockngen.tests.support.bouncer import PROGRAM, Bouncer
+from lockngen.tests.support.dev import URL
+from lockngen.tests.support.waiting import wait_until
 from lockngen.tests.test_migrate import assert_one_applies, start
 
 pytestmark = [
@@ -63,20 +64,19 @@ def waits(dev, count: int) -> list[float]:
 
 def create(dev, seconds: float = 5) -> dict:
     """A new generation, as soon as there can be one; until then a client gets nothing but 503 and when to come back."""
-    deadline = time.monotonic() + seconds
-    while True:
+
+    def try_to_create() -> dict | None:
         try:
             return dev.create(width=64, height=64)
         except HTTPError as error:
-            if error.code != 503 or "Retry-After" not in error.headers or time.monotonic() > deadline:
+            if error.code != 503 or "Retry-After" not in error.headers:
                 raise
-        time.sleep(0.05)
+
+    return wait_until(try_to_create, seconds, dev.output)
 
 
 def wait_until_listening(dev, seconds: float = 40) -> None:
-    deadline = time.monotonic() + seconds
-    while max(waits(dev, 2)) > 2:
-        assert time.monotonic() < deadline, dev.log()
+    wait_until(lambda: max(waits(dev, 2)) <= 2, seconds, dev.output)
 
 
 def test_prompts_of_8_clients__share_few_sessions(bouncer, dev):
@@ -89,7 +89,7 @@ def test_prompts_of_8_clients__share_few_sessions(bouncer, dev):
     assert len(sessions) >= 2
     assert bouncer.ask("SELECT count(*) FROM generations_generation WHERE status = 2 AND attempts = 1") == 40
     assert json.loads(dev.ask("/ht/?format=json"))["pool"] == "OK"
-    assert "Traceback" not in dev.log()
+    assert "Traceback" not in dev.output()
 
 
 def test_timeouts__are_those_of_the_settings_in_every_session(bouncer, dev):

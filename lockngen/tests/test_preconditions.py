@@ -18,7 +18,7 @@ from lockngen.database import preconditions
 from lockngen.database.base import DatabaseWrapper
 from lockngen.environment import BASE_DIR
 from lockngen.management.commands.migrate import LOCK
-from lockngen.tests.conftest import address
+from lockngen.tests.support.databases import database_url
 
 PASSWORD = "hunter2"
 COLUMNS = "(id int, app text, name text, applied timestamptz)"
@@ -26,7 +26,7 @@ COLUMNS = "(id int, app text, name text, applied timestamptz)"
 
 @pytest.fixture
 def server():
-    with psycopg.connect(address("postgres"), autocommit=True) as server:
+    with psycopg.connect(database_url("postgres"), autocommit=True) as server:
         yield server
 
 
@@ -50,7 +50,7 @@ def make_database(server, role):
 
     yield make
     for name in made:
-        with psycopg.connect(address(name), autocommit=True) as owner:
+        with psycopg.connect(database_url(name), autocommit=True) as owner:
             owner.execute(f"DROP OWNED BY {role} CASCADE")
         server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -92,7 +92,7 @@ def default_connection(role: str, database: str, password: str) -> Iterator[None
 
 def run_process(role: str, database: str, *arguments: str) -> tuple[int, str]:
     """The same in a process of its own."""
-    host = address(database).partition("@")[2]
+    host = database_url(database).partition("@")[2]
     done = subprocess.run(
         [sys.executable, "manage.py", *arguments],
         cwd=BASE_DIR,
@@ -107,7 +107,7 @@ def run_process(role: str, database: str, *arguments: str) -> tuple[int, str]:
 
 def test_migrate__without_create_on_the_schema(role, make_database, run_as):
     database = make_database()
-    with psycopg.connect(address(database), autocommit=True) as owner:
+    with psycopg.connect(database_url(database), autocommit=True) as owner:
         tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"
 
         code, error = run_process(role, database, "migrate")
@@ -147,7 +147,7 @@ def test_migrate__with_a_role_that_can_not(server, role, make_database, run_as, 
 
 def test_migrate__refused_for_an_unforeseen_right_is_one_line(role, make_database, run_as):
     database = make_database()
-    with psycopg.connect(address(database), autocommit=True) as owner:
+    with psycopg.connect(database_url(database), autocommit=True) as owner:
         owner.execute(f"GRANT CREATE ON SCHEMA public TO {role}; CREATE TABLE django_migrations {COLUMNS}")
 
         code, error = run_as(role, database, "migrate")

@@ -9,7 +9,7 @@ import pytest
 from apikeys import tokens
 from apikeys.models import ApiKey
 from lockngen import environment as env
-from lockngen.tests.conftest import free_port
+from lockngen.tests.support.processes import free_port
 from lockngen.tests.support.web import Web
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(120)]
@@ -20,7 +20,7 @@ PUBLIC_URL = "https://images.example.org/lockn"
 def web(django_db_setup, tmp_path_factory):
     log = tmp_path_factory.mktemp("web") / "log"
     web = Web(free_port(), log, workers=1, PUBLIC_URL=PUBLIC_URL, ALLOWED_HOSTS="", CSRF_TRUSTED_ORIGINS="")
-    web.wait()
+    web.wait_until_ready()
     yield web
     web.stop()
 

@@ -21,12 +21,10 @@ RETRY = {"query": sql.queries["retry_job"]} | dict.fromkeys(["retry_at", "new_pr
 
 
 @pytest.fixture(autouse=True)
-def other():
-    """A second connection, which leaves the queue empty."""
-    connection.close()  # which is given out again only if it lives
-    with psycopg.connect(**connection.get_connection_params(), autocommit=True) as other:
-        yield other
-        other.execute("TRUNCATE procrastinate_jobs, procrastinate_workers, procrastinate_events CASCADE")
+def empty_queue(other):
+    connection.close()  # the pool hands it out again only if it is alive
+    yield
+    other.execute("TRUNCATE procrastinate_jobs, procrastinate_workers, procrastinate_events CASCADE")
 
 
 @pytest.fixture

@@ -56,13 +56,6 @@ def test_outages__are_codes_of_the_server():
 
 
 @pytest.fixture
-def other(transactional_db):
-    """A second connection to the tests' database."""
-    with psycopg.connect(**connection.get_connection_params(), autocommit=True) as other:
-        yield other
-
-
-@pytest.fixture
 def make_work():
     """A function that stores a key, and each time first does the next of the given troubles."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 
 import pytest
 
 from lockngen.tests.support.embedded_servers import open_folder
-from lockngen.tests.support.stack import MORTAL_WORKER, Client, Program, Stack, wait_until
+from lockngen.tests.support.stack import MORTAL_WORKER, Client, Program, Stack
+from lockngen.tests.support.waiting import wait_until
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -31,7 +31,7 @@ def shared_stack() -> Iterator[Stack]:
 @pytest.fixture
 def stack(shared_stack) -> Stack:
     """The stack, after whatever the last test did to it."""
-    wait_until(lambda: shared_stack.client.get("/ht/").status == 200, 20, shared_stack.web.words)
+    wait_until(lambda: shared_stack.client.get("/ht/").status == 200, 20, shared_stack.web.output)
     return shared_stack
 
 
@@ -50,7 +50,7 @@ def run_workers(stack) -> Iterator:
         started.extend(stack.run_workers(count, "mortal", MORTAL_WORKER, **variables))
         return started
 
-    stack.worker.end(signal.SIGTERM)
+    stack.worker.park()
     yield run
-    stack.dismiss(started)
-    stack.worker.go_on()
+    stack.close_workers(started)
+    stack.worker.resume()

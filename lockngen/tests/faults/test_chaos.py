@@ -16,7 +16,8 @@ from lockngen.tests.support.oracle import (
     describe,
     wait_until_finished,
 )
-from lockngen.tests.support.stack import Program, let_leases_end, rescue, wait_until
+from lockngen.tests.support.stack import Program, let_leases_end, rescue
+from lockngen.tests.support.waiting import wait_until
 
 HALF_A_SECOND = "sketch:?seconds=0.5"
 
@@ -78,7 +79,7 @@ def test_poison__fails_after_its_tries_and_the_others_are_rendered(stack, client
     (worker,) = POISONED.run(run_workers)
 
     for death in (1, 2):
-        wait_until(lambda death=death: len(worker.exit_codes) == death, 20, worker.words)
+        wait_until(lambda death=death: len(worker.exit_codes) == death, 20, worker.output)
         let_leases_end(stack)
         rescue(stack)
 

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 import pytest
 
 from lockngen.tests.support.oracle import is_fair
-from lockngen.tests.support.stack import Answer, wait_until
+from lockngen.tests.support.stack import Answer
+from lockngen.tests.support.waiting import wait_until
 
 COUNTS = """
     SELECT count(DISTINCT generation.id), count(job.id)

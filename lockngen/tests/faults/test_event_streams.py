@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lockngen.tests.conftest import URL
+from lockngen.tests.support.dev import URL
 from lockngen.tests.support.stack import Client
 
 DOWN = 18  # seconds: longer than a stream is silent
@@ -17,7 +16,7 @@ DOWN = 18  # seconds: longer than a stream is silent
 @pytest.mark.faults
 @pytest.mark.parametrize("fault", ["down", "frozen"])
 def test_stream__goes_on_after_an_outage(stack, client, fault):
-    stack.worker.end(signal.SIGTERM)
+    stack.worker.park()
     id = client.create("a lighthouse in a storm").json["id"]
     with ThreadPoolExecutor() as pool, Client(stack) as follower:
         stream = pool.submit(follower.get, f"{URL}/{id}/events")
@@ -28,7 +27,7 @@ def test_stream__goes_on_after_an_outage(stack, client, fault):
             with stack.cluster.frozen():
                 time.sleep(DOWN)
         assert not stream.done()
-        stack.worker.go_on()
+        stack.worker.resume()
         answer = stream.result(40)
 
     assert b": still here\n" in answer.body

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +10,9 @@ from contextlib import contextmanager
 import pytest
 
 from lockngen.tests.support.oracle import assert_ended_once
-from lockngen.tests.support.stack import WORKER, Client, Program, Stack, wait_until
+from lockngen.tests.support.processes import WORKER
+from lockngen.tests.support.stack import Client, Program, Stack
+from lockngen.tests.support.waiting import wait_until
 
 BACKLOG, POSTERS = 2000, 4
 WORKERS, CONCURRENCY = 2, 2
@@ -38,12 +39,12 @@ def run_quick_workers(stack) -> Iterator[Callable]:
     """Instead of the stack's own."""
     quick: list[Program] = []
     variables = {"RENDERER_URL": "sketch:?seconds=0.1", "WORKER_CONCURRENCY": str(CONCURRENCY)}
-    stack.worker.end(signal.SIGTERM)
+    stack.worker.park()
     yield lambda: quick.extend(stack.run_workers(WORKERS, "quick", WORKER, **variables))
     stack.cluster.rows(CANCEL)
     stack.cluster.rows("DELETE FROM procrastinate_jobs WHERE status = 'todo'")
-    stack.dismiss(quick)
-    stack.worker.go_on()
+    stack.close_workers(quick)
+    stack.worker.resume()
 
 
 @pytest.mark.faults

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from lockngen.tests.conftest import URL
+from lockngen.tests.support.dev import URL
 from lockngen.tests.support.oracle import is_fair
-from lockngen.tests.support.stack import Answer, Client, Stack, wait_until
+from lockngen.tests.support.stack import Answer, Client, Stack
+from lockngen.tests.support.waiting import wait_until
 
 
 def test_frozen__is_reported_in_time_and_got_over(stack, client):

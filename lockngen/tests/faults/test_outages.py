@@ -7,10 +7,11 @@ from datetime import datetime
 
 import pytest
 
-from lockngen.tests.conftest import URL
+from lockngen.tests.support.dev import URL
 from lockngen.tests.support.load import Load
 from lockngen.tests.support.oracle import assert_all_is_well
-from lockngen.tests.support.stack import Client, Stack, wait_until
+from lockngen.tests.support.stack import Client, Stack
+from lockngen.tests.support.waiting import wait_until
 
 LISTENING = 1  # seconds; a worker that only polls takes up to five
 

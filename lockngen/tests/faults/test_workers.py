@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from lockngen.tests.conftest import URL
+from lockngen.tests.support.dev import URL
 from lockngen.tests.support.oracle import assert_ended_once, assert_rendered
-from lockngen.tests.support.stack import Client, Program, Stack, let_leases_end, rescue, wait_until
+from lockngen.tests.support.stack import Client, Program, Stack, let_leases_end, rescue
+from lockngen.tests.support.waiting import wait_until
 
 SLOW = "sketch:?seconds=1.5"
 FAST = "sketch:"
@@ -17,24 +18,24 @@ FAST = "sketch:"
 
 @pytest.fixture(scope="module")
 def slow_worker(shared_stack) -> Iterator[Program]:
-    shared_stack.worker.end(signal.SIGTERM)
-    shared_stack.worker.go_on(RENDERER_URL=SLOW)
+    shared_stack.worker.park()
+    shared_stack.worker.resume(RENDERER_URL=SLOW)
     yield shared_stack.worker
-    shared_stack.worker.end(signal.SIGTERM)
-    shared_stack.worker.go_on(RENDERER_URL=FAST)
+    shared_stack.worker.park()
+    shared_stack.worker.resume(RENDERER_URL=FAST)
 
 
 @pytest.fixture
 def worker(stack, slow_worker) -> Iterator[Program]:
     yield slow_worker
-    slow_worker.go_on()
+    slow_worker.resume()
 
 
 @pytest.fixture
 def run_fast_worker(stack):
     started: list[Program] = []
     yield lambda: started.append(stack.run_worker("fast", RENDERER_URL=FAST))
-    stack.dismiss(started)
+    stack.close_workers(started)
 
 
 @pytest.mark.parametrize("down", [pytest.param(1, id="short"), pytest.param(45, id="long", marks=pytest.mark.faults)])
@@ -56,7 +57,7 @@ def test_worker__that_lost_its_database_stores_what_it_rendered_meanwhile(stack,
 def test_worker__reported_to_stop_finishes_what_it_can_within_its_grace(stack, client, worker):
     id = begin(client)
 
-    assert worker.end(signal.SIGTERM, seconds=8) == 0
+    assert worker.park(signal.SIGTERM, seconds=8) == 0
 
     assert client.get(f"{URL}/{id}").json["status"] == "completed"
     assert attempts(stack, id) == 1
@@ -65,7 +66,7 @@ def test_worker__reported_to_stop_finishes_what_it_can_within_its_grace(stack, c
 
 def test_worker__frozen_past_its_lease_changes_nothing_once_it_thaws(stack, client, worker, run_fast_worker):
     id = begin(client)
-    worker.signal(signal.SIGSTOP)
+    worker.send_signal(signal.SIGSTOP)
     let_leases_end(stack)
     run_fast_worker()
     rescue(stack)
@@ -73,9 +74,9 @@ def test_worker__frozen_past_its_lease_changes_nothing_once_it_thaws(stack, clie
     image = assert_rendered(stack, [id])[id]
     stored = image.stat()
 
-    worker.signal(signal.SIGCONT)
+    worker.send_signal(signal.SIGCONT)
 
-    wait_until(lambda: worker.said(f"Generation {id}: attempt 1 is superseded"), 10, worker.words)
+    wait_until(lambda: f"Generation {id}: attempt 1 is superseded" in worker.output(), 10, worker.output)
     assert attempts(stack, id) == 2
     assert (image.stat().st_ino, image.stat().st_mtime_ns) == (stored.st_ino, stored.st_mtime_ns)
     assert_rendered(stack, [id])
@@ -86,11 +87,11 @@ def test_worker__frozen_past_its_lease_changes_nothing_once_it_thaws(stack, clie
 def test_worker__that_was_forgotten_while_it_was_frozen_works_on(stack, client, worker):
     wait_for(client, begin(client), "completed")
     exits = len(worker.exit_codes)
-    worker.signal(signal.SIGSTOP)
+    worker.send_signal(signal.SIGSTOP)
     stack.cluster.rows("DELETE FROM procrastinate_workers")  # as every worker that starts does with the silent ones
     id = client.create("a lighthouse").json["id"]
 
-    worker.signal(signal.SIGCONT)
+    worker.send_signal(signal.SIGCONT)
 
     wait_for(client, id, "completed")
     assert attempts(stack, id) == 1
@@ -101,8 +102,8 @@ def test_worker__that_was_forgotten_while_it_was_frozen_works_on(stack, client, 
 def test_worker__killed_is_missed_within_a_minute(stack, client, worker):
     id = begin(client)
 
-    worker.end(signal.SIGKILL)
-    worker.go_on()
+    worker.park(signal.SIGKILL)
+    worker.resume()
 
     wait_for(client, id, "completed", seconds=60)
     assert_rendered(stack, [id])
@@ -114,8 +115,8 @@ def begin(client: Client) -> str:
     return id
 
 
-def wait_for(client: Client, id: str, status: str, seconds: float = 20) -> float:
-    return wait_until(lambda: client.get(f"{URL}/{id}").json.get("status") == status, seconds)
+def wait_for(client: Client, id: str, status: str, seconds: float = 20) -> None:
+    wait_until(lambda: client.get(f"{URL}/{id}").json.get("status") == status, seconds)
 
 
 def attempts(stack: Stack, id: str) -> int:

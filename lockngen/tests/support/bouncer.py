@@ -3,8 +3,7 @@
 import os
 import re
 import shutil
-import subprocess
-import time
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -12,7 +11,7 @@ import psycopg
 
 from lockngen.database.embedded import Server
 from lockngen.environment import BASE_DIR
-from lockngen.tests.conftest import free_port
+from lockngen.tests.support.processes import Process, free_port
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
 
@@ -58,26 +57,20 @@ class Bouncer:
         # Like PostgreSQL, it refuses to run as root.
         owner = self.server.cluster.stat()
         account = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []} if os.geteuid() == 0 else {}
-        with open(self.folder / "pgbouncer.log", "a") as log:
-            self.process = subprocess.Popen([PROGRAM, self.folder / "pgbouncer.ini"], stderr=log, **account)
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                return self.console("SHOW VERSION")
-            except psycopg.OperationalError:
-                assert time.monotonic() < deadline, self.log()
-            time.sleep(0.02)
+        self.process = Process([PROGRAM, self.folder / "pgbouncer.ini"], self.folder / "pgbouncer.log", **account)
+        self.process.wait_until(self.answers, seconds=10)
+
+    def answers(self) -> bool:
+        with suppress(psycopg.OperationalError):
+            return bool(self.console("SHOW VERSION"))
+        return False
 
     def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(10)
+        self.process.stop()
 
     def close(self) -> None:
         self.stop()
         self.server.release()
-
-    def log(self) -> str:
-        return (self.folder / "pgbouncer.log").read_text()
 
     def address(self, database: str = "lockngen") -> str:
         return f"postgres://lockn:{self.password}@127.0.0.1:{self.port}/{database}"

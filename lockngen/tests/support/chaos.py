@@ -22,15 +22,15 @@ class Chaos:
     def strike(self) -> None:
         victim = self.dice.choice([worker for worker in self.workers if worker is not self.frozen])
         if self.frozen is None:
-            victim.signal(signal.SIGSTOP)
+            victim.send_signal(signal.SIGSTOP)
             self.frozen, self.frozen_at = victim, time.monotonic()
             return
-        victim.signal(signal.SIGKILL)
+        victim.send_signal(signal.SIGKILL)
         if time.monotonic() >= self.frozen_at + self.frozen_for:
             self.thaw()
 
     def thaw(self) -> None:
-        self.frozen.signal(signal.SIGCONT)
+        self.frozen.send_signal(signal.SIGCONT)
         self.frozen = None
 
     def end(self) -> None:

@@ -7,7 +7,6 @@ import os
 import pwd
 import shutil
 import tempfile
-import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import psycopg
 import pytest
 
 from lockngen.database.embedded import Server, files, programs, running
+from lockngen.tests.support.waiting import wait_until
 
 PROGRAMS = programs.wheel_programs()
 # Under a closed folder such as /root the wheel's programs can't be run by anybody but root, which may not run them.
@@ -66,8 +66,7 @@ def end(processes):
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    while any(is_alive(process) for process in processes):
-        time.sleep(0.01)
+    wait_until(lambda: not any(is_alive(process) for process in processes))
 
 
 def is_alive(process):

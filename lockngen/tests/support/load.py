@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from itertools import count
 
-from lockngen.tests.conftest import URL
+from lockngen.tests.support.dev import URL
 from lockngen.tests.support.stack import Answer, Client, Stack
 
 PATIENCE = 2  # seconds a client reads what it has posted before it posts the next

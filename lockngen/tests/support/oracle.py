@@ -11,7 +11,8 @@ from PIL import Image
 from generations.images.files import FOLDER
 from lockngen.storage.filesystem import PARTIAL
 from lockngen.tests.support.load import Load
-from lockngen.tests.support.stack import Stack, wait_until
+from lockngen.tests.support.stack import Stack
+from lockngen.tests.support.waiting import wait_until
 
 UNFINISHED = "SELECT count(*) FROM generations_generation WHERE status < 2"
 LIVE_JOBS = "SELECT count(*) FROM procrastinate_jobs WHERE status < 'succeeded' AND task_name = 'generations.render'"
@@ -23,14 +24,12 @@ PATHS = """
 STORED = "SELECT prompt FROM generations_generation WHERE prompt = ANY(%s)"
 
 
-def assert_all_is_well(stack: Stack, load: Load, drained_within: float) -> float:
-    """Everything; returns how many seconds it took until nothing was left to render."""
+def assert_all_is_well(stack: Stack, load: Load, drained_within: float) -> None:
     assert_answers_are_fair(load)
-    seconds = wait_until_finished(stack, drained_within)
+    wait_until_finished(stack, drained_within)
     assert_stored_once(stack, load)
     assert_ended_once(stack)
     assert_rendered(stack, [attempt.answer.json["id"] for attempt in load.posts("ok")])
-    return seconds
 
 
 def assert_answers_are_fair(load: Load) -> None:
@@ -93,16 +92,16 @@ def assert_no_job_is_left(stack: Stack) -> None:
     wait_until(lambda: stack.cluster.value(statement) == 0, 10, lambda: describe(stack))
 
 
-def wait_until_finished(stack: Stack, seconds: float) -> float:
-    return wait_until(lambda: stack.cluster.value(UNFINISHED) == 0, seconds, lambda: describe(stack))
+def wait_until_finished(stack: Stack, seconds: float) -> None:
+    wait_until(lambda: stack.cluster.value(UNFINISHED) == 0, seconds, lambda: describe(stack))
 
 
 def describe(stack: Stack) -> str:
-    """What isn't finished, with its jobs, and the last words of the worker."""
+    """What isn't finished, with its jobs, and the end of the worker's output."""
     stuck = stack.cluster.rows("""
         SELECT stuck.id, stuck.status, stuck.attempts, job.status, job.scheduled_at, worker.last_heartbeat
         FROM generations_generation stuck LEFT JOIN procrastinate_jobs job ON job.queueing_lock = stuck.id::text
         LEFT JOIN procrastinate_workers worker ON worker.id = job.worker_id
         WHERE stuck.status < 2 ORDER BY stuck.id LIMIT 10
     """)
-    return "\n".join(map(str, [*stuck, stack.worker.words()]))
+    return "\n".join(map(str, [*stuck, stack.worker.output()[-4000:]]))

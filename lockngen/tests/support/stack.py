@@ -19,12 +19,12 @@ import psutil
 from apikeys.querysets import DEVELOPMENT_TOKEN
 from lockngen.environment import BASE_DIR
 from lockngen.management.commands.dev import die_with_parent
-from lockngen.tests.conftest import URL, free_port
 from lockngen.tests.support.cluster import Cluster
+from lockngen.tests.support.dev import URL
+from lockngen.tests.support.processes import WEB, WORKER, Process, free_port
+from lockngen.tests.support.waiting import wait_until
 from lockngen.web.problems import IN_DOUBT
 
-WEB = [sys.executable, "-m", "gunicorn", "-c", "lockngen/web/gunicorn.py", "lockngen.wsgi"]
-WORKER = [sys.executable, "manage.py", "procrastinate", "worker"]
 MORTAL_WORKER = [sys.executable, "-m", "lockngen.tests.support.mortal_worker", "procrastinate", "worker"]
 RESTART_PAUSE = 0.2  # seconds
 
@@ -39,57 +39,46 @@ AUDIT = """
 """
 
 
-class Program:
+class Program(Process):
     """A process that is started again whenever it ends, whatever its exit code."""
 
-    def __init__(self, command: list[str], environment: dict[str, str], log: Path):
-        self.command, self.environment, self.log = command, environment, log
+    def __init__(self, command: list[str], log: Path, environment: dict[str, str]):
         self.exit_codes: list[int] = []
         self.over, self.wanted, self.parked = threading.Event(), threading.Event(), threading.Event()
         self.wanted.set()
-        self.process: subprocess.Popen | None = None
+        super().__init__(command, log, environment, start_new_session=True, preexec_fn=die_with_parent)
         self.supervisor = threading.Thread(target=self._supervise, daemon=True)
         self.supervisor.start()
 
     def _supervise(self) -> None:
-        while not self.over.is_set():
-            with open(self.log, "a") as log:
-                self.process = subprocess.Popen(
-                    self.command,
-                    cwd=BASE_DIR,
-                    env=self.environment,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                    preexec_fn=die_with_parent,
-                )
+        while True:
             self.exit_codes.append(self.process.wait())
             self.over.wait(RESTART_PAUSE)
             self.parked.set()
             self.wanted.wait()
             self.parked.clear()
+            if self.over.is_set():
+                return
+            self.start()
 
-    def signal(self, number: int) -> None:
-        self.process.send_signal(number)
-
-    def end(self, number: int, seconds: float = 30) -> int:
-        """Send a signal, see the process end, and keep it down until `go_on`."""
+    def park(self, number: int = signal.SIGTERM, seconds: float = 30) -> int:
+        """Send a signal, wait for the end, and keep the process down until `resume`; returns its exit code."""
         self.wanted.clear()
-        self._tell_until(self.parked.is_set, number, seconds)
+        self._signal_until(self.parked.is_set, number, seconds)
         return self.exit_codes[-1]
 
-    def _tell_until(self, is_down: Callable[[], bool], number: int, seconds: float) -> None:
-        told = []
+    def _signal_until(self, is_down: Callable[[], bool], number: int, seconds: float) -> None:
+        signalled = []
 
-        def look() -> bool:
-            if self.process not in told:  # it may just be starting again
-                told.append(self.process)
-                self.signal(number)
+        def signal_and_check() -> bool:
+            if self.process not in signalled:  # it may just be starting again
+                signalled.append(self.process)
+                self.send_signal(number)
             return is_down()
 
-        wait_until(look, seconds, self.words)
+        wait_until(signal_and_check, seconds, self.output)
 
-    def go_on(self, **variables: str) -> None:
+    def resume(self, **variables: str) -> None:
         """Start it again if it was kept down."""
         if not self.wanted.is_set():
             before, self.environment = self.process, {**self.environment, **variables}
@@ -100,17 +89,10 @@ class Program:
         self.over.set()
         self.wanted.set()
         try:
-            self._tell_until(lambda: not self.supervisor.is_alive(), signal.SIGTERM, 20)
+            self._signal_until(lambda: not self.supervisor.is_alive(), signal.SIGTERM, 20)
         finally:
             self.process.kill()
             self.supervisor.join()
-
-    def said(self, words: str) -> bool:
-        return words in self.log.read_text()
-
-    def words(self) -> str:
-        """The end of its output."""
-        return "\n".join(self.log.read_text().splitlines()[-40:])
 
 
 class Stack:
@@ -126,12 +108,12 @@ class Stack:
 
     def start(self) -> None:
         self.web = self.run("web", WEB)
-        wait_until(lambda: self.client.get("/ht/").status == 200, 60, self.web.words)
+        wait_until(lambda: self.client.get("/ht/").status == 200, 60, self.web.output)
         self.cluster.rows(AUDIT)
         self.worker = self.run_worker()
 
     def run(self, name: str, command: list[str], **variables: str) -> Program:
-        self.programs.append(Program(command, {**self.environment, **variables}, self.folder / f"{name}.log"))
+        self.programs.append(Program(command, self.folder / f"{name}.log", {**self.environment, **variables}))
         return self.programs[-1]
 
     def run_worker(self, name: str = "worker", **variables: str) -> Program:
@@ -140,10 +122,10 @@ class Stack:
     def run_workers(self, count: int, name: str, command: list[str], **variables: str) -> list[Program]:
         known = self.newest_worker()
         workers = [self.run(name, command, **variables) for _ in range(count)]
-        wait_until(lambda: self.newest_worker() >= known + count, 30, workers[0].words)
+        wait_until(lambda: self.newest_worker() >= known + count, 30, workers[0].output)
         return workers
 
-    def dismiss(self, workers: list[Program]) -> None:
+    def close_workers(self, workers: list[Program]) -> None:
         for worker in workers:
             worker.close()
             self.programs.remove(worker)
@@ -253,12 +235,3 @@ def rescue(stack: Stack) -> None:
         "INSERT INTO procrastinate_jobs (queue_name, task_name, args)"
         """ VALUES ('maintenance', 'generations.rescue_stalled', '{"timestamp": 0}')"""
     )
-
-
-def wait_until(condition: Callable[[], object], seconds: float, explain: Callable[[], str] = str) -> float:
-    """Wait for the condition, and return how long it took."""
-    started_at = time.monotonic()
-    while not condition():
-        assert time.monotonic() - started_at < seconds, explain()
-        time.sleep(0.02)
-    return time.monotonic() - started_at

@@ -1,8 +1,6 @@
 """Web processes on the tests' own database, and clients that call them from many threads at once."""
 
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,52 +8,36 @@ from contextlib import suppress
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from threading import Barrier
-from urllib.parse import urlsplit
 
-from django.db import connection
-
-from lockngen.environment import BASE_DIR
-
-GUNICORN = [sys.executable, "-m", "gunicorn", "-c", "lockngen/web/gunicorn.py", "lockngen.wsgi"]
+from lockngen.tests.support.databases import database_url
+from lockngen.tests.support.processes import WEB, Process
 
 
-class Web:
-    """One gunicorn. It starts in the background: `wait` until it answers."""
+class Web(Process):
+    """One gunicorn. It starts in the background: `wait_until_ready` waits for its first response."""
 
     def __init__(self, port: int, log: Path, *arguments: str, workers: int = 2, threads: int = 4, **variables: str):
-        self.port, self.log, self.workers = port, log, workers
-        name = connection.settings_dict["NAME"]
+        self.port, self.workers = port, workers
         environment = {
             **os.environ,
             "DEBUG": "on",
             "AUTO_MIGRATE": "off",
-            "DATABASE_URL": urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{name}").geturl(),
+            "DATABASE_URL": database_url(),
             "PORT": str(port),
             "WEB_WORKERS": str(workers),
             "WEB_THREADS": str(threads),
             "DB_POOL_MAX_SIZE": str(threads),
             **variables,
         }
-        with log.open("w") as output:
-            self.process = subprocess.Popen(
-                [*GUNICORN, *arguments], cwd=BASE_DIR, env=environment, stdout=output, stderr=subprocess.STDOUT
-            )
+        super().__init__([*WEB, *arguments], log, environment)
 
-    def wait(self) -> None:
-        deadline = time.monotonic() + 30
-        while self.log.read_text().count("Booting worker") < self.workers or not self.answers():
-            assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.05)
+    def wait_until_ready(self) -> None:
+        self.wait_until(lambda: self.output().count("Booting worker") >= self.workers and self.answers())
 
     def answers(self) -> bool:
         with suppress(OSError), Caller(self.port) as caller:
             return caller.ask("/ht/live").status == 200
         return False
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(40)
 
 
 class Caller:
@@ -79,7 +61,7 @@ class Caller:
 
 
 def call_at_once(callers: list[Caller], call: Callable[[Caller], object], times: int, pause: float = 0) -> list:
-    """What became of `times` calls by each of the callers, who begin together."""
+    """The results of `times` calls by each of the callers, which start together."""
     begin = Barrier(len(callers), timeout=30)
 
     def work(caller: Caller) -> list:

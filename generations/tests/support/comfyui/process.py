@@ -1,21 +1,19 @@
 """Starts, configures, observes and kills the process of the double."""
 
 import json
-import signal
 import ssl
-import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
 import httpx
 
-from lockngen.environment import BASE_DIR
+from lockngen.tests.support.processes import Process
+from lockngen.tests.support.waiting import wait_until
 
 
-class Double:
+class Double(Process):
     """A killed double loses its queue, its history and its cache, but neither its images nor its faults."""
 
     def __init__(self, port: int, folder: Path, certificate: Path | None = None):
@@ -23,7 +21,7 @@ class Double:
         address = f"https://localhost:{port}" if certificate else f"http://127.0.0.1:{port}"
         verify = ssl.create_default_context(cafile=certificate) if certificate else False
         self.http = httpx.Client(base_url=address, verify=verify, trust_env=False, timeout=10)
-        self.start()
+        super().__init__([], folder / "double.log")
 
     @property
     def url(self) -> str:
@@ -32,28 +30,15 @@ class Double:
 
     def start(self) -> None:
         module = "generations.tests.support.comfyui.double"
-        arguments = [
-            str(self.port),
-            self.folder,
-            json.dumps(self.faults),
-            *([self.certificate] if self.certificate else []),
-        ]
-        self.process = subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=BASE_DIR)
-        deadline = time.monotonic() + 20
-        while True:
-            with suppress(httpx.TransportError):
-                self.http.get("/double")
-                return
-            assert self.process.poll() is None, "The double did not start."
-            assert time.monotonic() < deadline, "The double does not answer."
-            time.sleep(0.05)
+        arguments = [str(self.port), self.folder, json.dumps(self.faults)]
+        self.command = [sys.executable, "-m", module, *arguments, *([self.certificate] if self.certificate else [])]
+        super().start()
+        self.wait_until(self.answers)
 
-    def is_running(self) -> bool:
-        return self.process.poll() is None
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait(10)
+    def answers(self) -> bool:
+        with suppress(httpx.TransportError):
+            return bool(self.http.get("/double"))
+        return False
 
     def stop(self) -> None:
         self.kill()
@@ -89,10 +74,7 @@ class Double:
         self.http.post("/prompt", json={"prompt": graph, "prompt_id": id}).raise_for_status()
 
     def wait_for(self, condition) -> None:
-        deadline = time.monotonic() + 20
-        while not condition(self):
-            assert time.monotonic() < deadline, "The double did not reach the expected state."
-            time.sleep(0.01)
+        wait_until(lambda: condition(self))
 
     def forget(self) -> None:
         """Lose queue, history and cache, as by a restart."""
