@@ -2,6 +2,7 @@ import json
 import ssl
 from datetime import timedelta
 from io import BytesIO
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
@@ -9,7 +10,7 @@ from django.db import connection
 from django.db.models.functions import Now
 from PIL import Image
 
-from generations import tasks
+from generations import renderers, tasks
 from generations.images import files, formats
 from generations.models import Generation
 from generations.renderers import RenderRequest
@@ -131,6 +132,25 @@ def run(make_context):
                 generation.refresh_from_db()
 
     return run
+
+
+@pytest.fixture
+def render_with(monkeypatch):
+    """Replace the renderers by a function of the request and the progress callback."""
+
+    def replace(function) -> None:
+        pool = SimpleNamespace(render=function, cancel=lambda id: None, settle=lambda request: request)
+        monkeypatch.setattr(renderers, "get_pool", lambda: pool)
+
+    return replace
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The clock of the render task, which a test sets."""
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(tasks, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    return clock
 
 
 @pytest.fixture
