@@ -13,11 +13,14 @@ from PIL import Image
 from generations import renderers, tasks
 from generations.images import files, formats
 from generations.models import Generation
+from generations.progress import notifications
+from generations.progress.notifications import ProgressHub
 from generations.renderers import RenderRequest
 from generations.renderers.comfyui import ComfyUIRenderer
 from generations.tests.support.comfyui.process import Double
 from generations.tests.support.comfyui.renders import make_renderer
 from generations.tests.support.encoded import PNG
+from lockngen.database import listener
 from lockngen.tests.support.processes import free_port
 
 IMAGE = formats.Picture(b"an image", 64, 64, b"a little")
@@ -151,6 +154,23 @@ def clock(monkeypatch):
     clock = SimpleNamespace(now=1000.0)
     monkeypatch.setattr(tasks, "time", SimpleNamespace(monotonic=lambda: clock.now))
     return clock
+
+
+@pytest.fixture
+def hub(monkeypatch) -> ProgressHub:
+    """The hub of this process, which has received nothing."""
+    monkeypatch.setattr(notifications, "hub", hub := ProgressHub())
+    return hub
+
+
+@pytest.fixture
+def listening(transactional_db, monkeypatch, hub):
+    """The listener of this process, which may start."""
+    monkeypatch.setattr(listener, "TICK", 0.02)
+    listening = listener.Listener(notifications.CHANNEL, hub.receive, hub.refresh_all)
+    monkeypatch.setattr(notifications, "listener", listening)
+    yield listening
+    listening.stop()
 
 
 @pytest.fixture
