@@ -56,7 +56,7 @@ def test_id__is_a_uuid_of_version_7_and_sorts_by_time(make_generation):
     assert first.id < second.id
 
 
-def test_create__has_the_database_s_defaults_at_once(make_generation):
+def test_create__returns_the_defaults_of_the_database(make_generation):
     generation = make_generation()
 
     assert generation.status == Status.PENDING
@@ -84,7 +84,7 @@ def test_submit__stores_no_row_without_its_job(key, waiting_jobs, monkeypatch):
     assert not Generation.all_objects.exists()
 
 
-def test_start__hands_out_growing_attempt_numbers(make_processing):
+def test_start__returns_growing_attempt_numbers(make_processing):
     generation = make_processing()
 
     assert generation.start() == 2
@@ -92,7 +92,7 @@ def test_start__hands_out_growing_attempt_numbers(make_processing):
     assert generation.started_at >= generation.created_at
 
 
-def test_start__dates_the_attempt_that_counts(make_processing):
+def test_start__records_the_start_of_the_latest_attempt(make_processing):
     generation = make_processing()
     first = generation.started_at
 
@@ -101,7 +101,7 @@ def test_start__dates_the_attempt_that_counts(make_processing):
     assert generation.started_at > first
 
 
-def test_complete__ends_it_with_an_image(make_processing):
+def test_complete__stores_the_path_of_the_image(make_processing):
     generation = make_processing()
 
     assert generation.complete(1, "generations/a.png")
@@ -110,7 +110,7 @@ def test_complete__ends_it_with_an_image(make_processing):
     assert generation.completed_at > generation.started_at
 
 
-def test_fail__ends_it_with_a_message_that_fits(make_processing):
+def test_fail__stores_a_truncated_message(make_processing):
     generation = make_processing()
 
     assert generation.fail(1, "x" * 2000)
@@ -126,7 +126,7 @@ def test_fail__ends_it_with_a_message_that_fits(make_processing):
         lambda generation: generation.requeue(1, counts_as_attempt=True),
     ],
 )
-def test_overtaken_attempt__changes_nothing(make_processing, change):
+def test_superseded_attempt__changes_nothing(make_processing, change):
     generation = make_processing()
     generation.start()
 
@@ -135,6 +135,15 @@ def test_overtaken_attempt__changes_nothing(make_processing, change):
     assert (generation.status, generation.attempts, generation.image_path) == (Status.PROCESSING, 2, None)
     assert not generation.is_current(1)
     assert generation.is_current(2)
+
+
+def test_is_at__is_true_for_the_latest_attempt_and_its_status_only(make_processing):
+    generation = make_processing()
+    generation.complete(generation.start(), "a.png")
+
+    assert generation.is_at(2, Status.COMPLETED)
+    assert not generation.is_at(1, Status.COMPLETED)
+    assert not generation.is_at(2, Status.PENDING)
 
 
 @pytest.mark.parametrize("status", FINISHED)
@@ -157,7 +166,7 @@ def test_finished_state__is_never_left(make_finished, status, change):
     assert Generation.objects.values().get() == before
 
 
-def test_release__gives_a_try_back_unless_it_costs_one(make_processing):
+def test_requeue__counts_the_attempt_only_if_asked_to(make_processing):
     generation = make_processing()
 
     assert generation.requeue(1, counts_as_attempt=False)
@@ -169,7 +178,7 @@ def test_release__gives_a_try_back_unless_it_costs_one(make_processing):
 
 
 @pytest.mark.parametrize("status", UNFINISHED)
-def test_delete__cancels_what_is_unfinished(make_generation, status):
+def test_delete__cancels_an_unfinished_generation(make_generation, status):
     generation = make_generation(status=status)
 
     generation.delete()
@@ -178,7 +187,7 @@ def test_delete__cancels_what_is_unfinished(make_generation, status):
     assert generation.completed_at is not None
 
 
-def test_delete__leaves_a_finished_end_as_it_was(make_finished):
+def test_delete__of_a_finished_generation_keeps_its_status(make_finished):
     generation = make_finished(Status.COMPLETED)
     completed_at = generation.completed_at
 
@@ -187,7 +196,7 @@ def test_delete__leaves_a_finished_end_as_it_was(make_finished):
     assert (generation.status, generation.completed_at) == (Status.COMPLETED, completed_at)
 
 
-def test_transitions__reach_a_row_that_was_deleted_meanwhile(make_processing):
+def test_transition__of_a_row_deleted_meanwhile_is_refused(make_processing):
     generation = make_processing()
     Generation.objects.filter(pk=generation.pk).delete()
 
@@ -196,7 +205,7 @@ def test_transitions__reach_a_row_that_was_deleted_meanwhile(make_processing):
 
 
 @pytest.mark.parametrize("facts", [{}, FACTS], ids=["none", "all"])
-def test_completed__has_all_of_its_image_or_nothing(make_generation, facts):
+def test_completed__has_all_image_facts_or_none(make_generation, facts):
     generation = make_generation(**COMPLETED, **facts)
 
     assert {name: getattr(generation, name) for name in FACTS} == {**dict.fromkeys(FACTS), **facts}
@@ -225,6 +234,6 @@ def test_completed__has_all_of_its_image_or_nothing(make_generation, facts):
         ({"requeues": 1}, "generation_attempts_are_counted"),
     ],
 )
-def test_constraint__refuses_what_must_not_be(make_generation, fields, constraint):
+def test_constraint__rejects_an_invalid_row(make_generation, fields, constraint):
     with pytest.raises(IntegrityError, match=constraint), transaction.atomic():
         make_generation(**fields)
