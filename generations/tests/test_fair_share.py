@@ -173,7 +173,7 @@ def test_table__is_unlogged():
         assert cursor.fetchone() == ("u",)
 
 
-def test_rewind__keeps_the_order(submit, serve, ann, ben):
+def test_rebase__keeps_the_order(submit, serve, ann, ben):
     submit(ann, 4), submit(ben, 2)
     with connection.cursor() as cursor:
         cursor.execute("UPDATE generations_turn SET taken = taken + %s, started = %s", [MAX_POSITION + 1] * 2)
@@ -200,7 +200,7 @@ def test_position__beyond_the_range_of_an_integer(submit, ann, ben, key):
     assert FairShare.objects.get().taken == FIRST + 10 + (ONE_SHARE if key == "ann" else 0)
 
 
-def test_rewind__leaves_small_turns_alone(submit, ann):
+def test_rebase__leaves_small_positions_alone(submit, ann):
     submit(ann, 3)
     before = list(FairShare.objects.values()), list(ProcrastinateJob.objects.values_list("priority"))
 
@@ -209,7 +209,7 @@ def test_rewind__leaves_small_turns_alone(submit, ann):
     assert (list(FairShare.objects.values()), list(ProcrastinateJob.objects.values_list("priority"))) == before
 
 
-def test_rewind__pulls_in_a_job_that_was_sent_meanwhile(submit, serve, ann):
+def test_rebase__adjusts_a_job_enqueued_meanwhile(submit, serve, ann):
     submit(ann, 2)
     with connection.cursor() as cursor:
         cursor.execute("UPDATE procrastinate_jobs SET priority = %s WHERE priority < %s", [-5, FIRST])
@@ -233,13 +233,13 @@ def test_positions__assigned_concurrently_to_one_key_are_distinct(key, is_new):
     if not is_new:
         FairShare.objects.assign_priority(key, RENDER)
 
-    def take(_) -> list[int]:
+    def assign(_) -> list[int]:
         try:
             return [FairShare.objects.assign_priority(key, RENDER) for _ in range(10)]
         finally:
             connection.close()
 
     with ThreadPoolExecutor(4) as threads:
-        taken = [turn for turns in threads.map(take, range(4)) for turn in turns]
+        assigned = [priority for priorities in threads.map(assign, range(4)) for priority in priorities]
 
-    assert len(set(taken)) == 40
+    assert len(set(assigned)) == 40

@@ -1,4 +1,4 @@
-"""Which of several renderers makes a picture."""
+"""Which renderer of a pool renders a request."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -6,27 +6,27 @@ from uuid import UUID
 
 import pytest
 
-from generations.renderers import Model, RendererFailure, RenderError, RendererUnavailable, pool
+from generations.renderers import Model, RendererFailure, RenderError, RendererUnavailable
 from generations.renderers.pool import RendererPool
 from generations.renderers.pooled_renderer import PooledRenderer
 from generations.tests.support.comfyui.renders import Stop
 
 
-class Painter:
-    """A renderer that says its name for a picture."""
+class FakeRenderer:
+    """Its image is its name."""
 
     def __init__(self, name: str, *models: str, concurrency: float = 1):
         self.name, self.concurrency = name, concurrency
         self.models = {model: Model(model) for model in models or ("m",)}
         self.is_up, self.failure = True, None
-        self.holding, self.cancelled, self.asked, self.most, self.rendering = set(), [], [], 0, 0
+        self.resumable, self.cancelled, self.requests, self.max_rendering, self.rendering = set(), [], [], 0, 0
         self.may_end = threading.Event()
         self.may_end.set()
 
     def render(self, request, progress) -> bytes:
-        self.asked.append(request)
+        self.requests.append(request)
         self.rendering += 1
-        self.most = max(self.most, self.rendering)
+        self.max_rendering = max(self.max_rendering, self.rendering)
         try:
             assert self.may_end.wait(10)
             if self.failure:
@@ -39,7 +39,7 @@ class Painter:
         self.cancelled.append(id)
 
     def can_resume(self, id: UUID) -> bool:
-        return id in self.holding
+        return id in self.resumable
 
     def state(self) -> str:
         if not self.is_up:
@@ -48,150 +48,150 @@ class Painter:
 
 
 @pytest.fixture
-def probe(make_request):
-    """Have a fleet render a picture, and tell who did."""
+def render(make_request):
+    """Render with a pool, and return the name of the renderer."""
 
-    def probe(painters: RendererPool, progress=lambda percent: None, **fields) -> str:
-        return painters.render(make_request(**{"model": "m", **fields}), progress).decode()
+    def render(pool: RendererPool, progress=lambda percent: None, **fields) -> str:
+        return pool.render(make_request(**{"model": "m", **fields}), progress).decode()
 
-    return probe
-
-
-def make_fleet(*painters: Painter) -> RendererPool:
-    return RendererPool([PooledRenderer(f"sketch://{painter.name}", painter) for painter in painters])
+    return render
 
 
-def test_picture__goes_to_who_has_its_model(probe):
-    painters = make_fleet(Painter("a", "small"), Painter("b", "small", "large"))
-
-    assert [probe(painters, model=model) for model in ("small", "large")] == ["a", "b"]
+def make_pool(*pool: FakeRenderer) -> RendererPool:
+    return RendererPool([PooledRenderer(f"sketch://{renderer.name}", renderer) for renderer in pool])
 
 
-def test_models__are_those_of_all_and_the_first_is_the_default(probe):
-    first, second = Painter("a", "x", "y"), Painter("b", "z", "y")
-    painters = make_fleet(first, second)
+def test_request__goes_to_a_renderer_with_its_model(render):
+    pool = make_pool(FakeRenderer("a", "small"), FakeRenderer("b", "small", "large"))
 
-    probe(painters, model="default")
-
-    assert list(painters.models) == ["x", "y", "z"]
-    assert first.asked[0].model == "x"
+    assert [render(pool, model=model) for model in ("small", "large")] == ["a", "b"]
 
 
-def test_model__that_nobody_has_fails_the_picture(probe):
+def test_models__are_those_of_all_renderers_and_the_first_is_the_default(render):
+    first, second = FakeRenderer("a", "x", "y"), FakeRenderer("b", "z", "y")
+    pool = make_pool(first, second)
+
+    render(pool, model="default")
+
+    assert list(pool.models) == ["x", "y", "z"]
+    assert first.requests[0].model == "x"
+
+
+def test_unknown_model__fails_the_request(render):
     with pytest.raises(RenderError, match="no such model"):
-        probe(make_fleet(Painter("a")), model="gone")
+        render(make_pool(FakeRenderer("a")), model="gone")
 
 
-def test_renderers__take_no_more_at_once_than_they_can(probe):
-    one, two = Painter("one", concurrency=1), Painter("two", concurrency=2)
-    painters = make_fleet(one, two)
+def test_concurrency__of_each_renderer_is_not_exceeded(render):
+    one, two = FakeRenderer("one", concurrency=1), FakeRenderer("two", concurrency=2)
+    pool = make_pool(one, two)
     one.may_end.clear(), two.may_end.clear()
 
     with ThreadPoolExecutor(6) as threads:
-        made = [threads.submit(probe, painters) for _ in range(6)]
+        made = [threads.submit(render, pool) for _ in range(6)]
         while one.rendering + two.rendering < 3:
             pass
         one.may_end.set(), two.may_end.set()
 
-    assert painters.concurrency == 3
-    assert (one.most, two.most, len([future.result() for future in made])) == (1, 2, 6)
+    assert pool.concurrency == 3
+    assert (one.max_rendering, two.max_rendering, len([future.result() for future in made])) == (1, 2, 6)
 
 
-def test_one_that_is_down__is_passed_over_and_comes_back(probe, monkeypatch):
+def test_renderer_that_is_down__is_skipped_until_it_is_back(render, monkeypatch):
     monkeypatch.setattr("generations.renderers.pooled_renderer.FIRST_PAUSE", 0.2)
-    down, up = Painter("down"), Painter("up")
+    down, up = FakeRenderer("down"), FakeRenderer("up")
     down.is_up = False
-    painters = make_fleet(down, up)
-    assert probe(painters) == "up"
+    pool = make_pool(down, up)
+    assert render(pool) == "up"
 
     down.is_up, up.is_up = True, False
 
-    assert probe(painters) == "down"
+    assert render(pool) == "down"
 
 
-def test_one_that_broke_off__is_the_last_choice_of_the_next_attempt(probe):
-    broken, other = Painter("broken"), Painter("other")
+def test_renderer_that_failed__is_the_last_choice_of_the_next_attempt(render):
+    broken, other = FakeRenderer("broken"), FakeRenderer("other")
     broken.failure = RendererFailure("The renderer ran out of memory.")
-    painters = make_fleet(broken, other)
+    pool = make_pool(broken, other)
 
     with pytest.raises(RendererFailure, match="memory"):
-        probe(painters)
+        render(pool)
 
-    assert probe(painters, attempt=2) == "other"
+    assert render(pool, attempt=2) == "other"
 
 
-def test_one_that_broke_off__is_taken_where_there_is_no_other(probe):
-    broken = Painter("broken")
+def test_renderer_that_failed__is_used_if_there_is_no_other(render):
+    broken = FakeRenderer("broken")
     broken.failure = RendererFailure("The renderer ran out of memory.")
-    painters = make_fleet(broken)
+    pool = make_pool(broken)
     with pytest.raises(RendererFailure):
-        probe(painters)
+        render(pool)
     broken.failure = None
 
-    assert probe(painters) == "broken"
+    assert render(pool) == "broken"
 
 
-def test_next_attempt__goes_on_where_the_last_one_left_something(probe, make_request):
-    first, second = Painter("first"), Painter("second")
+def test_next_attempt__uses_the_renderer_that_can_resume(render, make_request):
+    first, second = FakeRenderer("first"), FakeRenderer("second")
     id = make_request().id
-    second.holding.add(id)
-    painters = make_fleet(first, second)
+    second.resumable.add(id)
+    pool = make_pool(first, second)
 
-    assert probe(painters, id=id, attempt=2) == "second"
-    assert probe(painters, id=id) == "first"
+    assert render(pool, id=id, attempt=2) == "second"
+    assert render(pool, id=id) == "first"
 
 
-def test_next_attempt__goes_elsewhere_where_that_is_down(probe, make_request):
-    first, second = Painter("first"), Painter("second")
+def test_next_attempt__uses_another_renderer_if_that_one_is_down(render, make_request):
+    first, second = FakeRenderer("first"), FakeRenderer("second")
     id = make_request().id
-    second.holding.add(id)
+    second.resumable.add(id)
     second.is_up = False
 
-    assert probe(make_fleet(first, second), id=id, attempt=2) == "first"
+    assert render(make_pool(first, second), id=id, attempt=2) == "first"
 
 
 @pytest.mark.parametrize("is_up", [True, False], ids=["full", "down"])
-def test_picture_that_nobody_takes__goes_back_to_the_queue(probe, monkeypatch, is_up):
-    monkeypatch.setattr(pool, "ACQUIRE_TIMEOUT", 0.1)
-    painter = Painter("a")
-    painter.is_up = is_up
-    painters = make_fleet(painter)
-    painters.renderers[0].rendering = int(is_up)
+def test_request__without_a_free_renderer_is_refused(render, monkeypatch, is_up):
+    monkeypatch.setattr("generations.renderers.pool.ACQUIRE_TIMEOUT", 0.1)
+    renderer = FakeRenderer("a")
+    renderer.is_up = is_up
+    pool = make_pool(renderer)
+    pool.renderers[0].rendering = int(is_up)
 
     with pytest.raises(RendererUnavailable):
-        probe(painters)
+        render(pool)
 
 
-def test_picture_that_waits__can_be_called_off(probe):
-    painter = Painter("a")
-    painters = make_fleet(painter)
-    painters.renderers[0].rendering = 1
+def test_waiting_request__can_be_stopped(render):
+    renderer = FakeRenderer("a")
+    pool = make_pool(renderer)
+    pool.renderers[0].rendering = 1
 
     def stop(percent):
         raise Stop
 
     with pytest.raises(Stop):
-        probe(painters, stop)
+        render(pool, stop)
 
-    assert painters.renderers[0].rendering == 1
+    assert pool.renderers[0].rendering == 1
 
 
-def test_room__is_given_back_whatever_happens(probe):
-    painter = Painter("a")
-    painter.failure = RenderError("No.")
-    painters = make_fleet(painter)
+def test_slot__is_released_after_an_error(render):
+    renderer = FakeRenderer("a")
+    renderer.failure = RenderError("No.")
+    pool = make_pool(renderer)
 
     for _ in range(3):
         with pytest.raises(RenderError, match="No"):
-            probe(painters)
+            render(pool)
 
-    assert painters.renderers[0].rendering == 0
+    assert pool.renderers[0].rendering == 0
 
 
-def test_cancel__reaches_all(make_request):
-    first, second = Painter("first"), Painter("second")
+def test_cancel__is_passed_to_all_renderers(make_request):
+    first, second = FakeRenderer("first"), FakeRenderer("second")
     id = make_request().id
 
-    make_fleet(first, second).cancel(id)
+    make_pool(first, second).cancel(id)
 
     assert (first.cancelled, second.cancelled) == ([id], [id])

@@ -1,4 +1,4 @@
-"""Which renderer can do which model at the moment, and what follows from it for clients and workers."""
+"""Which renderer supports which model, and what follows for clients and workers."""
 
 import json
 import threading
@@ -21,20 +21,20 @@ from generations.scheduling import worker
 from generations.tests.support.calls import assert_problem, post
 from generations.tests.support.comfyui.graphs import make_file
 from generations.tests.support.comfyui.renders import make_renderer
-from generations.tests.test_pool import Painter, make_fleet
+from generations.tests.test_pool import FakeRenderer, make_pool
 
 SDXL, FLUX = "sd_xl_base_1.0.safetensors", "flux1-dev-fp8.safetensors"
 
 
-class Limited(Painter):
-    """A painter that lacks something for its models."""
+class Limited(FakeRenderer):
+    """A renderer that lacks something for its models."""
 
     def __init__(self, name: str, *models: str, lacks: tuple[str, ...] = (), largest_seed: int = MAX_SEED):
         super().__init__(name, *models)
-        self.lacks, self.largest_seed, self.surveys = lacks, largest_seed, 0
+        self.lacks, self.largest_seed, self.queries = lacks, largest_seed, 0
 
     def support(self):
-        self.surveys += 1
+        self.queries += 1
         if not self.is_up:
             raise OSError("no route")
         return {model: Support(self.lacks, self.largest_seed) for model in self.models}
@@ -42,7 +42,7 @@ class Limited(Painter):
 
 @pytest.fixture
 def comfyui(settings, double):
-    """The service in front of the double."""
+    """The double as the only renderer."""
     renderers._pool_of.cache_clear()
     settings.RENDERER_URL, settings.DEFAULT_WORKFLOW = [double.url], "sdxl"
     yield double
@@ -50,7 +50,7 @@ def comfyui(settings, double):
 
 
 @pytest.mark.parametrize("lacks", [[SDXL], [SDXL, FLUX], ["CheckpointLoaderSimple"]])
-def test_server_without_the_default_s_checkpoint__is_reported_with_the_first_answer(api, comfyui, lacks):
+def test_missing_checkpoint__is_reported_from_the_first_request_on(api, comfyui, lacks):
     comfyui.set(lacks=lacks)
 
     answer = post(api, {"prompt": "a lighthouse"})
@@ -61,7 +61,7 @@ def test_server_without_the_default_s_checkpoint__is_reported_with_the_first_ans
     assert post(api, {"prompt": "a lighthouse", "model": "blank"}).status_code == 201
 
 
-def test_models__are_those_that_some_renderer_can_do(api, comfyui):
+def test_models__are_those_that_a_renderer_supports(api, comfyui):
     comfyui.set(lacks=[FLUX])
 
     models = api.get("/api/v1/models").json()
@@ -73,7 +73,7 @@ def test_models__are_those_that_some_renderer_can_do(api, comfyui):
     assert [message.msg for message in models_are_available(None)] == [f"flux: {reason}."]
 
 
-def test_models__are_all_where_no_server_can_be_asked(api, comfyui):
+def test_models__are_all_while_no_server_answers(api, comfyui):
     comfyui.set(status=503)
 
     models = api.get("/api/v1/models").json()
@@ -81,7 +81,7 @@ def test_models__are_all_where_no_server_can_be_asked(api, comfyui):
     assert (len(models["items"]), models["unavailable"]) == (3, [])
 
 
-def test_explicit_seed__stays_below_the_node_s_maximum(api, comfyui, settings, tmp_path):
+def test_explicit_seed__is_limited_by_the_node(api, comfyui, settings, tmp_path):
     image = {"width": 64, "height": 64, "batch_size": 1, "color": "{{seed}}"}
     (tmp_path / "film.json").write_text(make_file(image))
     (tmp_path / "grain.json").write_text(make_file(lockngen={"largest_seed": 1000}))
@@ -115,15 +115,15 @@ def test_drawn_seed__fits_the_node_and_is_recorded(comfyui, settings, tmp_path, 
     assert colors == [first.seed, first.seed]
 
 
-def test_refusal_for_want_of_a_checkpoint__is_taken_by_another_renderer(double, make_request):
-    class Elsewhere(Painter):
+def test_refusal__for_a_missing_checkpoint_is_retried_on_another_renderer(double, make_request):
+    class Elsewhere(FakeRenderer):
         models = None
 
     able = Elsewhere("able", "sdxl")
     able.concurrency = 1
     pool = RendererPool([PooledRenderer(double.url, make_renderer(double)), PooledRenderer("sketch://able", able)])
     pool.refresh(5)
-    double.set(lacks=[SDXL])  # after it was asked
+    double.set(lacks=[SDXL])  # after its answer
 
     made = [pool.render(make_request(model="sdxl"), lambda percent: None) for _ in range(3)]
 
@@ -131,7 +131,7 @@ def test_refusal_for_want_of_a_checkpoint__is_taken_by_another_renderer(double, 
     assert len(double.prompts()) <= 1
 
 
-def test_refusal__that_nobody_here_can_take_goes_back_to_the_queue(double, make_request):
+def test_refusal__of_a_model_without_a_renderer_is_not_final(double, make_request):
     pool = RendererPool([PooledRenderer(double.url, make_renderer(double))])
     pool.refresh(5)
     double.set(lacks=[SDXL])
@@ -140,17 +140,17 @@ def test_refusal__that_nobody_here_can_take_goes_back_to_the_queue(double, make_
         pool.render(make_request(model="sdxl"), lambda percent: None)
 
 
-def test_refusal__of_the_picture_itself_is_final(make_request):
-    painter = Limited("a")
-    painter.failure = RenderError("No.")
+def test_refusal__of_the_request_is_final(make_request):
+    renderer = Limited("a")
+    renderer.failure = RenderError("No.")
 
     with pytest.raises(RenderError, match="No"):
-        make_fleet(painter).render(make_request(model="m"), lambda percent: None)
+        make_pool(renderer).render(make_request(model="m"), lambda percent: None)
 
-    assert len(painter.asked) == 1
+    assert len(renderer.requests) == 1
 
 
-def test_worker__leaves_models_that_its_renderers_cannot_do(comfyui):
+def test_worker__fetches_only_models_that_its_renderers_support(comfyui):
     comfyui.set(lacks=[SDXL])
     chosen = ["maintenance", "render", "render-sdxl", "render-flux"]
     taken = list(chosen)
@@ -164,21 +164,21 @@ def test_worker__leaves_models_that_its_renderers_cannot_do(comfyui):
     assert taken == chosen
 
 
-def test_support__is_unknown_where_no_answer_comes_and_known_again_later():
-    painter = Limited("a", lacks=("the node X",))
-    cache = SupportCache(painter)
+def test_support__is_unknown_while_there_is_no_answer():
+    renderer = Limited("a", lacks=("the node X",))
+    cache = SupportCache(renderer)
 
     for is_up, missing in ((True, ("the node X",)), (False, ()), (True, ("the node X",))):
-        painter.is_up = is_up
+        renderer.is_up = is_up
         cache.refresh(5, now=True)
         assert cache.of("m").missing == missing
 
 
-def test_support__is_asked_once_a_minute_and_holds_nobody_up():
-    painter = Limited("a")
+def test_support__is_queried_once_a_minute_without_blocking():
+    renderer = Limited("a")
     may_answer = threading.Event()
-    survey, painter.support = painter.support, lambda: may_answer.wait(10) and survey()
-    cache = SupportCache(painter)
+    support, renderer.support = renderer.support, lambda: may_answer.wait(10) and support()
+    cache = SupportCache(renderer)
 
     started_at = time.monotonic()
     for _ in range(3):
@@ -188,32 +188,32 @@ def test_support__is_asked_once_a_minute_and_holds_nobody_up():
     for _ in range(3):
         cache.refresh(5)
 
-    assert painter.surveys == 1
+    assert renderer.queries == 1
 
 
-def test_unavailable__is_a_model_that_every_renderer_lacks():
+def test_unavailable__has_models_that_no_renderer_supports():
     one = Limited("one", "x", "y", lacks=("the node A", "the node B"))
     two = Limited("two", "x", lacks=("the node C",))
-    painters = make_fleet(one, two, Painter("all", "z"))
+    pool = make_pool(one, two, FakeRenderer("all", "z"))
 
-    painters.refresh(5)
+    pool.refresh(5)
 
-    assert painters.unavailable() == {
+    assert pool.unavailable() == {
         "x": "no renderer has the node C",
         "y": "no renderer has the node A, the node B",
     }
 
 
 def test_settled_seed__is_the_same_for_each_attempt_and_fits_every_renderer(make_request):
-    painters = make_fleet(Limited("a", largest_seed=1000), Limited("b", largest_seed=7))
+    pool = make_pool(Limited("a", largest_seed=1000), Limited("b", largest_seed=7))
     request = make_request(model="default")
 
-    settled = {painters.settle(request).seed for _ in range(2)}
+    settled = {pool.settle(request).seed for _ in range(2)}
 
     assert len(settled) == 1
     assert settled.pop() <= 7
-    assert painters.settle(make_request(model="m", seed=12345)).seed == 12345
-    assert painters.settle(request).model == "m"
+    assert pool.settle(make_request(model="m", seed=12345)).seed == 12345
+    assert pool.settle(request).model == "m"
 
 
 @pytest.mark.parametrize(
@@ -232,14 +232,14 @@ def test_settled_seed__is_the_same_for_each_attempt_and_fits_every_renderer(make
         ([], "c", ()),
     ],
 )
-def test_missing__is_a_literal_value_that_the_server_has_not(config, value, missing):
+def test_missing__has_literal_values_that_the_server_lacks(config, value, missing):
     own = parse("own", make_file({"lora": value}))
     nodes = {"EmptyImage": {"input": {"required": None, "optional": {"lora": config}}}, "SaveImage": {}}
 
     assert capabilities.support(own, nodes) == Support(missing)
 
 
-def test_missing__is_a_node_even_where_the_output_does_not_need_it():
+def test_missing__has_nodes_that_the_output_does_not_need():
     own = parse("own", make_file(**{"7": {"class_type": "Mine", "inputs": {}}}))
 
     assert capabilities.support(own, {"Mine": None}).missing == ("the node Mine",)
@@ -255,7 +255,7 @@ def test_largest_seed__is_the_node_s_maximum(config, largest):
     assert capabilities.support(own, {"EmptyImage": {"input": {"required": {"seed": config}}}}).largest_seed == largest
 
 
-def test_survey__asks_for_the_nodes_of_the_workflows_alone(double):
+def test_support__requests_only_the_nodes_of_the_workflows(double):
     found = make_renderer(double).support()
 
     assert found == {name: Support(largest_seed=MAX_SEED) for name in workflows.read().workflows}
@@ -264,7 +264,7 @@ def test_survey__asks_for_the_nodes_of_the_workflows_alone(double):
 
 
 @pytest.mark.parametrize("seed", [-1, 2**53, 6687881544318117707, 2**64 - 1])
-def test_seed_beyond_the_limits__gets_reported_of_null(api, seed):
+def test_seed_beyond_the_limits__is_refused_with_a_hint_at_null(api, seed):
     assert_problem(post(api, {"prompt": "x", "seed": seed}), 422, "seed", "0 to 9007199254740991", "null")
 
 
