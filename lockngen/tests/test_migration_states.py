@@ -15,15 +15,16 @@ from lockngen.tests.test_migrations import APPS, MIGRATIONS, schema
 pytestmark = pytest.mark.django_db(transaction=True)
 
 NOTHING = [(app, None) for app in APPS]
+# A value for a field in the samples of the state with this number: what is unique differs between states.
 VALUES = {
-    models.CharField: lambda field: "7" * field.max_length,
-    models.TextField: lambda _: "seven",
-    models.IntegerField: lambda _: 7,
-    models.FloatField: lambda _: 7.5,
-    models.BooleanField: lambda _: True,
-    models.DateTimeField: lambda _: timezone.now(),
-    models.UUIDField: lambda _: uuid.uuid4(),
-    models.JSONField: lambda _: {"seven": 7},
+    models.CharField: lambda field, number: f"{number:x}".rjust(field.max_length, "7"),
+    models.TextField: lambda _, number: f"text {number}",
+    models.IntegerField: lambda _, number: number,
+    models.FloatField: lambda _, number: number + 0.5,
+    models.BooleanField: lambda *_: True,
+    models.DateTimeField: lambda *_: timezone.now(),
+    models.UUIDField: lambda *_: uuid.uuid4(),
+    models.JSONField: lambda _, number: {"number": number},
 }
 
 
@@ -74,22 +75,29 @@ def validated(schema: list[tuple]) -> list[tuple]:
     return [(*row[:3], (row[3] or "").removesuffix(" NOT VALID")) for row in schema]
 
 
-@pytest.mark.parametrize(("app", "name"), MIGRATIONS)
-def test_data_of_each_state__survive_the_migrations_to_the_head(app, name):
-    state = migrate([(app, name)]).loader.project_state((app, name))
-    samples = {}
-    for model in ours(state.apps):
-        make_sample(model, samples)
-    if ("generations", "generation") in state.models:
-        make_generations(state.apps.get_model("generations", "Generation"), samples)
-    before = rows()
+def test_data_of_each_state__survive_the_migrations_to_the_head():
+    executor = MigrationExecutor(connection)
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    states = [(migration.app_label, migration.name) for migration, _ in plan]
+    added = {}
 
+    for number, name in enumerate(states, start=1):
+        state = migrate([name]).loader.project_state(states[:number])
+        existing = rows()
+        samples = Samples(number)
+        for model in ours(state.apps):
+            samples.make(model)
+        if ("generations", "generation") in state.models:
+            make_generations(state.apps.get_model("generations", "Generation"), samples)
+        new = {key: row for key, row in rows().items() if key not in existing}
+        assert len(new) >= len(samples.made) > 0
+        added |= new
     migrate_to_the_head()
 
     after = rows()
-    assert len(before) >= len(samples) > 0
-    assert before.keys() <= after.keys()
-    for key, row in before.items():
+    assert sorted(states) == MIGRATIONS
+    assert added.keys() <= after.keys()
+    for key, row in added.items():
         assert {column: after[key].get(column) for column in row} == row
     assert [definition for *_, definition in schema() if (definition or "").endswith("NOT VALID")] == []
     for model in ours(apps):
@@ -101,13 +109,25 @@ def ours(apps) -> list[type[models.Model]]:
     return [model for model in apps.get_models() if model._meta.app_label in APPS]
 
 
-def make_sample(model: type[models.Model], samples: dict) -> models.Model:
-    """A row of a model, and of those that it refers to, with nothing but what has no default."""
-    if model not in samples:
-        needed = [field for field in model._meta.concrete_fields if is_needed(field)]
-        values = {field.name: value_of(field, samples) for field in needed}
-        samples[model] = model._base_manager.create(**values)
-    return samples[model]
+class Samples:
+    """A row of each model, with values for the fields without a default."""
+
+    def __init__(self, number: int):
+        self.number, self.made = number, {}
+
+    def make(self, model: type[models.Model]) -> models.Model:
+        if model not in self.made:
+            needed = [field for field in model._meta.concrete_fields if is_needed(field)]
+            values = {field.name: self.value_of(field) for field in needed}
+            self.made[model] = model._base_manager.create(**values)
+        return self.made[model]
+
+    def value_of(self, field: models.Field):
+        if field.is_relation:
+            return self.make(field.related_model)
+        if field.choices:
+            return field.choices[0][0]
+        return next(make(field, self.number) for kind, make in VALUES.items() if isinstance(field, kind))
 
 
 def is_needed(field: models.Field) -> bool:
@@ -115,24 +135,16 @@ def is_needed(field: models.Field) -> bool:
     return not (field.null or is_made)
 
 
-def value_of(field: models.Field, samples: dict):
-    if field.is_relation:
-        return make_sample(field.related_model, samples)
-    if field.choices:
-        return field.choices[0][0]
-    return next(make(field) for kind, make in VALUES.items() if isinstance(field, kind))
-
-
-def make_generations(model: type[models.Model], samples: dict) -> None:
+def make_generations(model: type[models.Model], samples: Samples) -> None:
     """Generations in all the states that CHECK constraints distinguish."""
     sample = {"image_width": 64, "image_height": 64, "image_bytes": 5, "image_type": "image/png"}
-    sample |= {"thumbnail_path": "2026/11/24/eight.thumb.webp", "image_sha256": "e" * 64}
+    sample |= {"thumbnail_path": f"{samples.number}/eight.thumb.webp", "image_sha256": "e" * 64}
     facts = {field.name: sample[field.name] for field in model._meta.fields if field.name in sample}
-    now, (key,) = timezone.now(), [made for made in samples.values() if made._meta.model_name == "apikey"]
+    now, (key,) = timezone.now(), [made for made in samples.made.values() if made._meta.model_name == "apikey"]
     for fields in (
         {"status": 1, "attempts": 1, "started_at": now},
-        {"status": 2, "completed_at": now, "image_path": "2026/11/24/seven.png"},
-        {"status": 2, "completed_at": now, "image_path": "2026/11/24/eight.png", **facts},
+        {"status": 2, "completed_at": now, "image_path": f"{samples.number}/seven.png"},
+        {"status": 2, "completed_at": now, "image_path": f"{samples.number}/eight.png", **facts},
         {"status": 3, "completed_at": now, "error_message": "It broke."},
         {"status": 4, "completed_at": now, "is_deleted": True, "deleted_at": now},
     ):

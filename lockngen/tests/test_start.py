@@ -7,24 +7,26 @@ from pathlib import Path
 from urllib.error import URLError
 
 import pytest
+from django.db import connection
 
 from lockngen.exit_codes import DATABASE
+from lockngen.tests.support.databases import database_url
 from lockngen.tests.support.dev import OPENER
 from lockngen.tests.support.processes import WEB, WORKER, Process, free_port
-from lockngen.tests.test_migrate import start
 
 NO_DATABASE = {"DATABASE_URL": "postgres://nobody@127.0.0.1:1/nothing", "DB_STARTUP_TIMEOUT": "0.1"}
 
 
 @pytest.fixture
-def late_database(empty_database):
-    """A migrated database that is there once the function beside its URL is called."""
-    migrator = start(DATABASE_URL=empty_database)
-    _, said = migrator.communicate(timeout=60)
-    assert migrator.returncode == 0, said
-    real, _, folder = empty_database.partition("?host=")
+def late_database(transactional_db):
+    """The URL of the tests' database in a folder without a socket, and a function that puts the socket there."""
+    settings = connection.settings_dict
+    host = settings["OPTIONS"].get("host") or settings["HOST"]
+    if not host.startswith("/"):
+        pytest.skip("the tests' server has no socket")
+    real = database_url().partition("?")[0]
+    socket = Path(host, f".s.PGSQL.{settings['PORT'] or 5432}")
     with tempfile.TemporaryDirectory(prefix="late-", dir="/tmp") as here:
-        socket = Path(folder.replace("%2F", "/"), ".s.PGSQL.5432")
         yield f"{real}?host={here.replace('/', '%2F')}", lambda: Path(here, socket.name).symlink_to(socket)
 
 
@@ -52,15 +54,15 @@ def status(port: int, path: str) -> int | None:
 
 
 def test_web_and_worker__wait_for_a_database_that_comes_late(late_database, launch):
-    url, come = late_database
+    url, make_available = late_database
     port = free_port()
     web = launch(WEB, DATABASE_URL=url, PORT=str(port))
     worker = launch(WORKER, DATABASE_URL=url)
     for process in (web, worker):
         process.wait_until(lambda process=process: "Waiting up to 30 s for the database" in process.output())
 
-    time.sleep(1)
-    come()
+    time.sleep(0.3)
+    make_available()
 
     web.wait_until(lambda: status(port, "/ht/") == 200)
     worker.wait_until(lambda: "Starting worker" in worker.output())
