@@ -25,41 +25,6 @@ from lockngen.tests.support.processes import free_port
 pytestmark = pytest.mark.timeout(180)
 
 
-def test_dev__takes_a_prompt_to_a_stored_image_that_outlives_it(make_dev):
-    """Ctrl-C, a kill of everything, or of itself alone, which leaves no process behind."""
-    dev = make_dev()
-    created = dev.create(width=640, height=320)
-    generation = dev.wait_for(created["id"], "completed")
-    with Image.open(BytesIO(dev.ask(generation["image_url"]))) as image:
-        assert (image.format, image.size) == ("PNG", (640, 320))
-
-    assert_stopped_by(signal.SIGINT, dev)
-    dev.start()
-
-    assert dev.newest() == [generation]
-    assert dev.ask(generation["image_url"])[:4] == b"\x89PNG"
-
-    end(dev.processes())
-    dev.wait()
-    dev.start()
-
-    assert dev.newest() == [generation]
-    assert dev.wait_for(dev.create(width=64, height=64)["id"], "completed")
-    children = psutil.Process(dev.process.pid).children(recursive=True)
-
-    dev.kill()
-
-    assert len(children) >= 3  # the web and what it started, the worker
-    assert psutil.wait_procs(children, timeout=20)[1] == []
-
-
-def assert_stopped_by(number: int, dev) -> None:
-    processes = dev.processes()
-
-    assert dev.stop(number) == 0
-    assert [process for process in processes if is_alive(process)] == []
-
-
 def test_dev__prints_a_curl_line_that_works_as_pasted(dev):
     line = dev.greeting[2].removeprefix("Try it: ")
 
@@ -131,32 +96,14 @@ def test_dev__states_in_one_line_that_it_runs_already(dev):
     assert dev.create()["status"] == "pending"
 
 
-def test_dev__states_in_one_line_that_the_port_is_taken(dev, dev_folder):
-    other = dev.manage("dev", LOCKNGEN_DATA=str(dev_folder / "new"))
-
-    assert (other.returncode, other.stdout) == (1, "")
-    assert re.fullmatch(r"CommandError: Port \d+ is taken: .*\n", other.stderr)
-    assert dev.create()["status"] == "pending"
+RARE = [pytest.param(command, marks=pytest.mark.faults) for command in ("showmigrations", "shell -c pass", "check")]
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["migrate", "makemigrations --check", "showmigrations", "shell -c pass", "apikey create Ann", "check"],
-)
+@pytest.mark.parametrize("command", ["migrate", "apikey create Ann", "makemigrations --check", *RARE])
 def test_command__needs_no_configuration(dev, dev_folder, command):
     done = dev.manage(*command.split(), LOCKNGEN_DATA=str(dev_folder / "fresh"))
 
     assert done.returncode == 0, done.stderr
-
-
-def test_key__that_a_command_revokes_opens_nothing_from_the_next_request_on(dev):
-    token = dev.manage("apikey", "create", "Ann").stdout.strip()
-    assert dev.answers_to(token) == 200
-
-    done = dev.manage("apikey", "revoke", token[:14])
-
-    assert done.returncode == 0, done.stderr
-    assert dev.answers_to(token) == 401
 
 
 @pytest.mark.faults
@@ -250,6 +197,15 @@ def test_dev__asks_and_names_an_address_that_answers(signals, monkeypatch, tmp_p
     assert run.host == host
 
 
+def test_dev__refuses_a_port_that_is_taken(monkeypatch):
+    monkeypatch.setattr(command, "hold_data_folder", lambda folder: None)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("PORT", str(server.getsockname()[1]))
+
+        with pytest.raises(command.CommandError, match=r"Port \d+ is taken: "):
+            command.Command().handle()
+
+
 def test_dev__has_no_key_without_debug(db):
     assert command.Command().development_token() is None
 
@@ -271,3 +227,37 @@ def test_dev__states_which_of_its_programs_does_not_start(monkeypatch):
 
     with pytest.raises(command.CommandError, match="The worker ended with code 3"):
         run.wait_until_ready(0)
+
+
+def test_dev__keeps_images_through_ctrl_c_and_kills(dev):
+    """The last test of the shared run: it stops it by Ctrl-C, kills everything, and at last the command alone."""
+    created = dev.create(width=640, height=320)
+    generation = dev.wait_for(created["id"], "completed")
+    with Image.open(BytesIO(dev.ask(generation["image_url"]))) as image:
+        assert (image.format, image.size) == ("PNG", (640, 320))
+
+    assert_stopped_by(signal.SIGINT, dev)
+    dev.start()
+
+    assert dev.newest()[0] == generation
+    assert dev.ask(generation["image_url"])[:4] == b"\x89PNG"
+
+    end(dev.processes())
+    dev.wait()
+    dev.start()
+
+    assert dev.newest()[0] == generation
+    assert dev.wait_for(dev.create(width=64, height=64)["id"], "completed")
+    children = psutil.Process(dev.process.pid).children(recursive=True)
+
+    dev.kill()
+
+    assert len(children) >= 3  # the web and what it started, the worker
+    assert psutil.wait_procs(children, timeout=20)[1] == []
+
+
+def assert_stopped_by(number: int, dev) -> None:
+    processes = dev.processes()
+
+    assert dev.stop(number) == 0
+    assert [process for process in processes if is_alive(process)] == []
