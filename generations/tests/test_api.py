@@ -17,7 +17,7 @@ from lockngen.web.problems import IN_DOUBT
 UNKNOWN = uuid.UUID(int=7)
 
 
-def test_show__shows_how_it_ended(api, make_generation):
+def test_show__returns_the_outcome(api, make_generation):
     failed = make_generation()
     failed.fail(failed.start(), "The renderer ran out of memory.")
 
@@ -36,7 +36,7 @@ def test_show__links_to_the_image(api, make_generation):
     assert answer["image_url"] == f"http://testserver{URL}/{generation.id}/image"
 
 
-def test_show__takes_an_id_in_upper_case(api, make_generation):
+def test_show__accepts_an_id_in_upper_case(api, make_generation):
     generation = make_generation()
 
     assert api.get(f"{URL}/{str(generation.id).upper()}").json()["id"] == str(generation.id)
@@ -56,11 +56,11 @@ def test_id__in_another_form_is_a_404_for_every_call(api, make_generation, debug
         assert_problem(answer, 404)
 
 
-def test_long_id__is_not_repeated_in_full(api):
+def test_long_id__is_truncated_in_the_error(api):
     assert len(api.get(f"{URL}/{'x' * 300}").content) < 300
 
 
-def test_stranger_s_id__is_a_404_for_every_call_and_changes_nothing(make_generation, make_key, client_of, debug):
+def test_id_of_another_key__is_a_404_for_every_call_and_changes_nothing(make_generation, make_key, client_of, debug):
     generation = make_generation()
     before = Generation.all_objects.values().get()
 
@@ -88,7 +88,7 @@ def test_no_key__is_a_401_for_every_call(make_generation, debug):
 
 
 @pytest.mark.parametrize("status", [Status.PENDING, Status.PROCESSING])
-def test_cancel__ends_what_is_unfinished_and_states_the_same_again(api, make_generation, status):
+def test_cancel__is_idempotent(api, make_generation, status):
     generation = make_generation(status=status)
 
     first, second = api.post(f"{URL}/{generation.id}/cancel"), api.post(f"{URL}/{generation.id}/cancel")
@@ -99,7 +99,7 @@ def test_cancel__ends_what_is_unfinished_and_states_the_same_again(api, make_gen
     assert second.json() == first.json()
 
 
-def test_cancel__is_a_conflict_once_it_finished_otherwise(api, make_generation):
+def test_cancel__of_a_completed_generation_is_a_conflict(api, make_generation):
     generation = make_generation()
     generation.complete(generation.start(), "a.png")
 
@@ -131,7 +131,7 @@ def test_wrong_method__is_a_problem_that_names_the_right_ones(api, debug):
     assert set(answer["Allow"].split(", ")) == {"GET", "POST"}
 
 
-def test_docs__take_no_post(api, debug):
+def test_docs__refuse_post(api, debug):
     assert_problem(Client(enforce_csrf_checks=True).post("/api/v1/docs"), 405)
 
 
@@ -146,7 +146,7 @@ def test_head__answers_as_get_does_without_the_body(api, make_generation, debug)
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("broken"), OperationalError("broken")])
-def test_log__is_not_to_be_forged_by_an_address(api, monkeypatch, caplog, error):
+def test_log__can_not_be_forged_by_an_address(api, monkeypatch, caplog, error):
     monkeypatch.setattr("generations.api.operations._own", Mock(side_effect=error))
 
     api.get(f"{URL}/{UNKNOWN}%0A2026-01-01 INFO root: forged")
@@ -169,7 +169,7 @@ def test_bad_host__is_a_problem(api, debug):
     assert answer["Content-Length"] == str(len(answer.content))
 
 
-def test_unexpected_error__shows_the_client_nothing(api, debug, monkeypatch, caplog):
+def test_unexpected_error__reveals_nothing_to_the_client(api, debug, monkeypatch, caplog):
     monkeypatch.setattr(Generation.objects, "owned_by", lambda key: 1 / 0)
 
     answer = api.get(URL)
@@ -196,7 +196,7 @@ def caused_by(error: Exception) -> ConnectorException:
         (ConnectorException(), 500),
     ],
 )
-def test_database_away__is_a_503_that_states_when_to_try_again(api, debug, monkeypatch, error, status):
+def test_unavailable_database__is_a_503_with_retry_after(api, debug, monkeypatch, error, status):
     def fail(**fields):
         raise error
 
@@ -209,7 +209,7 @@ def test_database_away__is_a_503_that_states_when_to_try_again(api, debug, monke
     assert "connection" not in answer.json()["detail"]
 
 
-def test_database_away__in_commit_is_a_503_that_states_so(api, monkeypatch):
+def test_unknown_commit_result__is_a_503_of_its_own(api, monkeypatch):
     def fail(**fields):
         raise retry.InDoubt("the connection is lost") from psycopg.OperationalError("the connection is lost")
 
@@ -237,7 +237,7 @@ def test_openapi__documents_every_call(client):
     }
 
 
-def test_docs__load_nothing_from_elsewhere(client):
+def test_docs__load_nothing_from_other_hosts(client):
     page = client.get("/api/v1/docs").content.decode()
 
     assert "/static/ninja/swagger-ui-bundle.js" in page

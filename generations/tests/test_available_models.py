@@ -1,4 +1,4 @@
-"""Which models there are, and what a generation takes for one."""
+"""The list of models, and their default parameters."""
 
 import pytest
 from django.test import Client
@@ -16,7 +16,7 @@ def comfyui(settings):
     settings.DEFAULT_WORKFLOW = "sdxl"
 
 
-def test_list__has_the_sketch_alone_without_another_renderer(api):
+def test_list__without_another_renderer_has_only_the_sketch(api):
     (model,) = api.get(URL).json()["items"]
 
     assert (model["name"], model["is_default"], model["defaults"]) == ("sketch", True, {})
@@ -34,7 +34,7 @@ def test_list__has_the_workflows_beginning_with_the_default(api, comfyui):
     assert all(model["description"] for model in models)
 
 
-def test_list__has_the_operator_s_own(api, comfyui, settings, tmp_path):
+def test_list__has_workflows_of_the_operator(api, comfyui, settings, tmp_path):
     (tmp_path / "portraits.json").write_text(make_file(lockngen={"description": "Faces.", "steps": 8}))
     settings.WORKFLOWS_DIR, settings.DEFAULT_WORKFLOW = str(tmp_path), "portraits"
 
@@ -43,12 +43,12 @@ def test_list__has_the_operator_s_own(api, comfyui, settings, tmp_path):
     assert first == {"name": "portraits", "description": "Faces.", "is_default": True, "defaults": {"steps": 8}}
 
 
-def test_list__wants_a_key():
+def test_list__needs_a_key():
     assert_problem(Client().get(URL), 401, "Bearer")
 
 
 @pytest.mark.parametrize("model", ["sdxl", "sketch ", "Sketch", "../sketch"])
-def test_unknown_model__is_refused_with_those_there_are(api, model):
+def test_unknown_model__is_refused_with_the_list_of_models(api, model):
     answer = post(api, {"prompt": "x", "model": model})
 
     assert_problem(answer, 422, "model", "default, sketch")
@@ -56,16 +56,16 @@ def test_unknown_model__is_refused_with_those_there_are(api, model):
 
 
 @pytest.mark.parametrize("model", ["default", "sdxl", "flux", "blank"])
-def test_known_model__is_taken(api, comfyui, model):
+def test_known_model__is_accepted(api, comfyui, model):
     assert post(api, {"prompt": "x", "model": model}).json()["model"] == model
 
 
-def test_known_model__is_refused_once_the_renderer_has_others(api, comfyui):
+def test_model_of_another_renderer__is_refused(api, comfyui):
     assert_problem(post(api, {"prompt": "x", "model": "sketch"}), 422, "model", "default, sdxl, blank, flux")
 
 
 @pytest.mark.parametrize(
-    ("model", "asked", "taken"),
+    ("model", "requested", "used"),
     [
         ("flux", {}, (1024, 1024, 20, 3.5)),
         ("default", {}, (1024, 1024, 30, 7.0)),
@@ -73,7 +73,7 @@ def test_known_model__is_refused_once_the_renderer_has_others(api, comfyui):
         ("blank", {}, (512, 512, 30, 7.0)),
     ],
 )
-def test_model__has_defaults_for_what_was_left_out(api, comfyui, model, asked, taken):
-    answer = post(api, {"prompt": "x", "model": model, **asked}).json()
+def test_model__has_defaults_for_omitted_parameters(api, comfyui, model, requested, used):
+    answer = post(api, {"prompt": "x", "model": model, **requested}).json()
 
-    assert (answer["width"], answer["height"], answer["steps"], answer["guidance"]) == taken
+    assert (answer["width"], answer["height"], answer["steps"], answer["guidance"]) == used

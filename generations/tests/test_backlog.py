@@ -1,4 +1,4 @@
-"""To submit and to fetch costs the same however many generations wait."""
+"""The costs of a submission and of a fetch do not depend on the number of waiting generations."""
 
 import json
 import subprocess
@@ -29,7 +29,7 @@ def busy_key(make_key):
 
 @pytest.fixture
 def rows_read(sql):
-    """How many rows of what a long queue makes large a call reads."""
+    """Returns how many rows of the large tables a call reads."""
 
     def rows_read(call, *args) -> int:
         ((before,),) = sql(READ)
@@ -63,7 +63,7 @@ def test_submit__with_a_new_key_reads_a_few_rows(busy_key, rows_read, key):
     assert rows_read(submit, key) < 10
 
 
-def test_submit__after_a_crash_forgot_the_turns_reads_a_few_rows(busy_key, rows_read, key):
+def test_submit__after_a_loss_of_the_positions_reads_a_few_rows(busy_key, rows_read, key):
     FairShare.objects.all().delete()
 
     assert rows_read(submit, key) < 10

@@ -1,4 +1,4 @@
-"""Bodies, query parameters and addresses that clients get wrong: what the answer says, and what it doesn't repeat."""
+"""Invalid bodies, query parameters and addresses: the error of each, and that none repeats a token."""
 
 import json
 import time
@@ -12,7 +12,7 @@ from generations.tests.support.calls import URL, assert_problem, post
 
 MULTIPART = b'--b\r\nContent-Disposition: form-data; name="prompt"\r\n\r\ncat\r\n--b--'
 HALF = "half of a surrogate pair"
-REFUSED = {  # body, status, what the detail says
+REFUSED = {  # body, status, words of the detail
     "half a character in prompt": (rb'{"prompt":"cat \ud83d"}', 422, ["prompt", HALF]),
     "in negative prompt": (rb'{"prompt":"cat","negative_prompt":"\udc00"}', 422, ["negative_prompt", HALF]),
     "in model": (rb'{"prompt":"cat","model":"\ud800"}', 422, ["model", HALF]),
@@ -38,7 +38,7 @@ REFUSED = {  # body, status, what the detail says
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_create__states_what_is_wrong_with_a_body(api, debug, case):
+def test_create__names_the_error_of_a_body(api, debug, case):
     body, status, words = REFUSED[case]
 
     assert_problem(post(api, body), status, *words)
@@ -57,22 +57,22 @@ def test_create__states_what_is_wrong_with_a_body(api, debug, case):
         ("text/plain", b"a cat"),
     ],
 )
-def test_create__asks_for_json_instead_of_another_type(api, debug, content_type, body):
+def test_create__of_another_type_is_a_415(api, debug, content_type, body):
     answer = api.generic("POST", URL, body, content_type=content_type)
 
     assert_problem(answer, 415, "Send JSON", "application/json")
 
 
 @pytest.mark.parametrize("content_type", ["", "text/plain", "application/x-www-form-urlencoded", "application/json"])
-def test_create__takes_json_whatever_its_declared_type(api, content_type):
+def test_create__accepts_json_of_any_declared_type(api, content_type):
     assert api.generic("POST", URL, b'{"prompt":"cat"}', content_type=content_type).status_code == 201
 
 
-def test_create__takes_a_byte_order_mark(api):
+def test_create__accepts_a_byte_order_mark(api):
     assert post(api, b'\xef\xbb\xbf{"prompt":"cat"}').json()["prompt"] == "cat"
 
 
-def test_create__gives_text_back_code_point_for_code_point(api):
+def test_create__keeps_every_code_point(api):
     prompt = "مرحبا \u202eabc\u200b\u200d 👩‍👩‍👧‍👦 e\u0301 \ufeff"
 
     for body in (json.dumps({"prompt": prompt}), json.dumps({"prompt": prompt}, ensure_ascii=False).encode()):
@@ -85,17 +85,17 @@ def test_create__gives_text_back_code_point_for_code_point(api):
 @pytest.mark.parametrize(
     "prompt", ["\u200b", "\u00a0\u3000", "\u202e\ufeff", "\u2800", "\u3164\ufe0f", "\x01\x7f", "\u034f \U000e0101"]
 )
-def test_create__takes_invisible_characters_alone_for_a_blank_prompt(api, prompt):
+def test_create__refuses_a_prompt_of_invisible_characters(api, prompt):
     assert_problem(post(api, {"prompt": prompt}), 422, "prompt", "blank")
 
 
-def test_create__is_quick_about_100_000_unknown_fields(api):
+def test_create__is_fast_with_100_000_unknown_fields(api):
     body = json.dumps({f"f{number}": 0 for number in range(85_000)} | {"prompt": "x"}, separators=(",", ":"))
 
-    began_at = time.process_time()
+    started_at = time.process_time()
     answer = post(api, body)
 
-    assert time.process_time() - began_at < 1
+    assert time.process_time() - started_at < 1
     assert_problem(answer, 422, "f0", "f9")
     assert [error["field"] for error in answer.json()["errors"]] == [f"f{number}" for number in range(20)]
 
@@ -111,7 +111,7 @@ def test_query__refuses_unknown_parameters(api, method, path):
     assert "page" in [error["field"] for error in answer.json()["errors"]]
 
 
-def test_query__names_the_parameters_that_there_are(api):
+def test_query__names_the_valid_parameters(api):
     assert_problem(api.get(f"{URL}?page=2"), 422, "page", "status, limit, cursor")
     assert_problem(api.get("/api/v1/key?verbose=1"), 422, "verbose", "takes none")
 
@@ -120,7 +120,7 @@ def test_query__is_checked_after_the_key():
     assert_problem(Client().get(f"{URL}?page=2"), 401)
 
 
-def test_query__refuses_very_many_parameters_briefly(api):
+def test_query__of_very_many_parameters_is_refused_with_a_short_error(api):
     answer = api.get(f"{URL}?" + "&".join(f"p{number}=1" for number in range(900)))
 
     assert_problem(answer, 422)

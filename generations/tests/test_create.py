@@ -54,23 +54,23 @@ REFUSED = {
 }
 
 
-def test_create__stores_what_was_asked_for(api, key, waiting_jobs):
-    asked = {"prompt": "a lighthouse", "negative_prompt": "fog", "model": "sketch", "width": 640, "height": 64}
-    asked |= {"steps": 150, "guidance": 3, "seed": MAX_SEED}
+def test_create__stores_the_parameters(api, key, waiting_jobs):
+    parameters = {"prompt": "a lighthouse", "negative_prompt": "fog", "model": "sketch", "width": 640, "height": 64}
+    parameters |= {"steps": 150, "guidance": 3, "seed": MAX_SEED}
 
-    answer = post(api, asked)
+    answer = post(api, parameters)
 
     assert answer.status_code == 201
     generation = Generation.objects.get()
     assert answer["Location"] == f"http://testserver{URL}/{generation.id}"
     assert answer.json().keys() == FIELDS
-    assert answer.json() == {**answer.json(), **asked, "status": "pending", "id": str(generation.id)}
-    assert {name: getattr(generation, name) for name in asked} == asked
+    assert answer.json() == {**answer.json(), **parameters, "status": "pending", "id": str(generation.id)}
+    assert {name: getattr(generation, name) for name in parameters} == parameters
     assert generation.api_key == key
     assert waiting_jobs() == [str(generation.id)]
 
 
-def test_create__fills_in_defaults(api):
+def test_create__uses_defaults(api):
     answer = post(api, {"prompt": "a lighthouse"}).json()
 
     expected = {"negative_prompt": "", "model": "default", "width": 512, "height": 512, "steps": 30, "guidance": 7.0}
@@ -86,13 +86,13 @@ def test_create__links_to_the_public_address(api, settings):
 
 
 @pytest.mark.parametrize("prompt", ["x", "x" * 2000, "ü" * 2000, "😀" * 2000, '\'; DROP TABLE "x"; -- {}%s'])
-def test_create__takes_any_prompt_up_to_2000_characters(api, prompt):
+def test_create__accepts_any_prompt_up_to_2000_characters(api, prompt):
     assert post(api, {"prompt": prompt}).json()["prompt"] == prompt
     assert Generation.objects.get().prompt == prompt
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_create__names_the_field_that_is_wrong(api, case, waiting_jobs):
+def test_create__names_the_invalid_field(api, case, waiting_jobs):
     body, field = REFUSED[case]
 
     answer = post(api, body)
@@ -104,7 +104,7 @@ def test_create__names_the_field_that_is_wrong(api, case, waiting_jobs):
 
 
 @pytest.mark.parametrize("body", ["{", "prompt=x", b"\xff", "[" * 100_000, '{"seed": ' + "9" * 5000 + "}"])
-def test_create__refuses_what_is_not_json(api, debug, body):
+def test_create__refuses_a_body_that_is_not_json(api, debug, body):
     assert_problem(post(api, body), 400, "JSON")
     assert not Generation.all_objects.exists()
 
@@ -121,7 +121,7 @@ def test_create__reads_a_body_of_just_one_mebibyte(api):
     assert_problem(answer, 422, "prompt")
 
 
-def test_create__names_some_of_very_many_wrong_fields(api):
+def test_create__names_the_first_of_very_many_invalid_fields(api):
     answer = post(api, {"x" * 1000 + str(number): 0 for number in range(500)})
 
     assert_problem(answer, 422)
@@ -129,7 +129,7 @@ def test_create__names_some_of_very_many_wrong_fields(api):
     assert len(answer.content) < 10_000
 
 
-def test_create__refuses_a_length_that_is_no_number(api, debug):
+def test_create__refuses_an_invalid_length(api, debug):
     assert_problem(post(api, {"prompt": "x"}, CONTENT_LENGTH="many"), 400, "Content-Length")
 
 

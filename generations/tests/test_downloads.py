@@ -1,4 +1,4 @@
-"""How images and thumbnails are handed out."""
+"""The responses with images and thumbnails."""
 
 from io import BytesIO
 
@@ -16,7 +16,7 @@ THUMB = URL + "?size=thumb"
 
 @pytest.fixture
 def make_old(make_generation):
-    """One that was completed when neither digest nor thumbnail were kept."""
+    """A generation that was completed before digests and thumbnails existed."""
 
     def make(image: bytes = PNG, suffix: str = "png") -> Generation:
         generation = make_generation()
@@ -53,7 +53,7 @@ def test_image__keeps_its_bytes_and_its_type(api, make_completed, kind, suffix, 
     assert (answer.getvalue(), answer["Content-Type"]) == (encoded(kind), content_type)
 
 
-def test_image__shows_its_length_without_being_sent(api, make_completed):
+def test_head__has_the_length_of_the_image(api, make_completed):
     generation = make_completed()
 
     answer = api.head(URL.format(generation.id))
@@ -64,7 +64,7 @@ def test_image__shows_its_length_without_being_sent(api, make_completed):
 
 @pytest.mark.parametrize("sent", ['"{tag}"', 'W/"{tag}"', '"other", "{tag}"', "*"])
 @pytest.mark.parametrize(("url", "tag"), [(URL, "{}"), (THUMB, "{}-thumb")], ids=["full", "thumb"])
-def test_image__is_not_sent_again_to_who_has_it(api, make_completed, url, tag, sent):
+def test_image__with_the_etag_of_the_client_is_a_304(api, make_completed, url, tag, sent):
     generation = make_completed()
     tag = tag.format(generation.image_sha256)
 
@@ -76,7 +76,7 @@ def test_image__is_not_sent_again_to_who_has_it(api, make_completed, url, tag, s
 
 
 @pytest.mark.parametrize("url", [URL, THUMB], ids=["full", "thumb"])
-def test_image__is_sent_to_who_has_another(api, make_completed, url):
+def test_image__with_another_etag_is_sent(api, make_completed, url):
     generation = make_completed()
     other = {URL: f'"{generation.image_sha256}-thumb"', THUMB: f'"{generation.image_sha256}"'}[url]
 
@@ -86,7 +86,7 @@ def test_image__is_sent_to_who_has_another(api, make_completed, url):
     assert answer.getvalue()
 
 
-def test_thumbnail__is_a_webp_that_states_so(api, make_completed):
+def test_thumbnail__is_a_webp(api, make_completed):
     generation = make_completed(encoded("PNG", (768, 384)))
 
     answer = api.get(THUMB.format(generation.id))
@@ -99,7 +99,7 @@ def test_thumbnail__is_a_webp_that_states_so(api, make_completed):
 
 
 @pytest.mark.parametrize("size", ["large", "", "THUMB", "384"])
-def test_size__that_is_not_known_is_a_422(api, make_completed, size):
+def test_unknown_size__is_a_422(api, make_completed, size):
     generation = make_completed()
 
     assert_problem(api.get(URL.format(generation.id), {"size": size}), 422, "size")
@@ -113,7 +113,7 @@ def test_size__full_is_the_image(api, make_completed):
 @pytest.mark.parametrize(
     ("kind", "suffix", "content_type"), [("PNG", "png", "image/png"), ("JPEG", "jpg", "image/jpeg")]
 )
-def test_image__that_is_older_than_thumbnails_is_served_for_both(api, make_old, url, kind, suffix, content_type):
+def test_image__older_than_thumbnails_is_served_for_both_sizes(api, make_old, url, kind, suffix, content_type):
     generation = make_old(encoded(kind), suffix)
 
     answer = api.get(url.format(generation.id))
@@ -123,10 +123,10 @@ def test_image__that_is_older_than_thumbnails_is_served_for_both(api, make_old, 
 
 
 @pytest.mark.parametrize(
-    ("end", "said"), [("pending", "yet"), ("processing", "yet"), ("failed", "no image"), ("cancelled", "no image")]
+    ("end", "message"), [("pending", "yet"), ("processing", "yet"), ("failed", "no image"), ("cancelled", "no image")]
 )
 @pytest.mark.parametrize("url", [URL, THUMB], ids=["full", "thumb"])
-def test_image__is_a_404_until_there_is_one(api, make_generation, url, end, said):
+def test_missing_image__is_a_404_with_the_reason(api, make_generation, url, end, message):
     generation = make_generation()
     {
         "pending": lambda: None,
@@ -138,10 +138,10 @@ def test_image__is_a_404_until_there_is_one(api, make_generation, url, end, said
     answer = api.get(url.format(generation.id))
 
     assert answer.status_code == 404
-    assert said in answer.json()["detail"]
+    assert message in answer.json()["detail"]
 
 
-def test_image__that_vanished_is_a_404_and_logged(api, make_completed, caplog):
+def test_lost_file__is_a_404_and_logged(api, make_completed, caplog):
     generation = make_completed()
     default_storage.delete(generation.image_path)
 
@@ -151,13 +151,13 @@ def test_image__that_vanished_is_a_404_and_logged(api, make_completed, caplog):
     assert f"The image of generation {generation.id} is missing" in caplog.text
 
 
-def test_image__is_a_404_to_who_claims_to_have_it_already(api, make_generation):
+def test_missing_image__is_a_404_for_any_etag(api, make_generation):
     answer = api.get(URL.format(make_generation().id), headers={"If-None-Match": "*"})
 
     assert answer.status_code == 404
 
 
-def test_generation__shows_where_its_image_is_and_what(api, make_completed):
+def test_generation__has_the_addresses_and_facts_of_its_image(api, make_completed):
     generation = make_completed(encoded("WEBP", (72, 64)))
 
     shown = api.get(f"/api/v1/generations/{generation.id}").json()
@@ -173,13 +173,13 @@ def test_generation__shows_where_its_image_is_and_what(api, make_completed):
     }
 
 
-def test_generation__has_none_of_it_before(api, make_generation):
+def test_pending_generation__has_no_image(api, make_generation):
     shown = api.get(f"/api/v1/generations/{make_generation().id}").json()
 
     assert (shown["image_url"], shown["thumbnail_url"], shown["image"]) == (None, None, None)
 
 
-def test_generation__that_is_older_has_an_image_of_which_nothing_is_known(api, make_old):
+def test_old_generation__has_an_image_without_facts(api, make_old):
     generation = make_old()
 
     shown = api.get(f"/api/v1/generations/{generation.id}").json()

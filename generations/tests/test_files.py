@@ -1,4 +1,4 @@
-"""Which files there are of a generation, and what becomes of those that an attempt left."""
+"""The files of a generation, and those that unsuccessful attempts have left."""
 
 from hashlib import sha256
 
@@ -24,7 +24,7 @@ def test_store__puts_both_files_under_year_month_id_and_attempt(make_generation,
     assert (image_folder / stored["thumbnail_path"]).read_bytes() == made.thumbnail
 
 
-def test_store__shows_what_the_image_is(make_generation):
+def test_store__returns_the_facts_of_the_image(make_generation):
     jpeg = encoded("JPEG", (80, 72))
 
     stored = files.store(make_generation(), 1, formats.read(jpeg))
@@ -39,7 +39,7 @@ def test_store__shows_what_the_image_is(make_generation):
     }
 
 
-def test_store__states_so_where_the_storage_does_not_take_it(make_generation, monkeypatch):
+def test_store__reports_an_unavailable_storage(make_generation, monkeypatch):
     def refuse(self, name, content):
         raise RuntimeError("no\nroom")
 
@@ -56,7 +56,7 @@ def test_paths__name_every_file(make_completed, stored_files):
     assert set(files.paths(generation)) == stored_files()
 
 
-def test_sweep__removes_what_attempts_left_that_ended_otherwise(make_completed, stored_files):
+def test_delete_leftovers__removes_the_files_of_unsuccessful_attempts(make_completed, stored_files):
     generation, other = make_completed(), make_completed()
     kept = {*files.paths(generation), *files.paths(other)}
     files.store(generation, 2, formats.read(encoded("JPEG")))
@@ -68,7 +68,7 @@ def test_sweep__removes_what_attempts_left_that_ended_otherwise(make_completed, 
     assert stored_files() == kept | later
 
 
-def test_sweep__goes_no_further_back_than_it_has_to(make_generation, stored_files, monkeypatch):
+def test_delete_leftovers__goes_back_a_limited_number_of_attempts(make_generation, stored_files, monkeypatch):
     monkeypatch.setattr(files, "MAX_LEFTOVER_ATTEMPTS", 2)
     generation = make_generation()
     for attempt in (1, 2, 3):
@@ -79,19 +79,21 @@ def test_sweep__goes_no_further_back_than_it_has_to(make_generation, stored_file
     assert {path.rpartition("-")[2] for path in stored_files()} == {"1.png", "1.thumb.webp"}
 
 
-def test_sweep__asks_nothing_where_there_was_no_attempt_before(make_generation, django_assert_num_queries):
+def test_delete_leftovers__without_an_earlier_attempt_needs_no_query(make_generation, django_assert_num_queries):
     generation = make_generation()
 
     with django_assert_num_queries(0):
         files.delete_leftovers(generation, before=1)
 
 
-@pytest.mark.parametrize("away", [(DurableFileSystemStorage, "delete"), (files, "_named")], ids=["storage", "database"])
-def test_sweep__gives_up_where_something_is_away(make_generation, monkeypatch, caplog, away):
+@pytest.mark.parametrize(
+    "failing", [(DurableFileSystemStorage, "delete"), (files, "_named")], ids=["storage", "database"]
+)
+def test_delete_leftovers__logs_an_outage(make_generation, monkeypatch, caplog, failing):
     def refuse(*_):
         raise OSError("no route\nto host")
 
-    monkeypatch.setattr(*away, refuse)
+    monkeypatch.setattr(*failing, refuse)
     generation = make_generation()
 
     files.delete_leftovers(generation, before=2)

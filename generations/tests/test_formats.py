@@ -16,14 +16,14 @@ def thumbnail(image: bytes) -> Image.Image:
 
 
 @pytest.mark.parametrize(("kind", "suffix"), [("PNG", "png"), ("JPEG", "jpg"), ("WEBP", "webp")])
-def test_known_kind__passes_and_has_its_suffix(kind, suffix):
+def test_accepted_format__has_its_suffix(kind, suffix):
     formats.check(encoded(kind))
 
     assert formats.suffix(encoded(kind)) == suffix
 
 
 @pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF"])
-def test_other_kind__is_refused(kind):
+def test_other_format__is_refused(kind):
     with pytest.raises(formats.NotAccepted, match=f"its format is {kind}; only PNG, JPEG and WebP are accepted"):
         formats.check(encoded(kind))
 
@@ -34,7 +34,7 @@ def test_video_and_sound__are_refused_by_name(start):
         formats.check(start + bytes(100))
 
 
-def test_png_with_large_texts__passes():
+def test_png_with_large_texts__is_accepted():
     texts = PngInfo()
     for number in range(70):
         texts.add_text(f"workflow{number}", "x" * 2**20, zip=True)
@@ -43,7 +43,7 @@ def test_png_with_large_texts__passes():
     assert formats.read(encoded("PNG", pnginfo=texts)).width == 64
 
 
-def test_png_of_countless_chunks__is_refused():
+def test_png_of_too_many_chunks__is_refused():
     with pytest.raises(formats.NotAccepted, match="more than 65536 chunks"):
         formats.check(PNG[:33] + b"\0\0\0\0IDAT\x35\xaf\x06\x1e" * 70_000 + PNG[33:])
 
@@ -57,13 +57,13 @@ def test_jpeg_of_many_scans__is_refused_before_it_is_decoded(monkeypatch):
         formats.check(jpeg[:-2] + scan * 60 + jpeg[-2:])
 
 
-def test_jpeg_of_usual_scans__passes_at_the_largest_size(monkeypatch):
+def test_jpeg_of_usual_scans__is_accepted_at_the_largest_size(monkeypatch):
     monkeypatch.setattr(limits, "MAX_SCANNED", 10 * 64 * 64)
 
     formats.check(encoded("JPEG", progressive=True))
 
 
-def test_large_image__has_its_thumbnail_made_without_copies(monkeypatch):
+def test_large_image__has_a_thumbnail(monkeypatch):
     monkeypatch.setattr(formats, "LARGE", 64 * 64)
 
     for mode, colour in (("RGB", (10, 200, 30)), ("LA", (90, 128)), ("I;16", 0x8000)):
@@ -91,7 +91,7 @@ def test_large_image__is_refused_before_it_is_decoded(monkeypatch):
 
 
 @pytest.mark.parametrize("size", [(20000, 16), (12000, 12000), (2**31 - 1, 2**31 - 1)])
-def test_claimed_size__is_refused_by_its_header(size):
+def test_size_in_the_header__is_refused(size):
     header = b"IHDR" + struct.pack(">II", *size) + PNG[24:29]
     png = PNG[:12] + header + struct.pack(">I", zlib.crc32(header)) + PNG[33:]
 
@@ -99,7 +99,7 @@ def test_claimed_size__is_refused_by_its_header(size):
         formats.check(png)
 
 
-def test_image_of_the_largest_size__passes(monkeypatch):
+def test_image_of_the_largest_size__is_accepted(monkeypatch):
     monkeypatch.setattr(limits, "MAX_PIXELS", 64 * 64)
 
     formats.check(encoded("PNG"))
@@ -108,7 +108,7 @@ def test_image_of_the_largest_size__passes(monkeypatch):
 @pytest.mark.parametrize(
     ("kind", "content_type"), [("PNG", "image/png"), ("JPEG", "image/jpeg"), ("WEBP", "image/webp")]
 )
-def test_read__shows_what_it_is_and_keeps_its_bytes(kind, content_type):
+def test_read__returns_the_facts_and_the_bytes(kind, content_type):
     image = encoded(kind, (80, 72))
 
     read = formats.read(image)
@@ -117,7 +117,7 @@ def test_read__shows_what_it_is_and_keeps_its_bytes(kind, content_type):
     assert (read.content, read.sha256) == (image, sha256(image).hexdigest())
 
 
-def test_read__refuses_what_is_no_image():
+def test_read__refuses_bytes_that_are_no_image():
     with pytest.raises(ValueError, match="the image can't be used"):
         formats.read(b"<html>")
 
@@ -157,7 +157,7 @@ def assert_like(pixel: tuple, expected: tuple) -> None:
         ("I;16", 0x8000, {}, (127, 127, 127)),
     ],
 )
-def test_thumbnail__looks_like_a_png_of_every_kind(mode, colour, options, expected):
+def test_thumbnail__has_the_colours_of_the_png(mode, colour, options, expected):
     assert_like(thumbnail(encoded("PNG", (800, 400), mode, colour, **options)).getpixel((9, 9)), expected)
 
 

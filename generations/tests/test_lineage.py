@@ -1,4 +1,4 @@
-"""What a key sees that has taken the place of another."""
+"""What a key sees that replaced another by rotation."""
 
 import json
 from datetime import timedelta
@@ -33,7 +33,7 @@ def ids(client_of):
     return read
 
 
-def test_new_key__sees_what_was_asked_for_with_all_that_went_before(key, rotate, make_generation, ids):
+def test_new_key__sees_the_generations_of_all_its_predecessors(key, rotate, make_generation, ids):
     second = rotate(key)
     third = rotate(second)
     made = [make_generation(api_key=owner) for owner in (key, second, third, key)]
@@ -41,7 +41,7 @@ def test_new_key__sees_what_was_asked_for_with_all_that_went_before(key, rotate,
     assert ids(third) == [str(generation.id) for generation in reversed(made)]
 
 
-def test_old_key__does_not_see_what_is_asked_for_with_the_new_one(key, rotate, make_generation, ids, client_of):
+def test_old_key__does_not_see_the_generations_of_its_successor(key, rotate, make_generation, ids, client_of):
     new = rotate(key)
     theirs = make_generation(api_key=new)
 
@@ -49,7 +49,7 @@ def test_old_key__does_not_see_what_is_asked_for_with_the_new_one(key, rotate, m
     assert client_of(key).get(f"{URL}/{theirs.id}").status_code == 404
 
 
-def test_new_key__may_cancel_and_delete_what_the_old_one_asked_for(key, rotate, make_generation, client_of):
+def test_new_key__can_cancel_and_delete_generations_of_the_old_one(key, rotate, make_generation, client_of):
     old = make_generation(api_key=key)
     new = client_of(rotate(key))
 
@@ -58,7 +58,7 @@ def test_new_key__may_cancel_and_delete_what_the_old_one_asked_for(key, rotate, 
     assert not Generation.objects.exists()
 
 
-def test_new_key__sees_nothing_of_strangers(key, rotate, make_key, make_generation, ids):
+def test_new_key__does_not_see_generations_of_other_keys(key, rotate, make_key, make_generation, ids):
     make_generation(api_key=make_key())
     make_generation(api_key=rotate(make_key()))
 

@@ -20,7 +20,7 @@ def ids(answer) -> list[str]:
     return [item["id"] for item in answer.json()["items"]]
 
 
-def test_list__walks_all_pages_newest_first(api, make_page):
+def test_list__has_all_pages_newest_first(api, make_page):
     expected = [str(generation.id) for generation in make_page(5)]
 
     found, cursor, sizes = [], "", []
@@ -34,13 +34,13 @@ def test_list__walks_all_pages_newest_first(api, make_page):
     assert sizes == [2, 2, 1]
 
 
-def test_list__has_no_next_page_after_one_that_is_just_full(api, make_page):
+def test_list__has_no_next_page_after_a_last_full_one(api, make_page):
     make_page(2)
 
     assert api.get(URL, {"limit": 2}).json()["next_cursor"] is None
 
 
-def test_list__shows_twenty_by_default(api, make_page):
+def test_list__has_twenty_items_by_default(api, make_page):
     make_page(21)
 
     assert len(ids(api.get(URL))) == 20
@@ -54,7 +54,7 @@ def test_list__filters_by_status(api, make_page, make_generation):
     assert ids(api.get(URL, {"status": "failed"})) == []
 
 
-def test_list__goes_on_within_a_status(api, make_page):
+def test_list__continues_within_a_status(api, make_page):
     oldest = make_page(3, status=Status.PROCESSING)[-1]
     make_page(1)
 
@@ -63,7 +63,7 @@ def test_list__goes_on_within_a_status(api, make_page):
     assert ids(api.get(URL, {"status": "processing", "cursor": cursor})) == [str(oldest.id)]
 
 
-def test_list__follows_the_ids_whatever_the_clock_sent(api, make_generation):
+def test_list__is_ordered_by_id(api, make_generation):
     first = make_generation(created_at=timezone.now() + timedelta(hours=1))
     second = make_generation()
 
@@ -78,7 +78,7 @@ def test_list__hides_deleted_ones_and_those_of_others(api, make_page, make_key, 
     assert ids(client_of(make_key()).get(URL)) == []
 
 
-def test_list__goes_on_where_the_cursor_s_row_was_deleted(api, make_page):
+def test_list__continues_after_the_row_of_the_cursor_was_deleted(api, make_page):
     _, middle, oldest = make_page(3)
     cursor = api.get(URL, {"limit": 2}).json()["next_cursor"]
     middle.delete()
@@ -104,17 +104,17 @@ def test_list__goes_on_where_the_cursor_s_row_was_deleted(api, make_page):
         ({"cursor": "A" * 23}, "cursor"),
     ],
 )
-def test_list__names_the_parameter_that_is_wrong(api, query, field):
+def test_list__names_the_invalid_parameter(api, query, field):
     assert_problem(api.get(URL, query), 422, field)
 
 
 @given(st.uuids())
-def test_cursor__comes_back_as_the_id_it_was(id):
+def test_cursor__decodes_to_its_id(id):
     assert cursors.decode(cursors.encode(id)) == id
 
 
 @given(st.text() | st.text(alphabet="ABCabc012-_=", min_size=20, max_size=24))
-def test_cursor__is_refused_unless_it_was_handed_out(text):
+def test_cursor__of_any_other_text_is_refused(text):
     try:
         id = cursors.decode(text)
     except ValueError:
