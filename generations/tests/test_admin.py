@@ -1,4 +1,4 @@
-"""The admin of generations: actions, search, filters, and who did what."""
+"""The admin of generations: actions, search, filters and the log of actions."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -35,7 +35,7 @@ def logged() -> list[tuple[str, str]]:
     return list(LogEntry.objects.order_by("id").values_list("object_id", "change_message"))
 
 
-def test_cancel__ends_unfinished_ones_and_is_logged(act, make_generation):
+def test_cancel__applies_to_unfinished_generations_and_is_logged(act, make_generation):
     pending, cancelled = make_generation(), make_generation(status=Status.CANCELLED, completed_at=timezone.now())
 
     answer = act("cancel", pending, cancelled)
@@ -45,7 +45,7 @@ def test_cancel__ends_unfinished_ones_and_is_logged(act, make_generation):
     assert logged() == [(str(pending.pk), "Cancelled.")]
 
 
-def test_submit_again__makes_a_new_one_with_the_same_parameters_and_a_job(act, make_generation, sql):
+def test_submit_again__submits_the_same_parameters(act, make_generation, sql):
     old = make_generation(prompt="a fox", negative_prompt="blue", width=128, steps=7, guidance=2.5, seed=9)
 
     act("submit_again", old, back_to=str(old.pk))
@@ -81,21 +81,21 @@ def test_action__needs_its_permission(act, client, django_user_model, make_gener
     assert f'value="{action}"' not in client.get(f"{URL}{generation.pk}/change/").content.decode()
 
 
-def test_restore_and_delete__of_many_are_in_the_history_of_each(act, admin_client, make_generation):
+def test_restore_and_delete__are_in_the_history_of_each(act, admin_client, make_generation):
     rows = [make_generation(), make_generation()]
 
-    asked = act("delete_selected", *rows).content.decode()
+    confirmation = act("delete_selected", *rows).content.decode()
     act("delete_selected", *rows, post="yes")
     act("restore", *rows)
 
-    assert "can be restored here, with its image" in asked
+    assert "can be restored here, with its image" in confirmation
     for row in rows:
         history = admin_client.get(f"{URL}{row.pk}/history/").content.decode()
         assert "Restored." in history
         assert len(LogEntry.objects.filter(object_id=row.pk)) == 2
 
 
-def test_delete__of_one_states_what_can_be_restored(admin_client, make_generation):
+def test_delete__says_that_it_can_be_restored(admin_client, make_generation):
     assert "can be restored here" in admin_client.get(f"{URL}{make_generation().pk}/delete/").content.decode()
 
 
@@ -142,7 +142,7 @@ def test_filters__by_key_model_and_creation(admin_client, make_key, make_generat
     assert found(created="x", key="") == [new, old]
 
 
-def test_links__lead_from_a_key_to_its_generations_and_back(admin_client, make_generation):
+def test_links__connect_a_key_and_its_generations(admin_client, make_generation):
     generation = make_generation()
     page = reverse("admin:apikeys_apikey_change", args=[generation.api_key_id])
 
@@ -162,7 +162,7 @@ def test_image__is_downloaded_under_the_id(admin_client, make_generation, image_
     assert answer.getvalue() == b"png"
 
 
-def test_list__marks_deleted_rows_in_words(admin_client, make_generation):
+def test_list__marks_deleted_rows_as_text(admin_client, make_generation):
     make_generation().delete()
 
     text = admin_client.get(URL).content.decode()

@@ -1,4 +1,4 @@
-"""What goes on, as the facts that are shown."""
+"""The facts of the status page."""
 
 import time
 from datetime import timedelta
@@ -24,20 +24,20 @@ def make_ended(make_generation):
     return make
 
 
-def test_workers__are_reported_with_what_they_do_and_for_how_long(make_worker, make_generation):
+def test_workers__are_reported_with_their_jobs(make_worker, make_generation):
     first, second = make_generation(), make_generation()
     busy, idle = make_worker(1, 3, first, second), make_worker(29)
 
-    told = monitoring.workers()
+    workers = monitoring.workers()
 
-    assert [worker["id"] for worker in told] == [busy, idle]
-    assert [worker["is_alive"] for worker in told] == [True, True]
-    assert [job["generation"] for job in told[0]["jobs"]] == [str(first.id), str(second.id)]
-    assert 3 <= told[0]["jobs"][0]["seconds"] < 10
-    assert told[1]["jobs"] == []
+    assert [worker["id"] for worker in workers] == [busy, idle]
+    assert [worker["is_alive"] for worker in workers] == [True, True]
+    assert [job["generation"] for job in workers[0]["jobs"]] == [str(first.id), str(second.id)]
+    assert 3 <= workers[0]["jobs"][0]["seconds"] < 10
+    assert workers[1]["jobs"] == []
 
 
-def test_workers__that_are_silent_are_not_alive(make_worker, make_generation):
+def test_workers__without_a_recent_heartbeat_are_not_alive(make_worker, make_generation):
     make_worker(31, 40, make_generation())
 
     (worker,) = monitoring.workers()
@@ -47,7 +47,7 @@ def test_workers__that_are_silent_are_not_alive(make_worker, make_generation):
     assert len(worker["jobs"]) == 1
 
 
-def test_workers__that_are_gone_leave_their_jobs_to_be_seen(make_worker, make_generation, sql):
+def test_workers__that_were_removed_are_reported_with_their_jobs(make_worker, make_generation, sql):
     generation = make_generation()
     worker = make_worker(100, 90, generation)
     sql("DELETE FROM procrastinate_workers WHERE id = %s", worker)
@@ -57,7 +57,7 @@ def test_workers__that_are_gone_leave_their_jobs_to_be_seen(make_worker, make_ge
     assert (gone["id"], gone["is_alive"], gone["jobs"][0]["generation"]) == (None, False, str(generation.id))
 
 
-def test_workers__name_a_task_that_is_no_render(make_worker, make_generation):
+def test_workers__name_the_task_of_another_job(make_worker, make_generation):
     make_worker(1, 3, make_generation(), task="generations.purge")
 
     job = monitoring.workers()[0]["jobs"][0]
@@ -87,14 +87,14 @@ def test_queue__is_reported_by_key_and_by_model(make_generation, make_key):
     ]
 
 
-def test_queue__gives_no_share_to_a_key_that_has_nothing_waiting(make_generation, make_key):
+def test_queue__gives_no_share_to_a_key_without_waiting_generations(make_generation, make_key):
     make_generation(api_key=make_key(name="Ann")).start()
     make_generation(api_key=make_key(name="Ben"))
 
     assert {key["key"][:3]: key["share_percent"] for key in monitoring.queue()["keys"]} == {"Ann": 0.0, "Ben": 100.0}
 
 
-def test_queue__names_a_key_that_was_deleted_meanwhile(make_generation, make_key):
+def test_queue__names_a_deleted_key(make_generation, make_key):
     key = make_key(name="Ann")
     make_generation(api_key=key)
     key.delete()
@@ -102,7 +102,7 @@ def test_queue__names_a_key_that_was_deleted_meanwhile(make_generation, make_key
     assert monitoring.queue()["keys"][0]["key"].startswith("Ann")
 
 
-def test_queue__names_those_with_the_most_and_counts_the_rest(make_generation, make_key, monkeypatch):
+def test_queue__names_the_largest_and_counts_the_rest(make_generation, make_key, monkeypatch):
     monkeypatch.setattr(monitoring, "MAX_ROWS", 2)
     for number in range(4):
         key = make_key(name=f"Key {number}")
@@ -122,7 +122,7 @@ def test_queue__may_be_empty():
     assert (queue["waiting"], queue["oldest_waiting_seconds"], queue["keys"], queue["models"]) == (0, None, [], [])
 
 
-def test_throughput__counts_what_ended_in_the_last_minutes(make_ended):
+def test_throughput__counts_the_last_minutes(make_ended):
     for minutes, seconds in ((0.5, 1), (4, 2), (14, 9), (16, 100)):
         make_ended(minutes, seconds)
     make_ended(0.5, 100, status=Status.FAILED, error_message="No.", image_path=None)
@@ -138,7 +138,7 @@ def test_throughput__counts_what_ended_in_the_last_minutes(make_ended):
     assert throughput["median_render_seconds"] == 2.0
 
 
-def test_throughput__counts_deleted_ones_and_may_be_nothing(make_ended):
+def test_throughput__counts_deleted_generations_and_may_be_empty(make_ended):
     assert monitoring.throughput()["median_render_seconds"] is None
     make_ended(0.5, is_deleted=True, deleted_at=timezone.now())
 
@@ -154,7 +154,7 @@ def test_database_and_pool__are_reported():
     assert 0 < facts["pool"]["size"] <= facts["pool"]["max"]
 
 
-def test_retention__is_reported_with_the_files_that_are_still_to_go(settings):
+def test_retention__is_reported_with_pending_deletions(settings):
     settings.RETENTION_FINISHED, settings.RETENTION_DELETED = 30, 0
     PendingDeletion.objects.create(path="a.png")
 
@@ -165,7 +165,7 @@ def test_retention__is_reported_with_the_files_that_are_still_to_go(settings):
     }
 
 
-def test_gather__asks_nine_times_at_most(make_generation, make_key, make_worker, django_assert_max_num_queries):
+def test_gather__needs_nine_queries_at_most(make_generation, make_key, make_worker, django_assert_max_num_queries):
     for number in range(8):
         generation = make_generation(api_key=make_key(), model=f"model {number}")
         generation.start()
@@ -176,7 +176,7 @@ def test_gather__asks_nine_times_at_most(make_generation, make_key, make_worker,
         monitoring.gather()
 
 
-def test_gather__is_quick_with_a_long_queue(key, sql):
+def test_gather__is_fast_with_a_long_queue(key, sql):
     sql(
         """INSERT INTO generations_generation (id, api_key_id, prompt, model, created_at)
            SELECT gen_random_uuid(), %s, 'p', 'model ' || n %% 3, now() FROM generate_series(1, 20000) n""",

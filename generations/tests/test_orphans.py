@@ -1,4 +1,4 @@
-"""Files that belong to no generation: which they are, and what becomes of them."""
+"""Files that belong to no generation, and their removal."""
 
 import os
 import time
@@ -17,13 +17,13 @@ from generations.images import files, formats, orphans
 from lockngen.storage.filesystem import DurableFileSystemStorage
 
 pytestmark = pytest.mark.django_db
-NOBODYS = "generations/2026/01/019b76da-0000-7000-8000-000000000001.png"
+ORPHAN = "generations/2026/01/019b76da-0000-7000-8000-000000000001.png"
 LEFTOVERS = ["generations/2026/01/.partial-abc", ".health/web-1-17", ".health/.partial-abc"]
 
 
 @pytest.fixture
 def put(image_folder):
-    """A file of that age in the storage."""
+    """Stores a file of this age."""
 
     def put(path: str, age: timedelta = timedelta(hours=25)) -> str:
         default_storage.save(path, ContentFile(b"bytes"))
@@ -50,7 +50,7 @@ def make_completed(make_generation, put):
 
 @pytest.fixture(params=["streaming", "any"], ids=["our storage", "any storage"])
 def storage(request, monkeypatch):
-    """The storage as ours is, which streams, and as Django lets any be."""
+    """The storage of the project, which streams its listing, and any storage of Django."""
     if request.param == "any":
         monkeypatch.delattr(DurableFileSystemStorage, "scan")
 
@@ -59,12 +59,12 @@ def found(size: int = 2) -> set[str]:
     return {orphan.path for batch in orphans.find(size) for orphan in batch.orphans}
 
 
-def test_find__names_what_no_generation_refers_to(storage, put, make_completed, make_generation):
+def test_find__returns_files_that_no_generation_refers_to(storage, put, make_completed, make_generation):
     make_completed(), make_completed().delete()
     cancelled = make_generation()
     cancelled.cancel()
     lost = {
-        put(NOBODYS),
+        put(ORPHAN),
         put(f"generations/2026/01/{cancelled.id}.png"),
         put(make_completed().image_path.replace("-1.png", "-2.png")),
         put(make_completed().thumbnail_path.replace("-1.", "-2.")),
@@ -75,7 +75,7 @@ def test_find__names_what_no_generation_refers_to(storage, put, make_completed, 
     assert found() == lost
 
 
-def test_find__leaves_what_somebody_refers_to_whatever_its_name(put, make_generation):
+def test_find__skips_a_referenced_file_of_any_name(put, make_generation):
     generation = make_generation()
     generation.complete(generation.start(), put("generations/an old name.png"))
 
@@ -83,7 +83,7 @@ def test_find__leaves_what_somebody_refers_to_whatever_its_name(put, make_genera
 
 
 @pytest.mark.parametrize("is_begun", [True, False])
-def test_find__leaves_what_the_next_attempt_may_write_anew(put, make_generation, is_begun):
+def test_find__skips_files_that_an_attempt_may_be_writing(put, make_generation, is_begun):
     generation = make_generation()
     if is_begun:
         generation.start()
@@ -93,26 +93,26 @@ def test_find__leaves_what_the_next_attempt_may_write_anew(put, make_generation,
     assert found() == set()
 
 
-@pytest.mark.parametrize("path", [NOBODYS, *LEFTOVERS])
-def test_find__leaves_what_is_younger_than_a_day(put, path):
+@pytest.mark.parametrize("path", [ORPHAN, *LEFTOVERS])
+def test_find__skips_files_younger_than_a_day(put, path):
     put(path, age=timedelta(hours=23))
 
     assert found() == set()
 
 
-def test_find__has_nothing_to_find_before_the_first_image(storage):
+def test_find__of_an_empty_storage_is_empty(storage):
     assert found() == set()
 
 
-def test_find__passes_over_what_vanishes_meanwhile(put, monkeypatch):
-    put(NOBODYS)
+def test_find__skips_a_file_removed_meanwhile(put, monkeypatch):
+    put(ORPHAN)
     paths = orphans._unclaimed
-    monkeypatch.setattr(orphans, "_unclaimed", lambda files: default_storage.delete(NOBODYS) or paths(files))
+    monkeypatch.setattr(orphans, "_unclaimed", lambda files: default_storage.delete(ORPHAN) or paths(files))
 
     assert found() == set()
 
 
-def test_find__reads_no_more_of_the_storage_than_it_has_reported_of(put, monkeypatch):
+def test_find__reads_the_storage_batch_by_batch(put, monkeypatch):
     scanned = []
 
     def endless(self, folder):
@@ -126,7 +126,7 @@ def test_find__reads_no_more_of_the_storage_than_it_has_reported_of(put, monkeyp
     assert len(scanned) == 100
 
 
-def test_find__asks_once_for_each_batch(put, make_completed, django_assert_num_queries):
+def test_find__needs_one_query_for_each_batch(put, make_completed, django_assert_num_queries):
     for _ in range(10):
         make_completed()
 
@@ -142,35 +142,35 @@ def run(*arguments: str) -> tuple[list[str], str]:
 
 def test_command__lists_orphans_and_changes_nothing(put, make_completed, stored_files):
     make_completed()
-    put(NOBODYS)
+    put(ORPHAN)
     before = stored_files()
 
-    assert run("--dry-run") == ([NOBODYS], "Would remove 1 file (5 bytes) of 3.\n")
+    assert run("--dry-run") == ([ORPHAN], "Would remove 1 file (5 bytes) of 3.\n")
     assert stored_files() == before
 
 
 def test_command__removes_orphans(put, make_completed, stored_files):
     owned = set(files.paths(make_completed()))
-    for path in (NOBODYS, *LEFTOVERS):
+    for path in (ORPHAN, *LEFTOVERS):
         put(path)
 
-    removed, said = run("--batch", "1")
+    removed, summary = run("--batch", "1")
 
-    assert set(removed) == {NOBODYS, *LEFTOVERS}
-    assert said == "Removed 4 files (20 bytes) of 6.\n"
+    assert set(removed) == {ORPHAN, *LEFTOVERS}
+    assert summary == "Removed 4 files (20 bytes) of 6.\n"
     assert stored_files() == owned
 
 
-def test_command__removes_nothing_where_the_database_may_be_the_wrong_one(put, stored_files):
-    put(NOBODYS)
+def test_command__removes_nothing_if_the_database_has_no_generations(put, stored_files):
+    put(ORPHAN)
 
     with pytest.raises(CommandError, match="has no generation at all: check DATABASE_URL"):
         run()
 
-    assert stored_files() == {NOBODYS}
+    assert stored_files() == {ORPHAN}
 
 
-def test_command__states_what_the_storage_states_in_one_line(make_generation, monkeypatch):
+def test_command__reports_an_error_of_the_storage_on_one_line(make_generation, monkeypatch):
     make_generation()
 
     def broken(self, folder):
@@ -183,13 +183,13 @@ def test_command__states_what_the_storage_states_in_one_line(make_generation, mo
         run()
 
 
-def test_task__removes_leftovers_and_shows_of_the_rest(put, stored_files, make_context, caplog):
-    for path in (NOBODYS, *LEFTOVERS):
+def test_task__removes_leftovers_and_logs_the_number_of_the_rest(put, stored_files, make_context, caplog):
+    for path in (ORPHAN, *LEFTOVERS):
         put(path)
 
     tasks.find_orphans.func(make_context(), timestamp=0)
 
-    assert stored_files() == {NOBODYS}
+    assert stored_files() == {ORPHAN}
     assert "Files that belong to no generation: 1." in caplog.text
 
 

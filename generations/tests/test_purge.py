@@ -1,4 +1,4 @@
-"""`manage.py purge`: what it says, and that a dry run changes nothing. Orphans have a file of their own."""
+"""`manage.py purge`: its output, and that a dry run changes nothing. Orphans are tested in test_orphans.py."""
 
 from io import StringIO
 from unittest.mock import Mock
@@ -25,7 +25,7 @@ def run(*arguments: str) -> str:
     return printed.getvalue()
 
 
-def test_command__shows_what_it_removed(make_finished):
+def test_command__prints_what_it_removed(make_finished):
     for _ in range(3):
         make_finished()
 
@@ -33,7 +33,7 @@ def test_command__shows_what_it_removed(make_finished):
     assert run() == "Removed 0 files (0 bytes).\n"
 
 
-def test_command__with_dry_run_shows_and_changes_nothing(make_finished, stored_files):
+def test_dry_run__changes_nothing(make_finished, stored_files):
     for _ in range(2):
         make_finished(), make_finished(days=31, deleted_days=20), make_finished(days=1)
     before = list(Generation.all_objects.values()), stored_files()
@@ -44,7 +44,7 @@ def test_command__with_dry_run_shows_and_changes_nothing(make_finished, stored_f
     assert not PendingDeletion.objects.exists()
 
 
-def test_command__states_that_everything_is_kept(make_finished, settings):
+def test_command__without_limits_keeps_everything(make_finished, settings):
     settings.RETENTION_FINISHED = settings.RETENTION_DELETED = 0
     make_finished()
 
@@ -52,7 +52,7 @@ def test_command__states_that_everything_is_kept(make_finished, settings):
     assert Generation.objects.count() == 1
 
 
-def test_command__shows_how_far_it_is_when_it_takes_long(make_finished, monkeypatch):
+def test_command__prints_its_progress(make_finished, monkeypatch):
     monkeypatch.setattr(purge_command, "REPORT_INTERVAL", 0)
     for _ in range(2):
         make_finished()
@@ -61,18 +61,19 @@ def test_command__shows_how_far_it_is_when_it_takes_long(make_finished, monkeypa
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "many"])
-def test_command__names_a_batch_that_can_not_be(number):
+def test_command__refuses_an_invalid_batch(number):
     with pytest.raises(CommandError, match=r"--batch.*a whole number from 1 up"):
         run(f"--batch={number}")
 
 
 @pytest.mark.parametrize(
-    ("error", "said", "code"), [(KeyboardInterrupt, "continues from here", 130), (OSError("no\nroute"), "no route$", 1)]
+    ("error", "message", "code"),
+    [(KeyboardInterrupt, "continues from here", 130), (OSError("no\nroute"), "no route$", 1)],
 )
-def test_command__that_breaks_off_states_why_in_one_line(make_finished, monkeypatch, error, said, code):
+def test_command__reports_an_error_on_one_line(make_finished, monkeypatch, error, message, code):
     monkeypatch.setattr(retention, "_delete_batch", Mock(side_effect=error))
 
-    with pytest.raises(CommandError, match=said) as raised:
+    with pytest.raises(CommandError, match=message) as raised:
         run()
 
     assert raised.value.returncode == code

@@ -19,7 +19,7 @@ def submit(key: ApiKey) -> Generation:
     return Generation.objects.submit(api_key=key, prompt="a lighthouse")
 
 
-def test_quota__counts_what_is_pending_and_processing(make_key, make_generation):
+def test_quota__counts_pending_and_processing_generations(make_key, make_generation):
     key = make_key(max_pending=2)
     for status in Status:
         image_path = "a.png" if status == Status.COMPLETED else None
@@ -35,14 +35,14 @@ def test_quota__counts_what_is_pending_and_processing(make_key, make_generation)
     assert Generation.objects.count() == len(Status)
 
 
-def test_quota__counts_nobody_else_s(make_key, make_generation):
+def test_quota__ignores_other_keys(make_key, make_generation):
     make_generation()
 
     assert submit(make_key(max_pending=1))
 
 
 @pytest.mark.parametrize("end", [Generation.cancel, Generation.delete, lambda one: one.fail(one.start(), "broken")])
-def test_quota__is_free_again_when_one_ends(make_key, end):
+def test_quota__has_room_again_when_a_generation_ends(make_key, end):
     key = make_key(max_pending=1)
     first = submit(key)
 
@@ -51,7 +51,7 @@ def test_quota__is_free_again_when_one_ends(make_key, end):
     assert submit(key)
 
 
-def test_quota__is_the_one_that_is_stored(make_key):
+def test_quota__is_read_from_the_database(make_key):
     key = make_key(max_pending=1)
     ApiKey.objects.update(max_pending=2)
 
@@ -60,13 +60,13 @@ def test_quota__is_the_one_that_is_stored(make_key):
         submit(key)
 
 
-def test_quota__of_0_is_none(make_key):
+def test_quota__of_0_is_unlimited(make_key):
     key = make_key(max_pending=0)
 
     assert len([submit(key) for _ in range(3)]) == 3
 
 
-def test_quota__is_exact_when_submissions_come_at_once(transactional_db, make_key):
+def test_quota__is_exact_for_concurrent_submissions(transactional_db, make_key):
     key = make_key(max_pending=3)
     begin, refused = threading.Barrier(8, timeout=10), []
 
@@ -89,7 +89,7 @@ def test_quota__is_exact_when_submissions_come_at_once(transactional_db, make_ke
 
 
 @pytest.mark.parametrize("max_pending", [0, 5])
-def test_key__is_locked_where_it_has_a_quota_alone(transactional_db, make_key, settings, max_pending):
+def test_key__is_locked_only_if_it_has_a_quota(transactional_db, make_key, settings, max_pending):
     key = make_key(max_pending=max_pending)
     settings.DB_RETRY_ATTEMPTS = 1
     with psycopg.connect(**connection.get_connection_params()) as other, connection.cursor() as cursor:
@@ -133,7 +133,7 @@ def test_count__is_read_from_an_index(make_key, make_generation):
     assert "Seq Scan" not in plan
 
 
-def test_refused_submission__takes_no_turn(make_key):
+def test_refused_submission__uses_no_share(make_key):
     key = make_key(max_pending=1)
     Generation.objects.submit(api_key=key, prompt="a lighthouse")
     before = FairShare.objects.get(api_key=key).taken

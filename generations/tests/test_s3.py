@@ -1,4 +1,4 @@
-"""Images in S3, which moto's server stands in for: stored, handed out, looked for and removed there."""
+"""Images in S3, with moto's server: stored, served, listed and removed there."""
 
 import re
 from datetime import timedelta
@@ -41,14 +41,14 @@ def server():
 
 @pytest.fixture(scope="module")
 def client(server):
-    """S3 as somebody else sees it."""
+    """Another client of S3."""
     session = boto3.Session(aws_access_key_id="other", aws_secret_access_key="other", region_name="us-east-1")
     return session.client("s3", endpoint_url=server, config=Config(proxies={}, s3={"addressing_style": "path"}))
 
 
 @pytest.fixture(scope="module")
 def session():
-    """What boto reads once for it takes a tenth of a second, and each test has a storage of its own."""
+    """Shared, as creating one takes a tenth of a second, and each test has a storage of its own."""
     return boto3.Session(aws_access_key_id="lockn", aws_secret_access_key="secret")
 
 
@@ -73,7 +73,7 @@ def listed(client) -> set[str]:
 
 @pytest.fixture
 def keys(client):
-    """The names in the bucket, without the prefix that all of them have."""
+    """Returns the names in the bucket without their common prefix."""
 
     def keys() -> set[str]:
         found = listed(client)
@@ -84,7 +84,7 @@ def keys(client):
 
 
 def fetch(address: str, method: str = "GET") -> httpx.Response:
-    """As a client that has nothing but the address."""
+    """Fetch without credentials."""
     return httpx.request(method, address, trust_env=False)
 
 
@@ -105,7 +105,7 @@ def test_generation__is_rendered_stored_and_fetched(api, make_generation, make_c
         assert fetched.headers["Content-Type"] == f"image/{kind.lower()}"
 
 
-def test_image__is_a_redirect_that_ends_sooner_than_its_address(api, make_completed, server, settings):
+def test_image__is_a_redirect_that_expires_before_its_address(api, make_completed, server, settings):
     settings.S3_URL_LIFETIME = 120
     generation = make_completed()
 
@@ -124,7 +124,7 @@ def test_image__is_a_redirect_that_ends_sooner_than_its_address(api, make_comple
     assert "ETag" not in answer
 
 
-def test_image__is_handed_out_by_the_storage_as_we_would(api, make_completed):
+def test_image__has_the_same_headers_in_the_storage(api, make_completed):
     generation = make_completed()
 
     fetched = fetch(api.get(URL.format(generation.id))["Location"])
@@ -136,7 +136,7 @@ def test_image__is_handed_out_by_the_storage_as_we_would(api, make_completed):
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_image__is_signed_for_the_method_that_asks(api, make_completed, method):
+def test_image__is_signed_for_the_method_of_the_request(api, make_completed, method):
     generation = make_completed()
     other = {"GET": "HEAD", "HEAD": "GET"}[method]
 
@@ -150,7 +150,7 @@ def signature(address: str) -> str:
     return parse_qs(urlsplit(address).query)["X-Amz-Signature"][0]
 
 
-def test_image__is_signed_for_the_server_as_clients_reach_it(api, make_completed, settings):
+def test_image__is_signed_for_the_public_endpoint(api, make_completed, settings):
     settings.S3_PUBLIC_ENDPOINT_URL = "https://s3.example.org"
     generation = make_completed()
 
@@ -160,7 +160,7 @@ def test_image__is_signed_for_the_server_as_clients_reach_it(api, make_completed
 
 
 @pytest.mark.parametrize(("size", "tag"), [("full", "{}"), ("thumb", "{}-thumb")])
-def test_image__is_not_fetched_again_by_who_has_it(api, make_completed, size, tag):
+def test_image__with_the_etag_of_the_client_is_a_304(api, make_completed, size, tag):
     generation = make_completed()
     headers = {"If-None-Match": f'"{tag.format(generation.image_sha256)}"'}
 
@@ -169,7 +169,7 @@ def test_image__is_not_fetched_again_by_who_has_it(api, make_completed, size, ta
     assert (answer.status_code, answer.content) == (304, b"")
 
 
-def test_image__is_a_404_until_there_is_one(api, make_generation):
+def test_missing_image__is_a_404(api, make_generation):
     assert api.get(URL.format(make_generation().id)).status_code == 404
 
 
@@ -178,7 +178,7 @@ def test_image__of_another_key_is_a_404(client_of, make_key, make_completed):
 
 
 @pytest.mark.parametrize(("query", "column"), [("", "image_path"), ("?size=thumb", "thumbnail_path")])
-def test_admin__is_sent_there_as_well(admin_client, make_completed, query, column):
+def test_admin__is_redirected_as_well(admin_client, make_completed, query, column):
     generation = make_completed()
 
     answer = admin_client.get(f"/admin/generations/generation/{generation.id}/image/{query}")
@@ -199,7 +199,7 @@ def test_file__keeps_its_type_in_the_bucket(client, make_completed, monkeypatch)
     assert types == ["image/png", "image/webp"]
 
 
-def test_sweep__removes_what_an_attempt_left(make_completed, keys):
+def test_delete_leftovers__removes_the_files_of_an_attempt(make_completed, keys):
     generation = make_completed()
     files.store(generation, 2, formats.read(PNG))
 
@@ -219,7 +219,7 @@ def test_purge__removes_the_files(make_finished, keys, settings):
     assert keys() == set(files.paths(kept))
 
 
-def test_purge__of_an_image_that_is_gone_already(make_finished, settings):
+def test_purge__of_a_missing_image_succeeds(make_finished, settings):
     settings.RETENTION_FINISHED = 30
     default_storage.delete(make_finished(days=31).image_path)
 
@@ -243,7 +243,7 @@ def test_orphans__are_found_and_removed(make_completed, keys, monkeypatch):
     assert keys() == set(files.paths(generation))
 
 
-def test_scan__goes_through_the_listing_page_by_page(keys, client, monkeypatch):
+def test_scan__reads_the_listing_page_by_page(keys, client, monkeypatch):
     for number in range(5):
         default_storage.save(f"generations/2026/{number}.png", ContentFile(b"bytes"))
     default_storage.save("generations/2026/01/1.png", ContentFile(b"bytes"))
@@ -262,14 +262,14 @@ def test_scan__goes_through_the_listing_page_by_page(keys, client, monkeypatch):
     assert len(pages) == 3
 
 
-def test_health__writes_and_reads_there(keys):
+def test_health__writes_and_reads_in_the_bucket(keys):
     milliseconds, error = health._probe_storage.__wrapped__(0)
 
     assert (milliseconds > 0, error) == (True, "")
     assert keys() == set()
 
 
-def test_health__states_what_is_wrong(settings):
+def test_health__names_the_error(settings):
     settings.S3_BUCKET = "no-such-bucket"
     settings.STORAGES = {**settings.STORAGES}
 
@@ -279,7 +279,7 @@ def test_health__states_what_is_wrong(settings):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_storage__that_refuses_costs_no_try(make_generation, make_context, settings):
+def test_unavailable_bucket__does_not_count_as_an_attempt(make_generation, make_context, settings):
     settings.S3_BUCKET, settings.STORAGE_RETRY_TIMEOUT = "no-such-bucket", 0
     settings.STORAGES = {**settings.STORAGES}
     generation = make_generation(width=64, height=64)

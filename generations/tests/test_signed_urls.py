@@ -49,14 +49,14 @@ def test_signed_url__is_null_without_an_image(api):
     assert "/events?signature=" in urls["events"]
 
 
-def test_signed_url__shares_the_etag(api, urls):
+def test_signed_url__has_the_same_etag(api, urls):
     etag = get(urls["image"])["ETag"]
 
     assert api.get(urlsplit(urls["image"]).path, headers={"If-None-Match": etag}).status_code == 304
     assert get(urls["image"], headers={"If-None-Match": etag}).status_code == 304
 
 
-def test_signed_url__holds_no_token_and_stays_the_same_for_a_while(api, key, make_completed, monkeypatch):
+def test_signed_url__contains_no_token_and_stays_the_same_for_a_while(api, key, make_completed, monkeypatch):
     monkeypatch.setattr(signed_urls.time, "time", lambda: 1_800_000_000.0)
     generation = make_completed()
     urls = shown(api, generation)
@@ -95,9 +95,7 @@ def test_signed_url__of_a_rotated_key_ends_with_that_key(api, key, client_of, ma
 
 
 @pytest.mark.parametrize("change", ["signature", "key", "expiry", "purpose", "generation", "spelling", "empty", "junk"])
-def test_signed_url__that_was_changed_is_refused_like_an_expired_one(
-    api, urls, make_completed, make_key, monkeypatch, change
-):
+def test_changed_signed_url__is_refused_like_an_expired_one(api, urls, make_completed, make_key, monkeypatch, change):
     url = urls["image"]
     head, mac = url.rsplit(".", 1)
     start, expires = head.rsplit(".", 1)
@@ -120,12 +118,12 @@ def test_signed_url__that_was_changed_is_refused_like_an_expired_one(
     assert answer.content == get(url).content
 
 
-def test_signed_url__of_the_image_is_none_of_the_thumbnail(urls):
+def test_signed_url__of_the_image_is_invalid_for_the_thumbnail(urls):
     assert get(urls["image"] + "&size=thumb").status_code == 401
     assert get(urls["thumbnail"].replace("size=thumb&", "")).status_code == 401
 
 
-def test_signed_url__takes_no_other_method_or_call(urls, key):
+def test_signed_url__is_for_one_method_and_call(urls, key):
     path, query = urlsplit(urls["image"]).path, urlsplit(urls["image"]).query
 
     assert Client().delete(f"{path}?{query}").status_code == 405

@@ -1,4 +1,4 @@
-"""`manage.py status` and the admin's status page: how they show what goes on."""
+"""`manage.py status` and the status page of the admin."""
 
 import json
 import re
@@ -26,7 +26,7 @@ def run(*arguments: str) -> str:
     return printed.getvalue()
 
 
-def test_command__shows_it_as_text(make_generation, make_key, make_worker):
+def test_command__prints_text(make_generation, make_key, make_worker):
     generation = make_generation(api_key=make_key(name="Ann"), model="flux")
     worker = make_worker(1, 3, generation)
     generation.start()
@@ -42,7 +42,7 @@ def test_command__shows_it_as_text(make_generation, make_key, make_worker):
     assert "Kept: finished for ever, deleted for ever." in text
 
 
-def test_command__shows_of_workers_that_are_silent_or_gone(make_worker, make_generation, sql):
+def test_command__shows_workers_without_a_heartbeat(make_worker, make_generation, sql):
     make_worker(75)
     gone = make_worker(100, 20, make_generation())
     sql("DELETE FROM procrastinate_workers WHERE id = %s", gone)
@@ -53,14 +53,14 @@ def test_command__shows_of_workers_that_are_silent_or_gone(make_worker, make_gen
     assert re.search(r"– +gone +renders [0-9a-f-]{36} +2\d s", text)
 
 
-def test_command__shows_that_there_is_nothing():
+def test_command__shows_that_nothing_runs():
     text = run()
 
     assert "worker  state  job  for\nnone" in text
     assert "0 waiting; 0 running" in text
 
 
-def test_command__shows_it_as_json():
+def test_command__prints_json():
     facts = json.loads(run("--json"))
 
     assert set(facts) == {
@@ -76,7 +76,7 @@ def test_command__shows_it_as_json():
     }
 
 
-def test_command__states_in_one_line_that_the_database_is_away(monkeypatch):
+def test_command__reports_an_unavailable_database_on_one_line(monkeypatch):
     monkeypatch.setattr(monitoring, "gather", Mock(side_effect=OperationalError("no\nconnection")))
 
     with pytest.raises(CommandError, match=r"The database can't be queried: no connection$"):
@@ -84,12 +84,12 @@ def test_command__states_in_one_line_that_the_database_is_away(monkeypatch):
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "often"])
-def test_command__names_a_pause_that_can_not_be(seconds):
+def test_command__refuses_an_invalid_interval(seconds):
     with pytest.raises(CommandError, match=r"--watch.*a number of seconds"):
         run(f"--watch={seconds}")
 
 
-def test_watch__goes_on_after_an_outage_and_ends_with_ctrl_c(monkeypatch, capsys):
+def test_watch__continues_after_an_outage_and_ends_with_ctrl_c(monkeypatch, capsys):
     answers = [monitoring.gather(), OperationalError("no connection"), monitoring.gather(), KeyboardInterrupt]
     monkeypatch.setattr(monitoring, "gather", Mock(side_effect=answers))
 
@@ -99,14 +99,14 @@ def test_watch__goes_on_after_an_outage_and_ends_with_ctrl_c(monkeypatch, capsys
     assert "can't be queried: no connection" in capsys.readouterr().err
 
 
-def heed_ctrl_c() -> None:
-    """Whatever is started from a shell's background ignores it."""
+def accept_sigint() -> None:
+    """Processes started in the background of a shell ignore it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def test_watch__as_a_process_ends_with_ctrl_c_and_no_complaint():
+def test_watch__as_a_process_ends_without_an_error():
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with manage("status", "--watch=0.1", "--json", **pipes, preexec_fn=heed_ctrl_c) as watch:
+    with manage("status", "--watch=0.1", "--json", **pipes, preexec_fn=accept_sigint) as watch:
         json.loads(watch.stdout.readline())
         watch.send_signal(signal.SIGINT)
         _, errors = watch.communicate(timeout=30)
@@ -115,14 +115,14 @@ def test_watch__as_a_process_ends_with_ctrl_c_and_no_complaint():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "text"),
     [(None, "–"), (0, "0.0 s"), (4.24, "4.2 s"), (75, "75 s"), (720, "12 min"), (20_000, "6 h"), (300_000, "3 days")],
 )
-def test_duration__is_sent_as_a_person_does(seconds, said):
-    assert duration(seconds) == said
+def test_duration__has_one_readable_unit(seconds, text):
+    assert duration(seconds) == text
 
 
-def test_page__shows_the_same(admin_client, make_generation, make_key, make_worker):
+def test_page__shows_the_facts_of_the_command(admin_client, make_generation, make_key, make_worker):
     generation = make_generation(api_key=make_key(name="<Ann>"), model="flux")
     make_worker(1, 3, generation)
     make_worker(100)
@@ -139,7 +139,7 @@ def test_page__shows_the_same(admin_client, make_generation, make_key, make_work
     assert text.count('class="bad">silent') == 1
 
 
-def test_page__renews_itself_without_a_script_of_its_own(admin_client):
+def test_page__reloads_without_a_script(admin_client):
     text = admin_client.get(PAGE).content.decode()
 
     assert '<meta http-equiv="refresh" content="5">' in text

@@ -1,4 +1,4 @@
-"""What keys learn of the generations that are made for them."""
+"""The usage of keys, which `generations` provides."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 
 
 def id_at(time: datetime) -> UUID:
-    """A UUID of version 7 that was made then, the lowest that millisecond has."""
+    """The lowest UUID of version 7 of this millisecond."""
     return UUID(int=int(time.timestamp() * 1000) << 80 | 7 << 76 | 2 << 62)
 
 
@@ -46,7 +46,7 @@ def make_many_generations(keys: list[ApiKey]) -> None:
         cursor.execute("ANALYZE generations_generation")
 
 
-def test_by_status__counts_the_key_s_own_live_ones(key, make_key, make_generation):
+def test_by_status__counts_live_generations_of_the_key(key, make_key, make_generation):
     make_generation(), make_generation(), make_generation(status=Status.PROCESSING)
     make_generation().delete()
     make_generation(api_key=make_key())
@@ -64,7 +64,7 @@ def test_by_day__counts_from_the_first_moment_of_the_first_day(key, make_generat
     assert usage_provider.get_provider().by_day(key, 3) == {midnight.date(): 1, midnight.date() - timedelta(days=2): 1}
 
 
-def test_by_day__is_one_query_that_reads_no_more_than_an_index_finds(key, make_key, django_assert_num_queries):
+def test_by_day__is_one_query_that_uses_an_index(key, make_key, django_assert_num_queries):
     make_many_generations([key, *(make_key() for _ in range(9))])
 
     with django_assert_num_queries(1) as captured:
@@ -77,7 +77,7 @@ def test_by_day__is_one_query_that_reads_no_more_than_an_index_finds(key, make_k
     assert "Seq Scan" not in plan
 
 
-def test_revoke__lets_what_waits_be_rendered(key, make_generation):
+def test_revoke__keeps_pending_generations(key, make_generation):
     generation = make_generation()
 
     key.revoke()
@@ -86,7 +86,7 @@ def test_revoke__lets_what_waits_be_rendered(key, make_generation):
     assert generation.status == Status.PENDING
 
 
-def test_revoke__cancels_what_waits_where_that_is_asked_for(key, make_key, make_generation):
+def test_revoke__cancels_pending_generations_if_asked_to(key, make_key, make_generation):
     waiting, under_way, strange = (
         make_generation(),
         make_generation(status=Status.PROCESSING),
@@ -100,11 +100,11 @@ def test_revoke__cancels_what_waits_where_that_is_asked_for(key, make_key, make_
         under_way.pk: Status.PROCESSING,
         strange.pk: Status.PENDING,
     }
-    noted = list(key.events.order_by("id").values_list("action", "changes"))
-    assert noted == [(Action.REVOKED, {}), (Action.CANCELLED, {"generations": 1})]
+    logged = list(key.events.order_by("id").values_list("action", "changes"))
+    assert logged == [(Action.REVOKED, {}), (Action.CANCELLED, {"generations": 1})]
 
 
-def test_revoke__cancels_what_waits_for_a_key_that_was_revoked_before(key, make_generation):
+def test_revoke__of_a_revoked_key_cancels_pending_generations(key, make_generation):
     make_generation()
     key.revoke()
 
@@ -113,7 +113,7 @@ def test_revoke__cancels_what_waits_for_a_key_that_was_revoked_before(key, make_
     assert Generation.objects.get().status == Status.CANCELLED
 
 
-def test_revoke__cancels_nothing_where_it_fails(key, make_generation, monkeypatch):
+def test_failing_revoke__cancels_nothing(key, make_generation, monkeypatch):
     make_generation()
     monkeypatch.setattr(usage_provider.get_provider(), "noun", property)  # which no JSON can hold
 

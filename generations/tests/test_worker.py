@@ -1,4 +1,4 @@
-"""What a worker takes on."""
+"""The queues and the concurrency of a worker."""
 
 import pytest
 from django.core.management import CommandError
@@ -11,8 +11,8 @@ from generations.tests.support.comfyui.graphs import make_file
 
 @pytest.fixture(autouse=True)
 def follow(monkeypatch):
-    """No thread asks the renderers."""
-    monkeypatch.setattr(worker, "follow", lambda taken: None)
+    """No thread queries the renderers."""
+    monkeypatch.setattr(worker, "follow", lambda served: None)
 
 
 SKETCH = ["maintenance", "render", "render-sketch"]
@@ -20,25 +20,25 @@ COMFYUI = ["maintenance", "render", "render-blank", "render-flux", "render-sdxl"
 
 
 @pytest.mark.parametrize(
-    ("urls", "taken"),
+    ("urls", "served"),
     [
         (["sketch:"], SKETCH),
         (["comfyui://gpu1", "comfyui://gpu2"], COMFYUI),
         (["sketch:", "comfyui://gpu1"], [*COMFYUI, "render-sketch"]),
     ],
 )
-def test_worker__takes_what_its_renderers_can_do(settings, urls, taken):
+def test_worker__serves_the_models_of_its_renderers(settings, urls, served):
     settings.RENDERER_URL = urls
 
-    assert sorted(worker.options({})["queues"]) == taken
+    assert sorted(worker.options({})["queues"]) == served
 
 
-@pytest.mark.parametrize("asked", [["render-sketch"], ["maintenance"], ["render", "maintenance"], None])
-def test_worker__takes_what_it_is_reported_to(asked):
-    assert worker.options({"queues": asked})["queues"] == asked
+@pytest.mark.parametrize("given", [["render-sketch"], ["maintenance"], ["render", "maintenance"], None])
+def test_worker__serves_the_queues_of_its_options(given):
+    assert worker.options({"queues": given})["queues"] == given
 
 
-def test_worker__refuses_what_none_of_its_renderers_can_do():
+def test_worker__refuses_a_queue_without_a_renderer():
     with pytest.raises(CommandError, match=r"^--queues: no renderer here serves 'render-flux'; the queues are "):
         worker.options({"queues": ["render", "render-flux"]})
 
@@ -60,7 +60,7 @@ def test_worker__refuses_a_queue_that_does_not_exist():
         (["comfyui://gpu1", "comfyui://gpu2", "comfyui://gpu3"], 4),
     ],
 )
-def test_worker__takes_no_more_at_once_than_its_renderers(settings, urls, concurrency):
+def test_concurrency__is_limited_by_the_renderers(settings, urls, concurrency):
     settings.RENDERER_URL, settings.WORKER_CONCURRENCY = urls, 4
 
     assert worker.options({})["concurrency"] == concurrency
@@ -74,7 +74,7 @@ def test_generation__waits_in_the_queue_of_its_model(key, sql):
     assert sql("SELECT queue_name FROM procrastinate_jobs ORDER BY id") == [("render",), ("render-flux",)]
 
 
-def test_queue_of_the_longest_name__is_a_channel_that_postgresql_takes(key, sql, tmp_path, settings):
+def test_queue_of_the_longest_name__is_a_valid_channel(key, sql, tmp_path, settings):
     name = "m" * MAX_MODEL_NAME
     (tmp_path / f"{name}.json").write_text(make_file())
     settings.RENDERER_URL, settings.WORKFLOWS_DIR = ["comfyui://gpu1"], str(tmp_path)
@@ -85,5 +85,5 @@ def test_queue_of_the_longest_name__is_a_channel_that_postgresql_takes(key, sql,
     assert f"render-{name}" in worker.options({})["queues"]
 
 
-def test_queue__of_a_name_that_can_be_no_model_s_is_that_of_the_default():
+def test_queue__of_an_invalid_model_name_is_that_of_the_default():
     assert queues.of_model("m" * (MAX_MODEL_NAME + 1)) == "render"

@@ -21,7 +21,7 @@ def filled(request, inputs: dict, **settings) -> dict:
 
 
 @pytest.mark.parametrize("name", ["blank", "flux", "sdxl"])
-def test_shipped_workflow__is_one_that_comfyui_takes(make_request, name):
+def test_shipped_workflow__is_valid_for_comfyui(make_request, name):
     found = read()
 
     graph = found.workflows[name].fill(make_request(), "prefix")
@@ -32,7 +32,7 @@ def test_shipped_workflow__is_one_that_comfyui_takes(make_request, name):
 
 
 @pytest.mark.parametrize("name", ["flux", "sdxl"])
-def test_shipped_workflow__uses_what_was_asked_for(make_request, name):
+def test_shipped_workflow__uses_the_parameters(make_request, name):
     request = make_request(prompt="PROMPT", seed=7, steps=8, width=640, height=72, guidance=1.25)
 
     text = json.dumps(read().workflows[name].fill(request, "prefix"))
@@ -61,14 +61,14 @@ def test_fill__gives_each_placeholder_its_type(make_request):
     }
 
 
-def test_fill__puts_values_into_a_longer_text(make_request):
+def test_fill__replaces_placeholders_within_a_text(make_request):
     request = make_request(prompt='a "b" {c}', seed=255)
 
     assert filled(request, {"text": "masterpiece, {{ prompt }}, {{seed}}"})["text"] == 'masterpiece, a "b" {c}, 255'
 
 
 @given(st.text() | st.sampled_from(["{{seed}}", '"}, "9": {', "{{prompt}}", "\\", "{a|b}", "%date%"]))
-def test_fill__lets_a_prompt_be_a_prompt(prompt):
+def test_fill__does_not_interpret_the_prompt(prompt):
     request = RenderRequest(UUID(int=7), prompt, prompt, "own", 64, 64, 30, 7.0, 1)
 
     found = filled(request, {"text": "{{prompt}}", "longer": "<{{negative_prompt}}>"})
@@ -76,7 +76,7 @@ def test_fill__lets_a_prompt_be_a_prompt(prompt):
     assert found == {"text": prompt, "longer": f"<{prompt}>"}
 
 
-def test_fill__leaves_the_workflow_and_the_rest_as_they_are(make_request):
+def test_fill__changes_neither_the_workflow_nor_other_inputs(make_request):
     inputs = {"list": ["2", 0], "number": 1.5, "truth": True, "nothing": None, "nested": {"a": "{{width}}"}}
     parsed = parse("own", make_file(inputs))
 
@@ -95,7 +95,7 @@ def test_fill__names_the_files_of_every_output(make_request):
     assert {graph[id]["inputs"]["filename_prefix"] for id in "23"} == {"lockngen/id_1"}
 
 
-def test_seed__is_the_same_for_each_attempt_where_none_was_asked_for(make_request):
+def test_seed__without_a_requested_one_is_the_same_for_each_attempt(make_request):
     request = make_request(seed=None)
 
     seeds = {filled(request, {"seed": "{{seed}}"})["seed"] for _ in range(2)}
@@ -158,13 +158,13 @@ BROKEN = {
 
 @pytest.mark.parametrize("case", BROKEN)
 def test_broken_workflow__is_reported_with_its_place(case):
-    text, said = BROKEN[case]
+    text, message = BROKEN[case]
 
-    with pytest.raises(WorkflowError, match=said):
+    with pytest.raises(WorkflowError, match=message):
         parse("own", text)
 
 
-def test_read__takes_the_operator_s_own_in_place_of_ours(tmp_path):
+def test_read__prefers_the_files_of_the_operator(tmp_path):
     (tmp_path / "sdxl.json").write_text(make_file(lockngen={"description": "mine", "steps": 4}))
     (tmp_path / "portraits-1.5.json").write_text(make_file())
 
@@ -176,7 +176,7 @@ def test_read__takes_the_operator_s_own_in_place_of_ours(tmp_path):
     assert found.workflows["sdxl"].model.defaults == {"steps": 4}
 
 
-def test_read__shows_what_is_broken_and_goes_on(tmp_path):
+def test_read__reports_broken_files_and_reads_the_others(tmp_path):
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe")
     (tmp_path / "large.json").write_bytes(b" " * (catalogue.MAX_FILE_BYTES + 1))
@@ -215,7 +215,7 @@ def test_output__is_the_only_node_that_stores_an_image(other):
         ("SendToDiscord", {}),
     ],
 )
-def test_output__may_be_another_kind_of_node_where_it_is_the_only_one(kind, inputs):
+def test_output__may_be_any_node_if_it_is_the_only_one(kind, inputs):
     assert parse("own", make_saver(kind, **inputs)).output == "2"
 
 
@@ -228,7 +228,7 @@ def test_output__is_named_by_id_or_title(named):
     assert (parsed.output, parsed.output_name) == ("3", "3 (Final)")
 
 
-def test_saver_with_a_folder_of_its_own__gets_a_name_without_one(make_request):
+def test_node_with_an_output_path__gets_a_name_without_a_folder(make_request):
     parsed = parse("own", make_saver("Image Save", show_previews="true", output_path="x", filename_prefix="x"))
 
     assert parsed.fill(make_request(), "lockngen/id_1")["2"]["inputs"]["filename_prefix"] == "id_1"
@@ -250,7 +250,7 @@ def test_wrapper__is_unwrapped(wrapped):
 
 
 @pytest.mark.parametrize("value", [[1, 2, 3], ["9", 0, 0], ["9", "0"], [9, 0], ["9", True], []])
-def test_list_that_is_no_link__is_left_alone(make_request, value):
+def test_list_that_is_no_link__is_unchanged(make_request, value):
     assert filled(make_request(), {"value": value}) == {"value": value}
 
 
@@ -265,7 +265,7 @@ def test_inputs__are_mapped_by_id_or_title(make_request):
     assert graph["5"]["inputs"] == {"seed": 7, "x": 1}
 
 
-def test_settings_beside_the_file__survive_a_new_export(tmp_path):
+def test_settings_file__overrides_the_settings_of_the_workflow(tmp_path):
     (tmp_path / "own.json").write_text(make_file({"text": "prompt", "seed": 0}, lockngen={"steps": 4, "width": 64}))
     settings = {"inputs": {"prompt": "1.text", "seed": "1.seed"}, "steps": 5}
     (tmp_path / "own.lockngen.json").write_text(json.dumps(settings))
@@ -278,14 +278,14 @@ def test_settings_beside_the_file__survive_a_new_export(tmp_path):
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_byte_order_mark__is_read_over(tmp_path, encoding):
+def test_byte_order_mark__is_ignored(tmp_path, encoding):
     (tmp_path / "own.json").write_text(make_file({"text": "größer {{prompt}}"}), encoding=encoding)
 
     assert read(tmp_path).workflows["own"].graph["1"]["inputs"]["text"] == "größer {{prompt}}"
 
 
 @pytest.mark.parametrize(
-    ("inputs", "said"),
+    ("inputs", "message"),
     [
         ({"text": "{{prompt}}", "seed": "{{seed}}", "filename": "%seed%", "style": "{red|blue}"}, []),
         ({"text": "{{prompt}}", "color": "{{color}}"}, []),
@@ -295,11 +295,11 @@ def test_byte_order_mark__is_read_over(tmp_path, encoding):
         ({"text": "{{prompt}}", "seed": "{{seed}}", "a": ["{ width }"]}, ["{ width }"]),
     ],
 )
-def test_warnings__name_what_does_not_reach_a_node(inputs, said):
+def test_warnings__name_unused_placeholders(inputs, message):
     warnings = parse("own", make_file(inputs)).warnings
 
-    assert len(warnings) == len(said)
-    assert all(each in warning for each, warning in zip(said, warnings, strict=True))
+    assert len(warnings) == len(message)
+    assert all(each in warning for each, warning in zip(message, warnings, strict=True))
 
 
 def test_warnings__leave_out_nodes_that_the_output_does_not_need():
@@ -308,12 +308,12 @@ def test_warnings__leave_out_nodes_that_the_output_does_not_need():
     assert len(parse("own", make_file(**{"7": aside})).warnings) == 2
 
 
-def test_operator_s_broken_file__is_not_replaced_by_a_shipped_one(tmp_path):
+def test_broken_file_of_the_operator__is_not_replaced_by_a_shipped_one(tmp_path):
     (tmp_path / "sdxl.json").write_text("{")
 
     assert set(read(tmp_path).workflows) == {"blank", "flux"}
 
 
-def test_beginning_with__puts_the_default_first():
+def test_beginning_with__returns_the_default_first():
     assert next(iter(read().beginning_with("sdxl").workflows)) == "sdxl"
     assert set(read().beginning_with("nothing").workflows) == {"blank", "flux", "sdxl"}
