@@ -2,12 +2,12 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, StorageState, expect, sync_playwright
 
 from lockngen.tests.accessibility import flaws, flaws_of
 from lockngen.tests.origins import TRY_FROM_ANOTHER_SITE, USE_FROM_ANOTHER_SITE, serve_origin
@@ -45,19 +45,28 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(browser, dev) -> Iterator[Page]:
-    """A page that fails its test when something on it does, or when it asks for anything elsewhere.
+def open_page(browser, dev) -> Iterator[Callable[..., Page]]:
+    """Open pages in a context of their own; an error on one, or a request to another site, fails the test."""
+    errors, pages = [], []
 
-    Like any other person's: it shares no cookies with that of another test.
-    """
-    complaints = []
-    page = browser.new_page(viewport={"width": 1280, "height": 860}, base_url=f"http://127.0.0.1:{dev.port}")
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda request: complaints.append(request.url) if foreign(request.url, dev.port) else None)
-    yield page
-    page.close()
-    assert complaints == []
+    def open_page(**options) -> Page:
+        address = f"http://127.0.0.1:{dev.port}"
+        page = browser.new_page(viewport={"width": 1280, "height": 860}, base_url=address, **options)
+        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("request", lambda request: errors.append(request.url) if foreign(request.url, dev.port) else None)
+        pages.append(page)
+        return page
+
+    yield open_page
+    for page in pages:
+        page.close()
+    assert errors == []
+
+
+@pytest.fixture
+def page(open_page) -> Page:
+    return open_page()
 
 
 def foreign(url: str, port: int) -> bool:
@@ -78,14 +87,23 @@ def admin_user(dev) -> tuple[str, str]:
     return "ann", password
 
 
-@pytest.fixture
-def admin(page, admin_user) -> Page:
+@pytest.fixture(scope="module")
+def session(browser, dev, admin_user) -> StorageState:
+    """The cookies after a login."""
+    page = browser.new_page(base_url=f"http://127.0.0.1:{dev.port}")
     page.goto("/admin/")
     page.get_by_label("Username").fill(admin_user[0])
     page.get_by_label("Password").fill(admin_user[1])
     page.get_by_role("button", name="Log in").click()
     expect(page.get_by_role("heading", name="Administration")).to_be_visible()
-    return page
+    state = page.context.storage_state()
+    page.close()
+    return state
+
+
+@pytest.fixture
+def admin(open_page, session) -> Page:
+    return open_page(storage_state=session)
 
 
 def test_greeting__leads_to_everything(page):
@@ -153,13 +171,6 @@ def test_admin__shows_one_generation_without_a_way_to_change_it(admin, dev):
     assert picture.evaluate("image => image.naturalWidth") == 512
     keep(admin, "admin-generation")
     assert admin.get_by_role("button", name="Save").count() == 0
-
-
-def test_admin__shows_keys(admin):
-    admin.goto("/admin/apikeys/apikey/")
-
-    keep(admin, "admin-keys")
-    expect(admin.get_by_role("link", name="Development")).to_be_visible()
 
 
 @pytest.fixture
@@ -230,6 +241,8 @@ def test_admin__rotates_and_revokes_a_key(key_page, dev):
 
 
 def test_admin__shows_what_goes_on_and_renews_it(admin, dev):
+    admin.clock.install()
+    admin.goto("/admin/")
     admin.get_by_role("link", name="Status").click()
     expect(admin.get_by_role("row", name="sketch:")).to_contain_text("ok")
     expect(admin.get_by_text("alive")).to_be_visible()
@@ -238,7 +251,9 @@ def test_admin__shows_what_goes_on_and_renews_it(admin, dev):
 
     dev.wait_for(dev.create(prompt=PROMPTS[0])["id"], "completed")
 
-    expect(admin.locator("#as-of")).not_to_have_text(before, timeout=15_000)
+    admin.wait_for_timeout(1000)  # the time shown has seconds
+    admin.clock.fast_forward("00:10")
+    expect(admin.locator("#as-of")).not_to_have_text(before)
     assert admin.evaluate("window.isSamePage")
     admin.get_by_role("button", name="Pause").click()
     expect(admin.get_by_role("button", name="Resume")).to_be_focused()
@@ -294,20 +309,33 @@ def test_admin__of_generations_is_accessible_and_fits_the_screen(admin, dev):
     id = dev.wait_for(dev.create(prompt=PROMPTS[0])["id"], "completed")["id"]
     generations = "/admin/generations/generation/"
 
-    assert flaws_of(admin, "/admin/", "/admin/status/", generations) == []
-    assert flaws_of(admin, *(f"{generations}{id}/{view}/" for view in ("change", "delete", "history"))) == []
+    assert flaws_of(admin, "/admin/status/", generations, f"{generations}{id}/change/") == []
 
 
 def test_admin__of_keys_is_accessible_and_fits_the_screen(key_page):
     found = flaws(key_page)
     key_page.get_by_role("link", name="continue to the key").click()
     found += flaws(key_page)
-    key, keys = key_page.url, "/admin/apikeys/apikey/"
-    for action in ("Rotate", "Revoke"):
-        key_page.goto(key)
-        key_page.get_by_role("button", name=action).click()
-        found += flaws(key_page)
-    found += flaws_of(key_page, keys, f"{keys}add/", key.replace("change", "delete"), "/admin/apikeys/keyevent/")
+    key_page.get_by_role("button", name="Revoke").click()
+    found += flaws(key_page)
+    key_page.goto("/admin/apikeys/apikey/")
+    expect(key_page.get_by_role("link", name="Development")).to_be_visible()
+    keep(key_page, "admin-keys")
+    found += flaws(key_page)
+
+    assert found == []
+
+
+@pytest.mark.faults
+def test_admin__on_its_rarer_pages_is_accessible_and_fits_the_screen(key_page, dev):
+    id = dev.wait_for(dev.create(prompt=PROMPTS[0])["id"], "completed")["id"]
+    generation, keys = f"/admin/generations/generation/{id}", "/admin/apikeys/apikey/"
+    key_page.get_by_role("link", name="continue to the key").click()
+    key = key_page.url
+    key_page.get_by_role("button", name="Rotate").click()
+    found = flaws(key_page)
+    found += flaws_of(key_page, f"{keys}add/", key.replace("change", "delete"), "/admin/apikeys/keyevent/")
+    found += flaws_of(key_page, "/admin/", f"{generation}/delete/", f"{generation}/history/")
     key_page.goto(keys)
     key_page.locator("#result_list tbody tr").first.get_by_role("checkbox").check()
     key_page.get_by_label("Action:").select_option("delete_selected")
@@ -317,6 +345,7 @@ def test_admin__of_keys_is_accessible_and_fits_the_screen(key_page):
     assert found == []
 
 
+@pytest.mark.faults
 def test_admin__of_users_is_accessible_and_fits_the_screen(admin):
     users = "/admin/auth/user/"
 
