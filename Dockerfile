@@ -43,4 +43,4 @@ EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-c", "import os, urllib.request as r; r.build_opener(r.ProxyHandler({})).open(f\"http://127.0.0.1:{os.environ['PORT'] or 8000}/ht/live\", timeout=3)"]
 # PID 1 ignores SIGTERM until it has a handler for it; dumb-init forwards the signal and reaps orphans.
 ENTRYPOINT ["dumb-init", "--single-child", "--"]
-CMD ["gunicorn", "-c", "lockngen/web/gunicorn.py", "lockngen.wsgi"]
+CMD ["gunicorn", "-c", "lockngen/web/gunicorn.py", "lockngen.asgi"]

@@ -192,3 +192,9 @@ def make_context():
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """What runs tests that are coroutines."""
+    return "asyncio"

@@ -36,8 +36,8 @@ class GunicornLogger(Logger):
         if env.SHOW_REQUESTS not in os.environ:
             super().access(resp, req, environ, request_time)
         elif not req.path.startswith("/ht/"):  # probes are frequent
-            milliseconds = request_time.total_seconds() * 1000
-            self.info("%s %s %s, %.0f ms", req.method, req.path, resp.status_code, milliseconds)
+            milliseconds = request_time.seconds * 1000 + request_time.microseconds / 1000
+            self.info("%s %s %s, %.0f ms", req.method, req.path, resp.status, milliseconds)
 
 
 class JobFilter(logging.Filter):

@@ -66,7 +66,7 @@ def run(folder: Path, rounds: int, seconds: int) -> None:
     unlimited, limited = seed(folder, "unlimited", 0), seed(folder, "limited", UNREACHED)
     hot = folder / "hot"
     hot.write_text(limited.read_text().splitlines()[0])
-    with served("lockngen.wsgi") as with_limiter, served("benchmarks.without:application") as without:
+    with served("lockngen.asgi") as with_limiter, served("benchmarks.without:application") as without:
         cases = {
             "off": (with_limiter, unlimited),
             f"on, {KEYS} keys": (with_limiter, limited),

@@ -38,7 +38,6 @@ INSTALLED_APPS = [
     "health_check",
     "axes",
     "csp",
-    "whitenoise.runserver_nostatic",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -95,7 +94,6 @@ CORS_EXPOSE_HEADERS = (
 )
 
 ROOT_URLCONF = "lockngen.urls"
-WSGI_APPLICATION = "lockngen.wsgi.application"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024  # bytes; the API answers 413 beyond it
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_100  # as many rows as an action of the admin takes, and its own fields
 
@@ -208,7 +206,10 @@ RETENTION_DELETED = env.integer("RETENTION_DELETED", 0, maximum=36_500)
 # Web
 WEB_WORKERS = env.integer("WEB_WORKERS", 2, minimum=1)
 WEB_THREADS = env.integer("WEB_THREADS", 4, minimum=1)
-WEB_STREAMS = env.integer("WEB_STREAMS", 20, maximum=500)
+WEB_CONNECTIONS = env.integer("WEB_CONNECTIONS", 10_000, minimum=10)
+WEB_WAITING = env.integer("WEB_WAITING", 2000)
+WEB_WAITING_PER_KEY = env.integer("WEB_WAITING_PER_KEY", 100)
+WEB_DOWNLOADS_PER_KEY = env.integer("WEB_DOWNLOADS_PER_KEY", 20, minimum=1)
 SIGNED_URL_LIFETIME = env.integer("SIGNED_URL_LIFETIME", 3600, minimum=60, maximum=604_800)
 
 # Files

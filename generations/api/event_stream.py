@@ -3,8 +3,6 @@
 import json
 import time
 
-from django.db import connection
-from django.db.models import Exists
 from django.http import HttpRequest
 from ninja.responses import NinjaJSONEncoder
 
@@ -12,19 +10,20 @@ from apikeys.models import ApiKey
 from generations.api.schemas import GenerationOut, ProgressOut
 from generations.models import Generation
 from generations.progress import notifications
+from generations.progress.rows import reader
 from lockngen.database import retry
 from lockngen.web import event_streams
 
 READ_INTERVAL = 5.0  # seconds at most between two reads of the row, as an event may be lost
 
 
-def of(generation: Generation, request: HttpRequest) -> event_streams.Source:
-    """Yield `progress` now and at each change, then `end` with the generation. Waits without a connection."""
+async def of(generation: Generation, request: HttpRequest) -> event_streams.Source:
+    """Yield `progress` now and at each change, then `end` with the generation."""
     with notifications.hub.subscribe(generation.pk) as subscription:
         last_sent, read_at = None, float("-inf")
         while True:
             if subscription.needs_refresh() or time.monotonic() - read_at > READ_INTERVAL:
-                generation, read_at = _read(generation, request.auth), time.monotonic()
+                generation, read_at = await _read(generation, request.auth), time.monotonic()
             if generation is None:
                 return
             state = ProgressOut.of(generation)
@@ -35,22 +34,15 @@ def of(generation: Generation, request: HttpRequest) -> event_streams.Source:
                 shown = GenerationOut.model_validate(generation, context={"request": request})
                 yield event_streams.event("end", json.dumps(shown.model_dump(), cls=NinjaJSONEncoder))
                 return
-            if not subscription.wait(event_streams.TICK):
-                yield None
+            await subscription.wait(event_streams.TICK)
+            yield None
 
 
-def _read(generation: Generation, key: ApiKey) -> Generation | None:
-    """The current row, or the previous one if the database is unavailable.
-
-    None if the row is hard-deleted or its key is no longer usable. A deletion cancels the generation and so ends it.
-    """
+async def _read(generation: Generation, key: ApiKey) -> Generation | None:
+    """The current row, or the previous one if the database is unavailable. None ends the stream."""
     try:
-        return Generation.all_objects.filter(
-            Exists(ApiKey.objects.usable().filter(pk=key.pk)), pk=generation.pk
-        ).first()
+        return await reader.read(generation.pk, key.pk)
     except retry.ERRORS as error:
         if retry.outage(error) is None:
             raise
         return generation
-    finally:
-        connection.close()

@@ -8,7 +8,7 @@ from ninja import Query, Router
 from ninja import Status as Reply
 
 from apikeys.authentication import BearerToken
-from generations.api import cursors, event_stream
+from generations.api import cursors, event_stream, limits
 from generations.api.schemas import (
     GenerationIn,
     GenerationOut,
@@ -25,11 +25,11 @@ from generations.models import Generation
 from generations.querysets import QueueFull
 from generations.status import Status
 from lockngen.database import retry
-from lockngen.web import event_streams, links
+from lockngen.web import links
+from lockngen.web.event_streams import EventStream
 from lockngen.web.problems import Problem, problems
 
 QUEUE_RETRY_AFTER = 5  # seconds; about as long as one render takes
-STREAM_RETRY_AFTER = 5  # seconds
 
 router = Router(auth=BearerToken(), tags=["generations"])
 
@@ -107,7 +107,8 @@ def image(request: HttpRequest, id: str, query: Query[ImageQuery]):
     """The image's bytes, or a redirect to an address of the storage that expires. This call isn't counted. 404 until
     there is an image; 304 if `If-None-Match` contains the ETag.
     """
-    return downloads.response(request, _own(request, id), query.size)
+    generation = _own(request, id)
+    return downloads.response(request, generation, query.size, lambda: limits.download(request.auth))
 
 
 @router.get(
@@ -136,15 +137,7 @@ def image(request: HttpRequest, id: str, query: Query[ImageQuery]):
 def events(request: HttpRequest, id: str, query: Query[SignedQuery]):
     """Server-sent events: `progress` now and at each change, then `end` with the generation. Isn't counted."""
     generation = retry.idempotent(_own)(request, id)
-    try:
-        return event_streams.respond(event_stream.of(generation, request))
-    except event_streams.Full:
-        raise Problem(
-            503,
-            "There are too many event streams. Try again later, or poll the generation.",
-            type="urn:lockngen:problem:streams-full",
-            headers={"Retry-After": str(STREAM_RETRY_AFTER)},
-        ) from None
+    return EventStream(event_stream.of(generation, request), limits.wait(request.auth))
 
 
 @router.post(

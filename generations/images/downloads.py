@@ -1,16 +1,19 @@
 """The response for an image: its bytes, or a redirect to the storage."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from django.conf import settings
+from django.core.files import File
 from django.core.files.storage import default_storage
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.cache import get_conditional_response
 
 from generations.images import files, formats
 from generations.models import Generation
+from lockngen.web.slots import Slot
 
 logger = logging.getLogger(__name__)
 
@@ -27,13 +30,34 @@ class Download:
     etag: str
 
 
-def response(request: HttpRequest, generation: Generation, size: Size = "full") -> HttpResponse:
-    """The image with its type, length and ETag, a 304, or a redirect. Raises Http404 if there is no image."""
+class ImageResponse(FileResponse):
+    """Holds a slot until the client has the image."""
+
+    def __init__(self, file: File, slot: Slot | None, **options):
+        super().__init__(file, **options)
+        self._slot = slot
+
+    def close(self) -> None:
+        super().close()
+        if self._slot:
+            self._slot.release()
+
+
+def response(
+    request: HttpRequest,
+    generation: Generation,
+    size: Size = "full",
+    take_slot: Callable[[], Slot | None] = lambda: None,
+) -> HttpResponse:
+    """The image with its type, length and ETag, a 304, or a redirect. Raises Http404 if there is no image.
+
+    A slot is taken only if this process itself sends the image.
+    """
     download = _download(generation, size)
     answer = get_conditional_response(request, etag=download.etag)  # a 304 needs no file
     if answer is None and hasattr(default_storage, "signed_url"):
         return _redirect(request, download)
-    answer = answer or _file(generation, download)
+    answer = answer or _file(generation, download, take_slot)
     answer["ETag"] = download.etag
     answer["Cache-Control"] = CACHE_CONTROL
     answer["Vary"] = "Authorization"
@@ -50,13 +74,14 @@ def _download(generation: Generation, size: Size) -> Download:
     return Download(generation.image_path, content_type, f'"{generation.image_sha256 or generation.id}"')
 
 
-def _file(generation: Generation, download: Download) -> FileResponse:
+def _file(generation: Generation, download: Download, take_slot: Callable[[], Slot | None]) -> ImageResponse:
+    slot = take_slot()
     try:
         file = default_storage.open(download.path)
     except FileNotFoundError:
         logger.exception("The image of generation %s is missing from the storage.", generation.id)
         raise Http404("The image is missing from the storage.") from None
-    return FileResponse(file, content_type=download.content_type, headers={"Content-Disposition": "inline"})
+    return ImageResponse(file, slot, content_type=download.content_type, headers={"Content-Disposition": "inline"})
 
 
 def _redirect(request: HttpRequest, download: Download) -> HttpResponse:

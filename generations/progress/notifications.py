@@ -4,12 +4,13 @@ Nothing is stored. The row is authoritative and an event is a hint: a change of 
 without the new status, so a subscriber reads the row. It also reads the row periodically, as events may be lost.
 """
 
+import asyncio
 import json
 import logging
 import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from itertools import chain
 from typing import Any
@@ -23,6 +24,7 @@ from generations.status import Status
 from lockngen.database import retry
 from lockngen.database.listener import Listener
 from lockngen.plain import one_line
+from lockngen.web.event_streams import process_ends
 
 logger = logging.getLogger(__name__)
 
@@ -55,19 +57,24 @@ def _send(payload: dict[str, str]) -> None:
 
 
 class Subscription:
-    """Wakes one waiting client when its generation changes."""
+    """Wakes a coroutine when its generation changes. Made in the event loop in which that waits."""
 
     def __init__(self):
-        self._has_changed = threading.Event()
+        self._loop = asyncio.get_running_loop()
+        self._has_changed = asyncio.Event()
         self._needs_refresh = False
 
     def wake(self, *, refresh: bool) -> None:
+        """May be called in any thread."""
         self._needs_refresh = self._needs_refresh or refresh
-        self._has_changed.set()
+        with suppress(RuntimeError):  # the loop is closed: the process ends
+            self._loop.call_soon_threadsafe(self._has_changed.set)
 
-    def wait(self, seconds: float) -> bool:
+    async def wait(self, seconds: float) -> bool:
         """Wait for an event; return whether one was received in time."""
-        if not self._has_changed.wait(seconds):
+        try:
+            await asyncio.wait_for(self._has_changed.wait(), seconds)
+        except TimeoutError:
             return False
         self._has_changed.clear()
         return True
@@ -141,6 +148,7 @@ def _parse(payload: dict[str, Any]) -> tuple[UUID | None, Report | None]:
 
 
 hub = ProgressHub()
+process_ends.connect(lambda **_: hub.refresh_all(), weak=False)
 listener = Listener(CHANNEL, hub.receive, hub.refresh_all)
 
 

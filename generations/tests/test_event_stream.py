@@ -1,35 +1,45 @@
+import asyncio
 import json
 import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import OperationalError
 
 from apikeys.models import ApiKey
 from apikeys.tests.test_models import UNUSABLE
 from generations.api import event_stream
 from generations.models import Generation
-from generations.progress import notifications
+from generations.progress import notifications, rows
 from generations.progress.notifications import ProgressHub
 from generations.progress.reports import Report
 from lockngen.web import event_streams
 
-# A stream returns its connection while it waits, which would end the transaction of a test.
+# A stream gives its connection back while it waits, which a test's own transaction would not survive.
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
 def hub(monkeypatch) -> ProgressHub:
-    """The hub of this process, which receives nothing from the database."""
+    """What this process has heard: nothing yet, and nobody is told by the database."""
     monkeypatch.setattr(notifications, "hub", hub := ProgressHub())
     monkeypatch.setattr(event_streams, "TICK", 0.01)
     return hub
 
 
+@pytest.fixture(scope="module")
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """The event loop in which streams wait, as in a web process."""
+    with closing(asyncio.new_event_loop()) as loop:
+        yield loop
+
+
 @pytest.fixture
 def publish(hub):
-    """Let the hub receive a report, or a change of a generation."""
+    """Let this process hear of an attempt, or that a generation has changed."""
 
     def publish(generation, report: Report | None = None) -> None:
         hub.receive(json.dumps({"id": str(generation.id), **(asdict(report) if report else {})}))
@@ -40,10 +50,20 @@ def publish(hub):
 class Client:
     """Reads a stream event by event."""
 
-    def __init__(self, answer):
-        self.answer = answer
-        self.chunks = iter(answer.streaming_content)
+    def __init__(self, answer, loop):
+        self.answer, self.loop = answer, loop
+        self.source = answer.frames
+        self.chunks = self.read()
         assert next(self.chunks) == b"retry: 2000\n\n"
+
+    def read(self) -> Iterator[bytes]:
+        with suppress(StopAsyncIteration):
+            while True:
+                yield self.loop.run_until_complete(anext(self.source))
+
+    def close(self) -> None:
+        self.loop.run_until_complete(self.source.aclose())
+        self.answer.close()
 
     def next(self) -> tuple[str, dict]:
         name, data = next(self.chunks).decode().removesuffix("\n\n").split("\n")
@@ -51,18 +71,18 @@ class Client:
 
 
 @pytest.fixture
-def follow(api):
+def follow(api, loop):
     opened = []
 
     def follow(generation, client=api) -> Client:
         answer = client.get(address(generation))
         assert answer.status_code == 200, answer.content
-        opened.append(answer)
-        return Client(answer)
+        opened.append(Client(answer, loop))
+        return opened[-1]
 
     yield follow
-    for answer in opened:
-        answer.close()
+    for client in opened:
+        client.close()
 
 
 def address(generation) -> str:
@@ -73,7 +93,7 @@ def progress(status: str, percent: int, step: int | None = None, steps: int | No
     return "progress", {"status": status, "progress": percent, "step": step, "steps": steps}
 
 
-def test_stream__sends_the_state_each_change_and_the_end(api, make_generation, follow, publish):
+def test_stream__shows_what_is_now_each_change_and_the_end(api, make_generation, follow, publish):
     generation = make_generation()
     client = follow(generation)
 
@@ -93,7 +113,7 @@ def test_stream__sends_the_state_each_change_and_the_end(api, make_generation, f
     assert list(client.chunks) == []
 
 
-def test_stream__of_a_finished_generation_ends_at_once(make_generation, follow):
+def test_stream__of_what_is_finished_ends_at_once(make_generation, follow):
     generation = make_generation()
     generation.fail(generation.start(), "It is too large.")
 
@@ -105,14 +125,14 @@ def test_stream__of_a_finished_generation_ends_at_once(make_generation, follow):
     assert list(client.chunks) == []
 
 
-def test_stream__begins_with_the_latest_report(make_generation, follow, publish):
+def test_stream__begins_with_the_last_that_was_received(make_generation, follow, publish):
     generation = make_generation()
     publish(generation, Report(generation.start(), 40))
 
     assert follow(generation).next() == progress("processing", 40)
 
 
-def test_stream__restarts_with_an_attempt_and_ignores_earlier_ones(make_generation, follow, publish):
+def test_stream__starts_anew_with_an_attempt_and_ignores_the_one_before(make_generation, follow, publish):
     generation = make_generation()
     first = generation.start()
     publish(generation, Report(first, 40))
@@ -128,7 +148,7 @@ def test_stream__restarts_with_an_attempt_and_ignores_earlier_ones(make_generati
 
 
 @pytest.mark.parametrize("end", ["cancel", "delete"])
-def test_stream__ends_when_the_generation_is_cancelled_or_deleted(make_generation, follow, publish, end):
+def test_stream__ends_with_what_was_cancelled_or_deleted(make_generation, follow, publish, end):
     generation = make_generation()
     client = follow(generation)
     client.next()
@@ -140,7 +160,7 @@ def test_stream__ends_when_the_generation_is_cancelled_or_deleted(make_generatio
     assert client.next()[1]["status"] == "cancelled"
 
 
-def test_stream__ends_without_an_event_when_the_row_is_removed(make_generation, follow, publish):
+def test_stream__ends_without_a_word_with_a_row_that_is_gone(make_generation, follow, publish):
     generation = make_generation()
     client = follow(generation)
     client.next()
@@ -152,7 +172,7 @@ def test_stream__ends_without_an_event_when_the_row_is_removed(make_generation, 
     assert list(client.chunks) == []
 
 
-def test_stream__recovers_from_a_lost_event(make_generation, follow, monkeypatch):
+def test_stream__makes_up_for_an_event_that_it_missed(make_generation, follow, monkeypatch):
     monkeypatch.setattr(event_stream, "READ_INTERVAL", 0.05)
     generation = make_generation()
     client = follow(generation)
@@ -163,25 +183,15 @@ def test_stream__recovers_from_a_lost_event(make_generation, follow, monkeypatch
     assert client.next() == progress("processing", 0)
 
 
-def test_stream__reads_the_row_rarely_while_nothing_happens(make_generation, follow, monkeypatch):
-    reads, read = [], event_stream._read
-    monkeypatch.setattr(event_stream, "_read", lambda *arguments: reads.append(True) or read(*arguments))
+def test_stream__looks_seldom_while_nothing_happens(make_generation, follow, monkeypatch):
+    looks, look = [], rows.current
+    monkeypatch.setattr(rows, "current", lambda wanted: looks.append(True) or look(wanted))
     monkeypatch.setattr(event_streams, "HEARTBEAT", 0.05)
     client = follow(make_generation())
     client.next()
 
     assert {next(client.chunks) for _ in range(3)} == {b": still here\n\n"}
-    assert len(reads) == 1
-
-
-def test_stream__holds_no_connection_while_it_waits(make_generation, follow, monkeypatch):
-    monkeypatch.setattr(event_streams, "HEARTBEAT", 0)
-    client = follow(make_generation())
-    client.next()
-
-    for _ in range(3):
-        next(client.chunks)
-        assert connection.connection is None
+    assert len(looks) == 1
 
 
 @pytest.mark.parametrize("state", UNUSABLE)
@@ -195,7 +205,7 @@ def test_stream__ends_with_its_key(key, make_generation, follow, monkeypatch, st
     assert list(client.chunks) == []
 
 
-def test_stream__survives_an_outage_of_the_database(make_generation, follow, monkeypatch):
+def test_stream__outlives_an_outage_of_the_database(make_generation, follow, monkeypatch):
     monkeypatch.setattr(event_streams, "HEARTBEAT", 0)
     monkeypatch.setattr(event_stream, "READ_INTERVAL", 0)
     generation = make_generation()
@@ -203,7 +213,7 @@ def test_stream__survives_an_outage_of_the_database(make_generation, follow, mon
     client.next()
 
     with monkeypatch.context() as outage:
-        outage.setattr(Generation.all_objects, "filter", lambda *_, **__: broken())
+        outage.setattr(Generation.all_objects, "in_bulk", lambda *_, **__: broken())
         assert {next(client.chunks) for _ in range(5)} == {b": still here\n\n"}
     generation.start()
 
@@ -225,7 +235,7 @@ def test_stream__sends_a_heartbeat(make_generation, follow, monkeypatch):
 
 
 def test_stream__ends_after_its_longest_life(make_generation, follow, monkeypatch):
-    monkeypatch.setattr(event_streams, "LONGEST_LIFE", 0.1)
+    monkeypatch.setattr(event_streams, "MAX_LIFETIME", 0.1)
     client = follow(make_generation())
     client.next()
 
@@ -236,12 +246,12 @@ def test_stream__ends_with_its_process(make_generation, follow, monkeypatch):
     client = follow(make_generation())
     client.next()
 
-    monkeypatch.setattr(event_streams.Stream, "is_ending", staticmethod(lambda: True))
+    monkeypatch.setattr(event_streams.EventStream, "is_ending", staticmethod(lambda: True))
 
     assert list(client.chunks) == []
 
 
-def test_stream__is_neither_cached_nor_buffered(make_generation, follow):
+def test_stream__is_of_a_type_that_nobody_keeps_or_holds_back(make_generation, follow):
     answer = follow(make_generation()).answer
 
     assert answer["Content-Type"] == "text/event-stream"
@@ -249,52 +259,53 @@ def test_stream__is_neither_cached_nor_buffered(make_generation, follow):
     assert answer["X-Accel-Buffering"] == "no"
 
 
-def test_stream__is_not_counted_by_the_limit(make_key, make_generation, client_of, follow):
+def test_stream__takes_nothing_of_the_limit(make_key, make_generation, client_of, follow):
     key = make_key(rate_limit=1)
     generation = make_generation(api_key=key)
 
     for _ in range(3):
-        follow(generation, client_of(key)).answer.close()
+        follow(generation, client_of(key)).close()
 
 
-@pytest.mark.parametrize("whose", ["another key", "none", "deleted"])
-def test_stream__is_for_the_owner_only(make_key, make_generation, client_of, api, whose):
+@pytest.mark.parametrize("whose", ["a stranger's", "nobody's", "a deleted one"])
+def test_stream__is_the_owner_s_alone(make_key, make_generation, client_of, api, whose):
     generation = make_generation()
-    if whose == "deleted":
+    if whose == "a deleted one":
         generation.delete()
-    client = client_of(make_key()) if whose == "another key" else api
-    requested = SimpleNamespace(id="01a2060a-d97e-74b1-8053-66d169bbcd7f") if whose == "none" else generation
+    client = client_of(make_key()) if whose == "a stranger's" else api
+    asked = SimpleNamespace(id="01a2060a-d97e-74b1-8053-66d169bbcd7f") if whose == "nobody's" else generation
 
-    assert client.get(address(requested)).status_code == 404
+    assert client.get(address(asked)).status_code == 404
 
 
 def test_stream__needs_a_key(make_generation, client):
     assert client.get(address(make_generation())).status_code == 401
 
 
-def test_streams__are_limited_in_number(make_generation, follow, api, settings):
-    settings.WEB_STREAMS = 2
+@pytest.mark.parametrize(("setting", "status"), [("WEB_WAITING", 503), ("WEB_WAITING_PER_KEY", 429)])
+def test_streams__have_a_limit(make_generation, follow, api, settings, setting, status):
+    setattr(settings, setting, 2)
     generation = make_generation()
     first, _ = follow(generation), follow(generation)
 
     refused = api.get(address(generation))
-    assert (refused.status_code, refused["Retry-After"]) == (503, "5")
-    assert refused.json()["type"] == "urn:lockngen:problem:streams-full"
+    assert (refused.status_code, refused["Retry-After"]) == (status, "5")
+    assert refused.json()["type"] == "urn:lockngen:problem:too-many-at-once"
 
-    first.answer.close()
+    first.close()
     follow(generation)
 
 
-def test_streams__without_threads_of_their_own_leave_half_of_them_to_requests(make_generation, follow, api, settings):
-    settings.WEB_THREADS = 3
-    generation = make_generation()
-    _first = follow(generation)
+def test_streams__of_one_key_leave_those_of_another(make_key, make_generation, client_of, follow, settings):
+    settings.WEB_WAITING_PER_KEY = 1
+    follow(make_generation())
+    other = make_key()
 
-    assert api.get(address(generation)).status_code == 503
+    follow(make_generation(api_key=other), client_of(other))
 
 
-def test_head__of_a_stream_does_not_count(make_generation, api, settings):
-    settings.WEB_STREAMS = 1
+def test_stream__that_is_only_asked_for_its_headers_takes_no_place(make_generation, api, settings):
+    settings.WEB_WAITING = 1
     generation = make_generation()
 
     for _ in range(3):
@@ -303,11 +314,11 @@ def test_head__of_a_stream_does_not_count(make_generation, api, settings):
         answer.close()
 
 
-def test_closed_stream__ends_its_subscription(make_generation, follow, hub):
+def test_stream__that_is_closed_is_forgotten(make_generation, follow, hub):
     client = follow(make_generation())
     client.next()
     assert hub._subscriptions
 
-    client.answer.close()
+    client.close()
 
     assert not hub._subscriptions

@@ -1,9 +1,13 @@
 """LISTEN in a web process: when it starts, and that it survives the loss of its session."""
 
+import asyncio
+from contextlib import ExitStack
+
 import psycopg
 import pytest
 
 from generations.progress import notifications
+from generations.progress.notifications import Subscription
 from generations.progress.reports import Report
 from lockngen.tests.support.waiting import wait_until
 
@@ -28,9 +32,14 @@ def test_listener__reconnects_after_its_session_was_terminated(listening, make_g
     wait_until(lambda: listening.is_listening)
     sessions = f"FROM pg_stat_activity WHERE application_name ~ '{notifications.CHANNEL}$'"
 
-    with hub.subscribe(generation.id) as subscription:
+    with asyncio.Runner() as loop, ExitStack() as stack:
+
+        async def subscribe() -> Subscription:
+            return stack.enter_context(hub.subscribe(generation.id))
+
+        subscription = loop.run(subscribe())
         ((pid, _),) = sql(f"SELECT pid, pg_terminate_backend(pid) {sessions}")
-        assert subscription.wait(10)
+        assert loop.run(subscription.wait(10))
         assert subscription.needs_refresh()  # notifications may have been lost
 
     assert wait_until(lambda: sql(f"SELECT pid {sessions}")) != [(pid,)]

@@ -58,29 +58,32 @@ INVALID = {
 
 
 @pytest.mark.parametrize("payload", INVALID.values(), ids=INVALID)
-def test_hub__ignores_invalid_payloads(payload):
+@pytest.mark.anyio
+async def test_hub__ignores_invalid_payloads(payload):
     hub = ProgressHub()
 
     with hub.subscribe(UUID(ID)) as subscription:
         hub.receive(payload)
 
-        assert not subscription.wait(0)
+        assert not await subscription.wait(0.02)
 
 
-def test_subscription__is_woken_by_reports_of_its_generation_only():
+@pytest.mark.anyio
+async def test_subscription__is_woken_by_reports_of_its_generation_only():
     hub, id = ProgressHub(), uuid4()
 
     with hub.subscribe(id) as subscription:
         hub.receive(payload_of(uuid4(), Report(1, 5)))
-        assert not subscription.wait(0)
+        assert not await subscription.wait(0.02)
 
         hub.receive(payload_of(id, Report(1, 5)))
-        assert [subscription.wait(0), subscription.wait(0)] == [True, False]
+        assert [await subscription.wait(0.02), await subscription.wait(0.02)] == [True, False]
         assert not subscription.needs_refresh()
 
 
 @pytest.mark.parametrize("cause", ["its own change", "a change of many", "a gap"])
-def test_subscription__needs_one_refresh_after_a_possible_change(cause):
+@pytest.mark.anyio
+async def test_subscription__needs_one_refresh_after_a_possible_change(cause):
     hub, id = ProgressHub(), uuid4()
 
     with hub.subscribe(id) as subscription:
@@ -89,11 +92,12 @@ def test_subscription__needs_one_refresh_after_a_possible_change(cause):
         else:
             hub.receive(json.dumps({"id": str(id)} if cause == "its own change" else {}))
 
-        assert subscription.wait(0)
+        assert await subscription.wait(0.02)
         assert [subscription.needs_refresh(), subscription.needs_refresh()] == [True, False]
 
 
-def test_hub__removes_ended_subscriptions():
+@pytest.mark.anyio
+async def test_hub__removes_ended_subscriptions():
     hub = ProgressHub()
 
     with hub.subscribe(uuid4()), hub.subscribe(uuid4()):

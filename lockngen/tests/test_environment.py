@@ -228,7 +228,7 @@ STRONG = "not-a-secret-" + "0123456789" * 4
 COMMANDS = {
     "manage.py": ["manage.py", "check"],
     "worker": ["manage.py", "procrastinate", "worker"],
-    "gunicorn": ["-m", "gunicorn", "-c", "lockngen/web/gunicorn.py", "lockngen.wsgi"],
+    "gunicorn": ["-m", "gunicorn", "-c", "lockngen/web/gunicorn.py", "lockngen.asgi"],
 }
 
 

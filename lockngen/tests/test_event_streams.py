@@ -20,7 +20,7 @@ def web(django_db_setup, django_db_blocker, tmp_path_factory):
     """One for all tests; the last one stops it."""
     log = tmp_path_factory.mktemp("web") / "web.log"
     with django_db_blocker.unblock():
-        web = Web(free_port(), log, workers=1, threads=1, WEB_STREAMS="2", DB_POOL_MAX_SIZE="1")
+        web = Web(free_port(), log, workers=1, threads=1, WEB_WAITING="2", DB_POOL_MAX_SIZE="1")
     web.wait_until_ready()
     yield web
     web.stop()

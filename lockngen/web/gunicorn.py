@@ -1,4 +1,4 @@
-"""gunicorn's settings: `gunicorn -c lockngen/web/gunicorn.py lockngen.wsgi`. Times are seconds."""
+"""gunicorn's settings: `gunicorn -c lockngen/web/gunicorn.py lockngen.asgi`. Times are seconds."""
 
 import os
 import signal
@@ -13,12 +13,12 @@ try:
 
     bind = env.listen_address()
     workers = settings.WEB_WORKERS
-    threads = settings.WEB_THREADS
     forwarded_allow_ips = ",".join(env.items("TRUSTED_PROXIES", "127.0.0.1,::1"))
 except ImproperlyConfigured as error:
     sys.exit(str(error))
 
 worker_class = "lockngen.web.worker.Worker"
+asgi_lifespan = "off"
 reuse_port = True  # with one shared socket, all keep-alive connections can end up in the same worker
 timeout = 30
 graceful_timeout = 30

@@ -17,7 +17,6 @@ from ninja.params.models import QueryModel
 from lockngen.database import retry
 from lockngen.plain import one_line
 from lockngen.web import hosts, openapi
-from lockngen.web.chunked import BROKEN
 
 logger = logging.getLogger(__name__)
 
@@ -67,8 +66,17 @@ def response(status: int, detail: str = "", headers: dict[str, str] | None = Non
     # Field names and the like come from the request, and may hold what must not be repeated.
     text = import_string(settings.REDACT)(json.dumps(body))
     answer = HttpResponse(text, status=status, content_type=CONTENT_TYPE, headers=headers)
-    answer["Content-Length"] = len(answer.content)  # some responses bypass the middleware that adds it
+    answer["Content-Length"] = len(answer.content)  # some responses bypass the middleware that adds these
+    answer["X-Content-Type-Options"] = "nosniff"
     return answer
+
+
+def of(problem: Problem) -> HttpResponse:
+    return response(problem.status, problem.detail, **problem.members)
+
+
+def busy(detail: str, type: str = "about:blank") -> Problem:
+    return Problem(503, detail, type=type, headers={"Retry-After": str(RETRY_AFTER)})
 
 
 def unavailable(detail: str = "") -> HttpResponse:
@@ -80,7 +88,7 @@ class ProblemAPI(NinjaAPI):
 
     def __init__(self, **options):
         super().__init__(**options)
-        self.add_exception_handler(Problem, _problem)
+        self.add_exception_handler(Problem, lambda request, problem: of(problem))
         self.add_exception_handler(HttpError, _http_error)
         self.add_exception_handler(ValidationError, _invalid)
         self.add_exception_handler(Http404, lambda request, error: response(404, str(error)))
@@ -168,8 +176,6 @@ def _refusal(request: HttpRequest) -> HttpResponse | None:
     """An error for a request that is rejected before it is read, or None."""
     if reason := hosts.refusal(request):
         return response(400, reason)
-    if request.META.get(BROKEN):
-        return response(400, "The body broke off, or its chunks can't be read.")
     length = request.META.get("CONTENT_LENGTH") or "0"
     if not (length.isascii() and length.isdigit()):
         return response(400, "Content-Length is not a number.")
@@ -182,12 +188,8 @@ def _http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
     if isinstance(error, AuthenticationError):
         return response(401, headers={"WWW-Authenticate": "Bearer"})
     if isinstance(error.__cause__, Problem):  # raised by the body parser
-        return _problem(request, error.__cause__)
+        return of(error.__cause__)
     return response(error.status_code, str(error))
-
-
-def _problem(request: HttpRequest, problem: Problem) -> HttpResponse:
-    return response(problem.status, problem.detail, **problem.members)
 
 
 def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:

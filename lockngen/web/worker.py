@@ -1,68 +1,143 @@
-"""gunicorn's threaded worker, with threads of their own for probes and for event streams.
+"""gunicorn's ASGI worker with deadlines and a limit of connections, so that no client can hold up the others.
 
-Requests that wait for a database which doesn't answer may hold all of the others, and that is when probes matter most.
-Streams go on for minutes, and would leave none for requests.
+gunicorn has deadlines for idle connections and single reads of a body. Upstream would have to offer: a deadline for
+headers and for clients that don't read, a limit of connections, and settings for the protocol class and the format of
+errors. Until then this overrides private methods, and `lockngen/tests/test_worker.py` fails where a release moves them.
+
+gunicorn's master imports this module. Nothing of Django is imported before the fork, so that HUP loads new code.
 """
 
-import re
-import socket
-from concurrent.futures import Future, ThreadPoolExecutor
+import resource
 from contextlib import suppress
 
-from gunicorn.workers.gthread import TConn, ThreadWorker
+from gunicorn.asgi.protocol import ASGIProtocol
+from gunicorn.workers import gasgi
 
 from lockngen import settings
-from lockngen.web import event_streams
 
-LIVENESS = re.compile(rb"(GET|HEAD) /ht/live\b")
-READINESS = re.compile(rb"(GET|HEAD) /ht/")
-STREAM = re.compile(rb"(GET|HEAD) /api/\S+/events[ ?]")
-LONGEST_START = 100  # first bytes of a request, which decide its thread pool
+HEADER_TIMEOUT = 10.0  # seconds for the whole header of a request
+WRITE_TIMEOUT = 30.0  # seconds in which a client must take what was sent
+IDLE_TIMEOUT_IF_FULL = 2.0  # seconds after which idle connections are closed to make room
+CHECK_INTERVAL = 1.0  # seconds
+OTHER_FILES = 200  # descriptors for other things than clients' connections
+DETAILS = {
+    400: "The request is not valid HTTP.",
+    408: f"The request's header did not arrive within {HEADER_TIMEOUT:g} seconds.",
+    414: "The request line is too long.",
+    431: "The request has too many header fields, or one of them is too long.",
+    503: "The service has too many connections. Try again.",
+}
 
 
-class Worker(ThreadWorker):
+class Protocol(ASGIProtocol):
+    """A client's connection."""
+
+    def __init__(self, worker: "Worker"):
+        super().__init__(worker)
+        self._active_at = self._opened_at = worker.loop.time()
+        self._header_began_at: float | None = None  # of a request whose header is incomplete
+        self._blocked_since: float | None = None  # the client takes nothing
+
+    def connection_made(self, transport) -> None:
+        self.worker.clients.add(self)
+        super().connection_made(transport)
+        if len(self.worker.clients) > self.worker.max_clients:
+            self.worker.is_full = True
+            self._refuse(503)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.worker.clients.discard(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._closed:  # refused: what it still sends is discarded until it has read the response
+            return
+        self._active_at = self.worker.loop.time()
+        super().data_received(data)
+        if self._current_request is not None:
+            self._header_began_at = None
+        elif self._header_began_at is None:
+            self._header_began_at = self._active_at
+
+    def pause_writing(self) -> None:
+        self._blocked_since = self.worker.loop.time()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._blocked_since = None
+        super().resume_writing()
+
+    def check(self, now: float, *, is_full: bool, is_ending: bool) -> None:
+        """Close the connection if its client has missed a deadline, or if it is idle and in the way."""
+        if self.transport.is_closing():
+            self._blocked_since = self._blocked_since or now  # what is left of the response must still be read
+        if self._blocked_since and now - self._blocked_since > WRITE_TIMEOUT:
+            self.transport.abort()
+        elif self._current_request is not None:
+            return
+        elif self._header_began_at and now - self._header_began_at > HEADER_TIMEOUT:
+            self._refuse(408)
+        elif self._is_unwanted(now - self._active_at, is_full, is_ending):
+            self._close_transport()
+
+    def _is_unwanted(self, idle: float, is_full: bool, is_ending: bool) -> bool:
+        is_new = self._active_at == self._opened_at  # nothing was sent yet
+        return is_ending or (is_new and idle > HEADER_TIMEOUT) or (is_full and idle > IDLE_TIMEOUT_IF_FULL)
+
+    def _refuse(self, status: int) -> None:
+        self._send_error_response(status, "")
+        self._close_transport()
+
+    def _send_error_response(self, status, message, extra_headers=()):
+        """A problem document, as for all errors. gunicorn's message may repeat a header, so it isn't sent."""
+        from lockngen.web import problems
+        from lockngen.web.handler import as_raw
+
+        response = as_raw(problems.response(status, DETAILS.get(status, "")))
+        headers = [*response.headers, (b"Connection", b"close")]
+        lines = b"".join(b"%s: %s\r\n" % pair for pair in headers)
+        self._safe_write(b"HTTP/1.1 %d %s\r\n%s\r\n%s" % (status, response.phrase.encode(), lines, response.body))
+
+
+gasgi.ASGIProtocol = Protocol
+
+
+class Worker(gasgi.ASGIWorker):
+    """A web process."""
+
     def init_process(self) -> None:
-        for listener in self.sockets:
-            # Linux accepts the connection once it has data, so that its thread pool can be chosen.
-            with suppress(AttributeError, OSError):
-                listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)
-        event_streams.end_when(lambda: not self.alive)
+        self.clients: set[Protocol] = set()
+        self.is_full = False  # a connection was refused since the last check
+        self.max_clients = min(settings.WEB_CONNECTIONS, _allow_files(settings.WEB_CONNECTIONS) - OTHER_FILES)
+        from lockngen.web.event_streams import EventStream
+
+        EventStream.is_ending = staticmethod(lambda: not self.alive)
+        self.has_ended_streams = False
         super().init_process()
 
-    def get_thread_pool(self) -> ThreadPoolExecutor:
-        return Lanes(self.cfg.threads, settings.WEB_STREAMS)
+    def run(self) -> None:
+        self.loop.call_later(CHECK_INTERVAL, self._check)
+        super().run()
+
+    def _check(self) -> None:
+        now, is_full, is_ending = self.loop.time(), self.is_full, not self.alive
+        self.is_full = False
+        if is_ending and not self.has_ended_streams:
+            from lockngen.web.event_streams import process_ends
+
+            self.has_ended_streams = True
+            process_ends.send(type(self))
+        for client in list(self.clients):
+            client.check(now, is_full=is_full, is_ending=is_ending)
+        self.loop.call_later(CHECK_INTERVAL, self._check)
 
 
-class Lanes(ThreadPoolExecutor):
-    """Threads for requests, some for readiness, which may take its six seconds, and one for liveness, which may not.
-
-    Those of streams are one more than there may be of them, which turns away whoever comes then.
-    """
-
-    def __init__(self, threads: int, most_streams: int):
-        super().__init__(threads, "request")
-        self.lanes = {
-            LIVENESS: ThreadPoolExecutor(1, "liveness"),
-            READINESS: ThreadPoolExecutor(4, "readiness"),
-            STREAM: ThreadPoolExecutor(most_streams + 1, "stream", event_streams.have_own_thread),
-        }
-
-    def submit(self, handle, connection: TConn) -> Future:
-        start = peek(connection.sock)
-        for pattern, lane in self.lanes.items():
-            if pattern.match(start):
-                return lane.submit(handle, connection)
-        return super().submit(handle, connection)
-
-    def shutdown(self, *args, **options) -> None:
-        for lane in self.lanes.values():
-            lane.shutdown(*args, **options)
-        super().shutdown(*args, **options)
-
-
-def peek(connection: socket.socket) -> bytes:
-    """The first bytes of the next request that have arrived."""
-    try:
-        return connection.recv(LONGEST_START, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-    except (OSError, ValueError):  # no data yet, or TLS
-        return b""
+def _allow_files(connections: int) -> int:
+    """Raise the limit of open files to what these connections need, as far as the system allows; return the limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = connections + OTHER_FILES
+    if soft < needed:
+        soft = min(needed, hard)
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return soft

@@ -76,7 +76,7 @@ class Command(BaseCommand):
         self.supervise()
 
     def programs(self) -> dict[str, list[str]]:
-        gunicorn = [sys.executable, "-m", "gunicorn", "-c", "lockngen/web/gunicorn.py", "lockngen.wsgi"]
+        gunicorn = [sys.executable, "-m", "gunicorn", "-c", "lockngen/web/gunicorn.py", "lockngen.asgi"]
         return {"web": gunicorn, "worker": [sys.executable, "manage.py", "procrastinate", "worker"]}
 
     def development_token(self) -> str | None:

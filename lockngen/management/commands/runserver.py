@@ -1,16 +1,28 @@
 import os
+import sys
 
 from django.conf import settings
-from django.core.management import call_command
-from django.utils.autoreload import DJANGO_AUTORELOAD_ENV
-from whitenoise.runserver_nostatic.management.commands import runserver
+from django.core.management import BaseCommand, call_command
+
+from lockngen import environment as env
 
 
-class Command(runserver.Command):
-    """Django's development server, which migrates first where AUTO_MIGRATE is on."""
+class Command(BaseCommand):
+    """The production server with one process, started again by each change of the code. It migrates first if
+    AUTO_MIGRATE is on.
+    """
 
-    def handle(self, *args, **options) -> None:
-        # Once, and not again in the process that every change of the code starts anew.
-        if settings.AUTO_MIGRATE and DJANGO_AUTORELOAD_ENV not in os.environ:
+    help = "Starts a web process that is restarted when the code changes."
+
+    def add_arguments(self, parser) -> None:
+        parser.add_argument("addrport", nargs="?", default="127.0.0.1:8000", help="Address and port, or a port.")
+        parser.add_argument("--noreload", action="store_true", help="Don't restart when the code changes.")
+
+    def handle(self, *, addrport: str, noreload: bool, **options) -> None:
+        if settings.AUTO_MIGRATE:
             call_command("migrate", interactive=False, verbosity=0)
-        super().handle(*args, **options)
+        address = f"127.0.0.1:{addrport}" if addrport.isdigit() else addrport
+        command = [sys.executable, "-m", "gunicorn", "-c", "lockngen/web/gunicorn.py", "--workers", "1"]
+        command += ["--bind", address, *([] if noreload else ["--reload"]), "lockngen.asgi"]
+        os.chdir(env.BASE_DIR)
+        os.execv(command[0], command)  # noqa: S606  without a shell

@@ -13,7 +13,7 @@ from lockngen.environment import BASE_DIR
 from lockngen.tests.support.databases import database_url
 from lockngen.tests.support.waiting import wait_until
 
-WEB = [sys.executable, "-m", "gunicorn", "-c", "lockngen/web/gunicorn.py", "lockngen.wsgi"]
+WEB = [sys.executable, "-m", "gunicorn", "-c", "lockngen/web/gunicorn.py", "lockngen.asgi"]
 WORKER = [sys.executable, "manage.py", "procrastinate", "worker"]
 T = TypeVar("T")
 

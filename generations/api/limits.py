@@ -1,0 +1,35 @@
+"""Limits for what the rate limit doesn't count: streams, waits and downloads that a key has at once in this process."""
+
+from django.conf import settings
+
+from apikeys.models import ApiKey
+from lockngen.web.problems import Problem
+from lockngen.web.slots import Full, HolderFull, Slot, Slots
+
+RETRY_AFTER = 5  # seconds
+
+_waiting = Slots(lambda: settings.WEB_WAITING, lambda: settings.WEB_WAITING_PER_KEY)
+_downloads = Slots(lambda: settings.WEB_CONNECTIONS, lambda: settings.WEB_DOWNLOADS_PER_KEY)
+
+
+def wait(key: ApiKey) -> Slot:
+    """For an event stream or a call that waits for the end of a generation."""
+    return _take(_waiting, key, "event streams and waiting calls", "Read the generation instead, or try again.")
+
+
+def download(key: ApiKey) -> Slot:
+    return _take(_downloads, key, "downloads", "Try again when one has ended.")
+
+
+def _take(slots: Slots, key: ApiKey, what: str, remedy: str) -> Slot:
+    try:
+        return slots.take(key.pk)
+    except Full:
+        raise _problem(503, f"The service has as many {what} as it may have. {remedy}") from None
+    except HolderFull:
+        raise _problem(429, f"The key has as many {what} at once as it may have. {remedy}") from None
+
+
+def _problem(status: int, detail: str) -> Problem:
+    headers = {"Retry-After": str(RETRY_AFTER)}
+    return Problem(status, detail, type="urn:lockngen:problem:too-many-at-once", headers=headers)

@@ -1,0 +1,93 @@
+"""Django's handler, called in a thread with a complete request."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from http import HTTPStatus
+from io import BytesIO
+from typing import Any
+from urllib.parse import quote_from_bytes
+
+from django.conf import settings
+from django.core import signals
+from django.core.handlers.asgi import ASGIRequest
+from django.core.handlers.base import BaseHandler
+from django.db import connection
+from django.http import HttpResponse, StreamingHttpResponse
+from django.urls import set_script_prefix
+
+from lockngen.web import threads
+from lockngen.web.event_streams import EventStream
+
+CHUNK = 64 * 1024  # bytes of a file that are read at once
+QUERY_CHARACTERS = "".join(map(chr, range(0x21, 0x7F)))
+
+Headers = list[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class RawResponse:
+    """A response as the network layer sends it: a whole body, or chunks of one."""
+
+    status: int
+    headers: Headers
+    body: bytes = b""
+    chunks: AsyncIterator[bytes] | None = None
+
+    @property
+    def phrase(self) -> str:
+        return HTTPStatus(self.status).phrase
+
+
+class Handler(BaseHandler):
+    """Runs Django's middleware and views. Loaded once in a process, used by all of its threads."""
+
+    def __init__(self):
+        super().__init__()
+        self.load_middleware()
+
+    def __call__(self, scope: dict[str, Any], body: bytes) -> RawResponse:
+        """Respond to a request. The connection is back in the pool when this returns, also for a streamed response."""
+        set_script_prefix(settings.FORCE_SCRIPT_NAME or "")
+        signals.request_started.send(sender=type(self), scope=scope)
+        try:
+            return as_raw(self.get_response(ASGIRequest(_as_django_reads_it(scope), BytesIO(body))))
+        finally:
+            connection.close()
+
+
+def as_raw(response: HttpResponse) -> RawResponse:
+    headers = [(name.encode("ascii"), value.encode("latin-1")) for name, value in response.items()]
+    headers += [(b"Set-Cookie", cookie.output(header="").strip().encode()) for cookie in response.cookies.values()]
+    if response.streaming:
+        return RawResponse(response.status_code, headers, chunks=_chunks(response))
+    body = response.content
+    response.close()
+    return RawResponse(response.status_code, headers, body)
+
+
+async def _chunks(response: StreamingHttpResponse) -> AsyncIterator[bytes]:
+    response.block_size = CHUNK  # of a FileResponse
+    try:
+        if isinstance(response, EventStream):
+            async with aclosing(response.frames) as frames:
+                async for frame in frames:
+                    yield frame
+        else:
+            parts = iter(response)
+            while chunk := await threads.run(threads.FILES, next, parts, b""):
+                yield chunk
+    finally:
+        response.close()
+
+
+def _as_django_reads_it(scope: dict[str, Any]) -> dict[str, Any]:
+    """The scope with the path that the client used, and a query in ASCII.
+
+    A proxy has removed PUBLIC_URL's path. Django expects it in `path`, and removes it by FORCE_SCRIPT_NAME. It decodes
+    the query as UTF-8 and fails where it is not; WSGI servers accept any bytes.
+    """
+    query = scope["query_string"]
+    if not query.isascii():
+        query = quote_from_bytes(query, safe=QUERY_CHARACTERS).encode()
+    return {**scope, "path": settings.PUBLIC_PATH + scope["path"], "query_string": query}
