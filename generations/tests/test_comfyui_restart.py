@@ -52,9 +52,10 @@ def wait_until_finished(worker: subprocess.Popen, generations: list[Generation],
         generation.refresh_from_db()
 
 
-def test_killed_server__loses_no_generation(running_worker, double, submit, image_folder):
+def test_killed_server_and_stopped_worker__lose_no_generation(running_worker, double, submit, image_folder):
+    """One test, as starting a worker takes seconds."""
     double.set(seconds=0.2)
-    generations = [submit(width=64 + 8 * number) for number in range(8)]
+    generations = [submit(width=64 + 8 * number) for number in range(6)]
 
     with running_worker() as worker:
         for _ in range(2):
@@ -62,12 +63,21 @@ def test_killed_server__loses_no_generation(running_worker, double, submit, imag
             double.kill()
             double.start()
         wait_until_finished(worker, generations)
+        double.set(is_held=True)
+        last = submit()
+        double.wait_for(lambda double: double.queue()[0] == [str(last.id)])
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(30) == 0
 
-    assert [(one.status, one.error_message) for one in generations] == [(Status.COMPLETED, None)] * 8
+    assert [(one.status, one.error_message) for one in generations] == [(Status.COMPLETED, None)] * 6
     for generation in generations:
         with Image.open(image_folder / generation.image_path) as image:
             image.load()
             assert image.size == (generation.width, 64)
+    assert double.queue()[0] == [str(last.id)]
+    last.refresh_from_db()
+    assert (last.status, last.attempts, last.requeues) == (Status.PENDING, 1, 1)
+    assert ProcrastinateJob.objects.get(queueing_lock=str(last.id)).status == "todo"
 
 
 @pytest.mark.faults
@@ -90,18 +100,3 @@ def test_prompt__that_kills_the_server_fails_and_the_others_are_completed(runnin
         "Rendering was tried 3 times without success. The renderer was restarted and forgot the picture."
     )
     assert {other.status for other in others} == {Status.COMPLETED}
-
-
-def test_stopped_worker__leaves_its_prompt_to_the_next(running_worker, double, submit):
-    double.set(is_held=True)
-    generation = submit()
-
-    with running_worker() as worker:
-        double.wait_for(lambda double: double.queue()[0] == [str(generation.id)])
-        worker.send_signal(signal.SIGTERM)
-        assert worker.wait(30) == 0
-
-    assert double.queue()[0] == [str(generation.id)]
-    generation.refresh_from_db()
-    assert (generation.status, generation.attempts, generation.requeues) == (Status.PENDING, 1, 1)
-    assert ProcrastinateJob.objects.get(queueing_lock=str(generation.id)).status == "todo"

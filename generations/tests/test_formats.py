@@ -101,8 +101,27 @@ def test_size_in_the_header__is_refused(size):
 
 def test_image_of_the_largest_size__is_accepted(monkeypatch):
     monkeypatch.setattr(limits, "MAX_PIXELS", 64 * 64)
+    monkeypatch.setattr(limits, "MAX_SIDE", 64)
+    monkeypatch.setattr(limits, "MAX_BYTES", len(PNG))
 
-    formats.check(encoded("PNG"))
+    formats.check(PNG)
+
+
+def test_webp__is_limited_to_half_of_the_pixels(monkeypatch):
+    webp = encoded("WEBP")
+    monkeypatch.setattr(limits, "MAX_PIXELS", 2 * 64 * 64)
+    formats.check(webp)
+    monkeypatch.setattr(limits, "MAX_PIXELS", 2 * 64 * 64 - 2)
+
+    with pytest.raises(formats.NotAccepted, match="64 x 64 pixels"):
+        formats.check(webp)
+
+
+def test_large_file__is_refused(monkeypatch):
+    monkeypatch.setattr(limits, "MAX_BYTES", len(PNG) - 1)
+
+    with pytest.raises(formats.NotAccepted, match="it is larger than"):
+        formats.check(PNG)
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def test_render__publishes_its_progress_in_the_check_of_its_attempt(make_generat
     generation = make_generation()
     progress = tasks._monitor_of(generation, generation.start(), make_context())
     checks, is_current = [], Generation.is_current
-    monkeypatch.setattr(Generation, "is_current", lambda *asked: checks.append(percent) or is_current(*asked))
+    monkeypatch.setattr(Generation, "is_current", lambda *arguments: checks.append(percent) or is_current(*arguments))
     sent()
 
     for percent in (0, Percent(10, 3, 30), Percent(10, 3, 30), 100):
