@@ -95,7 +95,7 @@ def test_list__counts_no_further_than_the_cap(admin_client, make_generation, que
     with CaptureQueriesContext(connection) as captured:
         admin_client.get(GENERATIONS, query)
 
-    counts = [asked["sql"] for asked in captured if "COUNT(" in asked["sql"]]
+    counts = [query["sql"] for query in captured if "COUNT(" in query["sql"]]
     assert counts
     assert [sql for sql in counts if f"LIMIT {admin.COUNTED_ROWS}" not in sql] == []
 

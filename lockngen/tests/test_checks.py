@@ -81,7 +81,7 @@ def test_check__shows_what_is_wrong_and_how_to_mend_it(settings, check, fine, wr
 
 
 @pytest.mark.parametrize(
-    ("urls", "said"),
+    ("urls", "expected"),
     [
         ([], "RENDERER_URL: it names no renderer."),
         (["sketch:", "sketch:"], "RENDERER_URL: number 2: it is listed twice; "),
@@ -89,17 +89,17 @@ def test_check__shows_what_is_wrong_and_how_to_mend_it(settings, check, fine, wr
         (["dalle:"], "RENDERER_URL: 'dalle:' names no renderer: "),
     ],
 )
-def test_renderers__that_can_not_be_are_reported_by_their_place(settings, urls, said):
+def test_renderers__that_can_not_be_are_reported_by_their_place(settings, urls, expected):
     settings.RENDERER_URL = urls
 
     (message,) = generation_checks.renderers_are_known(None)
 
-    assert message.msg.startswith(said)
+    assert message.msg.startswith(expected)
     assert "secret" not in message.msg
 
 
 @pytest.mark.parametrize(
-    ("direct", "said"),
+    ("direct", "expected"),
     [
         ({"HOST": "elsewhere", "PORT": 5432}, None),
         ({}, "it is not set"),
@@ -107,15 +107,15 @@ def test_renderers__that_can_not_be_are_reported_by_their_place(settings, urls, 
     ],
     ids=["elsewhere", "missing", "the same"],
 )
-def test_pgbouncer__needs_a_way_past_it(settings, direct, said):
+def test_pgbouncer__needs_a_way_past_it(settings, direct, expected):
     settings.DATABASE_DIRECT = direct
     assert checks.bouncer_can_be_passed(None) == []
 
     settings.DB_PGBOUNCER = True
     messages = checks.bouncer_can_be_passed(None)
 
-    assert [message.id for message in messages] == (["lockngen.E006"] if said else [])
-    assert all(said in message.msg and "DATABASE_DIRECT_URL" in message.hint for message in messages)
+    assert [message.id for message in messages] == (["lockngen.E006"] if expected else [])
+    assert all(expected in message.msg and "DATABASE_DIRECT_URL" in message.hint for message in messages)
 
 
 def test_timeouts__that_do_not_hold_are_reported(db, settings):

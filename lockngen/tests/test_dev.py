@@ -99,9 +99,9 @@ def test_dev__hands_a_render_back_when_it_stops_and_ends_it_at_the_next_start(ma
     id = dev.create(width=64, height=64)["id"]
     dev.wait_for(id, "processing")
     lines = iter(dev.open(f"{URL}/{id}/events"))
-    told = (json.loads(line.removeprefix(b"data: ")) for line in lines if line.startswith(b"data: "))
-    assert next(told)["status"] == "processing"
-    assert next(told)["progress"] > 0
+    events = (json.loads(line.removeprefix(b"data: ")) for line in lines if line.startswith(b"data: "))
+    assert next(events)["status"] == "processing"
+    assert next(events)["progress"] > 0
     started = time.monotonic()
 
     assert dev.stop() == 0

@@ -245,13 +245,13 @@ START = [(command, *case) for command in COMMANDS for case in REFUSED]
 
 
 @pytest.mark.parametrize(
-    ("command", "variables", "said"),
+    ("command", "variables", "expected"),
     [
         pytest.param(*case, marks=[pytest.mark.faults] if case[0] != "manage.py" and case[1:] != REFUSED[0] else [])
         for case in START
     ],
 )
-def test_start__ends_with_one_line_that_states_what_to_set(command, variables, said):
+def test_start__ends_with_one_line_that_states_what_to_set(command, variables, expected):
     done = subprocess.run(
         [sys.executable, *COMMANDS[command]],
         cwd=env.BASE_DIR,
@@ -262,7 +262,7 @@ def test_start__ends_with_one_line_that_states_what_to_set(command, variables, s
     )
 
     assert done.returncode == 1
-    assert done.stderr.startswith(said)
+    assert done.stderr.startswith(expected)
     assert done.stderr.count("\n") == 1
 
 

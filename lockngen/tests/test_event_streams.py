@@ -45,26 +45,26 @@ def events(answer: http.client.HTTPResponse) -> Iterator[tuple[str, dict]]:
             yield line.removeprefix(b"event: ").decode().strip(), json.loads(data)
 
 
-def said(event: tuple[str, dict]) -> tuple:
+def summary(event: tuple[str, dict]) -> tuple:
     return event[0], event[1]["status"], event[1]["progress"]
 
 
 @pytest.mark.django_db(transaction=True)
 def test_stream__follows_a_generation_from_its_start_to_its_end(web, key, make_generation, follow):
     generation = make_generation()
-    told = events(follow(web, generation))
-    assert said(next(told)) == ("progress", "pending", 0)
+    received = events(follow(web, generation))
+    assert summary(next(received)) == ("progress", "pending", 0)
 
     attempt = generation.start()
-    assert said(next(told)) == ("progress", "processing", 0)
+    assert summary(next(received)) == ("progress", "processing", 0)
     generation.publish(Report(attempt, 40, 12, 30))
-    assert next(told)[1] == {"status": "processing", "progress": 40, "step": 12, "steps": 30}
+    assert next(received)[1] == {"status": "processing", "progress": 40, "step": 12, "steps": 30}
     with Caller(web.port, key.token) as caller:
         shown = json.loads(caller.ask(f"{URL}/{generation.id}").body)
     assert shown["progress"] == 40
     generation.complete(attempt, "a.png")
 
-    assert [said(event) for event in told] == [("progress", "completed", 100), ("end", "completed", 100)]
+    assert [summary(event) for event in received] == [("progress", "completed", 100), ("end", "completed", 100)]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -81,14 +81,14 @@ def test_streams__leave_threads_and_connections_to_requests(web, key, make_gener
     assert time.monotonic() - started_at < 2
 
     generation.cancel()
-    assert [[said(event) for event in stream][-1] for stream in streams] == [("end", "cancelled", 0)] * 2
+    assert [[summary(event) for event in stream][-1] for stream in streams] == [("end", "cancelled", 0)] * 2
 
 
 @pytest.mark.django_db(transaction=True)
 def test_stream__outlives_the_session_that_listens(web, make_generation, follow):
     generation = make_generation()
-    told = events(follow(web, generation))
-    next(told)
+    received = events(follow(web, generation))
+    next(received)
 
     with connection.cursor() as cursor:
         cursor.execute("""
@@ -98,18 +98,18 @@ def test_stream__outlives_the_session_that_listens(web, make_generation, follow)
         assert cursor.fetchall() == [(True,)]
     generation.start()
 
-    assert said(next(told)) == ("progress", "processing", 0)
+    assert summary(next(received)) == ("progress", "processing", 0)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_stream__ends_at_once_and_in_order_when_its_web_stops(web, make_generation, follow):
-    told = events(follow(web, make_generation()))
-    next(told)
+    received = events(follow(web, make_generation()))
+    next(received)
 
     started_at = time.monotonic()
     web.process.terminate()
 
-    assert list(told) == []  # one that broke off would raise
+    assert list(received) == []  # one that broke off would raise
     assert time.monotonic() - started_at < 2
     assert web.wait(20) == 0
     assert time.monotonic() - started_at < 8

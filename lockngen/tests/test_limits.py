@@ -22,7 +22,7 @@ CLIENTS, CALLS = 20, 15  # 300 calls in all
 LIMIT = 60  # so that one a second comes back
 
 
-class Told(NamedTuple):
+class Response(NamedTuple):
     """The result of a call."""
 
     status: int
@@ -32,7 +32,7 @@ class Told(NamedTuple):
 
 
 class AuthResult(NamedTuple):
-    """What the database noted of it."""
+    """The result that the database stored."""
 
     at: datetime
     is_admitted: bool
@@ -55,43 +55,43 @@ def webs(django_db_setup, django_db_blocker, tmp_path_factory):
 
 @pytest.fixture
 def auth_results(transactional_db):
-    """Reads every verdict since the start of the test, in the order in which their calls held the bucket."""
+    """Reads every result since the start of the test, in the order in which their calls held the bucket."""
     with connection.cursor() as cursor:
         cursor.execute("""
-            CREATE UNLOGGED TABLE verdicts (number bigserial, at timestamptz, is_admitted bool);
-            CREATE FUNCTION note_verdict() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-                INSERT INTO verdicts (at, is_admitted) VALUES (NEW.measured_at, NEW.is_admitted);
+            CREATE UNLOGGED TABLE results (number bigserial, at timestamptz, is_admitted bool);
+            CREATE FUNCTION record_result() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                INSERT INTO results (at, is_admitted) VALUES (NEW.measured_at, NEW.is_admitted);
                 RETURN NULL;
             END $$;
-            CREATE TRIGGER note_verdict AFTER INSERT OR UPDATE ON apikeys_bucket
-            FOR EACH ROW EXECUTE FUNCTION note_verdict();
+            CREATE TRIGGER record_result AFTER INSERT OR UPDATE ON apikeys_bucket
+            FOR EACH ROW EXECUTE FUNCTION record_result();
         """)
 
     def read() -> list[AuthResult]:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT at, is_admitted FROM verdicts ORDER BY number")
+            cursor.execute("SELECT at, is_admitted FROM results ORDER BY number")
             return [AuthResult(*row) for row in cursor.fetchall()]
 
     yield read
     with connection.cursor() as cursor:
-        cursor.execute("DROP TRIGGER note_verdict ON apikeys_bucket; DROP FUNCTION note_verdict; DROP TABLE verdicts")
+        cursor.execute("DROP TRIGGER record_result ON apikeys_bucket; DROP FUNCTION record_result; DROP TABLE results")
 
 
-def told(answer) -> Told:
+def response_of(answer) -> Response:
     values = [int(answer.headers[f"RateLimit-{name}"]) for name in ("Remaining", "Reset")]
     retry_after = answer.headers["Retry-After"]
-    return Told(answer.status, *values, retry_after and int(retry_after))
+    return Response(answer.status, *values, retry_after and int(retry_after))
 
 
-def replay(auth_results: list[AuthResult]) -> tuple[list[bool], Counter[Told]]:
+def replay(auth_results: list[AuthResult]) -> tuple[list[bool], Counter[Response]]:
     """The results of the textbook algorithm at the database's times."""
-    model, admitted, said = Gcra(LIMIT), [], Counter()
+    model, admitted, expected = Gcra(LIMIT), [], Counter()
     for auth_result in auth_results:
         now = Fraction(round(auth_result.at.timestamp() * 1_000_000), 1_000_000)
         admitted.append(model.admits(now))
         retry_after = None if admitted[-1] else model.retry_after(now)
-        said[Told(200 if admitted[-1] else 429, model.remaining(now), model.reset(now), retry_after)] += 1
-    return admitted, said
+        expected[Response(200 if admitted[-1] else 429, model.remaining(now), model.reset(now), retry_after)] += 1
+    return admitted, expected
 
 
 def cpu_seconds(webs: list[Web]) -> Counter[int]:
@@ -104,15 +104,15 @@ def race(webs: list[Web], key, auth_results, pause: float) -> None:
     callers = [Caller(webs[number % len(webs)].port, key.token) for number in range(CLIENTS)]
     before = cpu_seconds(webs)
 
-    answers = Counter(call_at_once(callers, lambda caller: told(caller.ask(URL)), CALLS, pause))
+    answers = Counter(call_at_once(callers, lambda caller: response_of(caller.ask(URL)), CALLS, pause))
 
-    noted = auth_results()
-    admitted, said = replay(noted)
-    assert [auth_result.at for auth_result in noted] == sorted(auth_result.at for auth_result in noted)
-    assert [auth_result.is_admitted for auth_result in noted] == admitted
-    assert answers == said
+    stored = auth_results()
+    admitted, expected = replay(stored)
+    assert [auth_result.at for auth_result in stored] == sorted(auth_result.at for auth_result in stored)
+    assert [auth_result.is_admitted for auth_result in stored] == admitted
+    assert answers == expected
     assert answers.total() == CLIENTS * CALLS
-    came_back = (noted[-1].at - noted[0].at).total_seconds() * LIMIT / 60
+    came_back = (stored[-1].at - stored[0].at).total_seconds() * LIMIT / 60
     assert came_back - 3 <= sum(admitted) - LIMIT <= came_back  # the last of the clients may come more seldom
     assert sum(used > 0.02 for used in (cpu_seconds(webs) - before).values()) > 1  # it was a race of processes
 

@@ -34,9 +34,9 @@ def assert_one_applies(migrators: list[subprocess.Popen]) -> None:
     outcomes = [(*migrator.communicate(timeout=60), migrator.returncode) for migrator in migrators]
 
     assert [code for _, _, code in outcomes] == [0] * len(migrators), outcomes
-    assert sum("Applying generations.0001_initial... OK" in printed for printed, _, _ in outcomes) == 1
-    assert sum("No migrations to apply." in printed for printed, _, _ in outcomes) == len(migrators) - 1
-    assert any("Another migrate is at work" in said for _, said, _ in outcomes)
+    assert sum("Applying generations.0001_initial... OK" in stdout for stdout, _, _ in outcomes) == 1
+    assert sum("No migrations to apply." in stdout for stdout, _, _ in outcomes) == len(migrators) - 1
+    assert any("Another migrate is at work" in stderr for _, stderr, _ in outcomes)
 
 
 @pytest.mark.faults
@@ -57,10 +57,10 @@ def test_killed_migrator__keeps_the_lock_until_its_statement_ends(empty_database
         time.sleep(0.5)
         assert follower.poll() is None  # the dead one's statement still runs in the server
         blocker.rollback()
-        printed, said = follower.communicate(timeout=60)
+        stdout, stderr = follower.communicate(timeout=60)
 
-    assert follower.returncode == 0, said
-    assert "Applying apikeys.0002_seed_development_key... OK" in printed
+    assert follower.returncode == 0, stderr
+    assert "Applying apikeys.0002_seed_development_key... OK" in stdout
 
 
 THROWAWAY = {"DJANGO_SETTINGS_MODULE": "lockngen.tests.throwaway.settings"}
@@ -71,7 +71,7 @@ INDEXES = """SELECT relname, indisvalid FROM pg_index JOIN pg_class ON pg_class.
 
 
 @pytest.mark.parametrize("end", [pytest.param("finished", marks=pytest.mark.faults), "broken off"])
-def test_killed_migrator__whose_index_was_being_built_is_followed_by_another(empty_database, end):
+def test_killed_migrator__is_followed_by_another_during_its_index_build(empty_database, end):
     def migrate(*target: str) -> subprocess.Popen:
         return start("throwaway", *target, DATABASE_URL=empty_database, **THROWAWAY)
 
@@ -97,35 +97,35 @@ def test_killed_migrator__whose_index_was_being_built_is_followed_by_another(emp
         while follower.poll() is None:
             concurrency.append(changes())
             time.sleep(0.005)
-        printed, said = follower.communicate()
+        stdout, stderr = follower.communicate()
         indexes = watcher.execute(INDEXES).fetchall()
 
-    assert follower.returncode == 0, said
-    assert "Applying throwaway.0002_pebble_by_weight... OK" in printed
-    assert ("Dropping the invalid index pebble_by_weight" in said) == (end == "broken off")
+    assert follower.returncode == 0, stderr
+    assert "Applying throwaway.0002_pebble_by_weight... OK" in stdout
+    assert ("Dropping the invalid index pebble_by_weight" in stderr) == (end == "broken off")
     assert max(concurrency) <= 1
     assert indexes == [("pebble_by_weight", True)]
 
 
 def test_database__that_is_not_there_is_reported_in_one_line():
     migrator = start(DATABASE_URL="postgres://lockn:secret@127.0.0.1:1/lockngen")
-    printed, said = migrator.communicate(timeout=60)
+    stdout, stderr = migrator.communicate(timeout=60)
 
-    assert (migrator.returncode, printed) == (DATABASE, "")
-    assert re.fullmatch(r"The database can't be used: .*port 1 failed: Connection refused.*\n", said)
+    assert (migrator.returncode, stdout) == (DATABASE, "")
+    assert re.fullmatch(r"The database can't be used: .*port 1 failed: Connection refused.*\n", stderr)
 
 
 def test_password__that_is_wrong_is_reported_in_one_line(empty_database):
     migrator = start(DATABASE_URL=re.sub(":[^:@]+@", ":hunter2@", empty_database))
-    printed, said = migrator.communicate(timeout=60)
+    stdout, stderr = migrator.communicate(timeout=60)
 
-    assert (migrator.returncode, printed) == (DATABASE, "")
-    assert re.fullmatch(r"The database can't be used: .*password authentication failed.*\n", said)
-    assert "hunter2" not in said
+    assert (migrator.returncode, stdout) == (DATABASE, "")
+    assert re.fullmatch(r"The database can't be used: .*password authentication failed.*\n", stderr)
+    assert "hunter2" not in stderr
 
 
 @pytest.mark.django_db(transaction=True)
-def test_wait__ends_with_the_name_of_who_has_the_lock(other, capsys):
+def test_wait__ends_with_the_owner_of_the_lock(other, capsys):
     other.execute("SELECT pg_advisory_lock(%s)", [LOCK])
 
     with pytest.raises(CommandError, match=f"server process {other.info.backend_pid}.*has not ended after 0.3 seconds"):
@@ -136,8 +136,8 @@ def test_wait__ends_with_the_name_of_who_has_the_lock(other, capsys):
 
 @pytest.mark.django_db(transaction=True)
 def test_wait__is_not_for_a_migrate_of_another_database():
-    with psycopg.connect(database_url("postgres"), autocommit=True) as stranger:
-        stranger.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+    with psycopg.connect(database_url("postgres"), autocommit=True) as session:
+        session.execute("SELECT pg_advisory_lock(%s)", [LOCK])
 
         assert lock_owner(connection) == "it is just ending"
         call_command("migrate", "--wait", "0", verbosity=0)
@@ -145,7 +145,7 @@ def test_wait__is_not_for_a_migrate_of_another_database():
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("option", ["--plan", "--check"])
-def test_look__waits_for_nobody(other, option):
+def test_plan_and_check__do_not_wait_for_the_lock(other, option):
     other.execute("SELECT pg_advisory_lock(%s)", [LOCK])
 
     call_command("migrate", option, "--wait", "0", verbosity=0)
@@ -196,9 +196,9 @@ def test_timeouts__that_the_role_may_not_set_are_left_to_a_superuser(settings, o
 
     Command().give_timeouts(connection)
 
-    said = capsys.readouterr().err
-    assert "permission denied" in said
-    assert said.count("\nALTER ROLE ") == 3
+    stderr = capsys.readouterr().err
+    assert "permission denied" in stderr
+    assert stderr.count("\nALTER ROLE ") == 3
 
 
 @pytest.mark.django_db(transaction=True)
@@ -220,7 +220,7 @@ def test_invalid_index__is_reported_and_dropped(other, make_generation, capsys):
     with CaptureQueriesContext(connection) as captured:
         call_command("migrate", verbosity=0)
 
-    assert 'DROP INDEX CONCURRENTLY IF EXISTS "broken"' in [asked["sql"] for asked in captured]
+    assert 'DROP INDEX CONCURRENTLY IF EXISTS "broken"' in [query["sql"] for query in captured]
     assert "Dropping the invalid index broken" in capsys.readouterr().err
     assert other.execute("SELECT to_regclass('broken')").fetchone() == (None,)
     assert Generation.objects.count() == 2

@@ -17,9 +17,9 @@ APPS = ("apikeys", "generations")
 MIGRATIONS = sorted(name for name in MigrationLoader(None).disk_migrations if name[0] in APPS)
 # What squawk warns of and we do on purpose.
 ACCEPTED = {
-    "prefer-text-field": "the lengths are part of what was asked for",
+    "prefer-text-field": "the lengths are part of the specification",
     "ban-char-field": "a digest in hex always has 64 characters",
-    "prefer-bigint-over-int": "the integers are small, or asked for as integers",
+    "prefer-bigint-over-int": "the integers are small, or specified as integers",
     "require-lock-timeout": "every connection has one: DB_LOCK_TIMEOUT",
     "require-statement-timeout": "every connection has one: DB_STATEMENT_TIMEOUT",
 }

@@ -181,7 +181,7 @@ def test_api9_inventory__every_address_of_the_api_is_documented_and_wants_a_key(
 
 
 def test_api10_consumption_of_others__a_path_leads_nowhere_outside_the_images(api, make_generation, image_folder):
-    """What a renderer hands back is stored under a name of ours; a row that says otherwise reads no other file."""
+    """A renderer's image is stored under a generated name; a row with another path reads no other file."""
     image_folder.mkdir()
     (image_folder.parent / "secret.png").write_bytes(b"secret")
     generation = make_generation(

@@ -46,7 +46,7 @@ def dev(bouncer, make_dev):
 
 @pytest.fixture
 def through(bouncer, settings, django_db_blocker):
-    """One of Django's connections that leads through the bouncer, in a process whose settings say so."""
+    """One of Django's connections that leads through the bouncer, in a process with DB_PGBOUNCER."""
     settings.DB_PGBOUNCER = True
     address = {"USER": "lockn", "PASSWORD": bouncer.password, "HOST": "127.0.0.1", "PORT": bouncer.port}
     wrapper = DatabaseWrapper({**connection.settings_dict, **address, "NAME": "lockngen", "OPTIONS": {}})
@@ -63,7 +63,7 @@ def waits(dev, count: int) -> list[float]:
 
 
 def create(dev, seconds: float = 5) -> dict:
-    """A new generation, as soon as there can be one; until then a client gets nothing but 503 and when to come back."""
+    """A new generation, as soon as possible; until then every response is 503 with Retry-After."""
 
     def try_to_create() -> dict | None:
         try:
@@ -97,9 +97,9 @@ def test_timeouts__are_those_of_the_settings_in_every_session(bouncer, dev):
     sessions = [server for server in bouncer.console("SHOW SERVERS") if server["database"] == "lockngen"]
 
     with ExitStack() as held:
-        # Each keeps its session until all have been asked.
-        asked = [held.enter_context(psycopg.connect(bouncer.address())) for _ in sessions]
-        found = [[one.execute(f"SHOW {name}").fetchone()[0] for name in names] for one in asked]
+        # Each keeps its session until all are queried.
+        connections = [held.enter_context(psycopg.connect(bouncer.address())) for _ in sessions]
+        found = [[one.execute(f"SHOW {name}").fetchone()[0] for name in names] for one in connections]
 
     assert found == [["31s", "11s", "61s"]] * len(sessions)
 

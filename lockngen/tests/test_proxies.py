@@ -8,7 +8,7 @@ from lockngen.web.proxies import client_address
     ("peer", "forwarded", "client"),
     [
         ("203.0.113.7", None, "203.0.113.7"),
-        ("203.0.113.7", "198.51.100.1", "203.0.113.7"),  # not our proxy: it may say what it likes
+        ("203.0.113.7", "198.51.100.1", "203.0.113.7"),  # not our proxy: its header is not trusted
         ("10.0.0.1", None, "10.0.0.1"),
         ("10.0.0.1", "198.51.100.1", "198.51.100.1"),
         ("10.0.0.1", "1.1.1.1, 198.51.100.1", "198.51.100.1"),  # what the client claimed comes first

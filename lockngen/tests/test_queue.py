@@ -119,10 +119,10 @@ def test_job__that_comes_while_the_worker_looks_for_one_is_found(monkeypatch, ot
     look = PsycopgConnector.execute_query_one_async
 
     async def look_slowly(connector, *args, **arguments):
-        row, heard = await look(connector, *args, **arguments), connector._received
+        row, before = await look(connector, *args, **arguments), connector._received
         if row["id"] is None:
             other.execute("INSERT INTO procrastinate_jobs (queue_name, task_name, args) VALUES ('a', 'b', '{}')")
-            while connector._received == heard:
+            while connector._received == before:
                 await asyncio.sleep(0.01)
         return row
 
@@ -210,18 +210,18 @@ def test_goodbye__is_sent_once(monkeypatch, worker):
 
 def test_listener__receives_again_after_its_session_was_ended(other):
     async def listen(connector):
-        heard = asyncio.Queue()
+        received = asyncio.Queue()
 
         async def note(*, channel: str, payload: str) -> None:
-            await heard.put(payload)
+            await received.put(payload)
 
         listener = asyncio.create_task(connector.listen_notify(note, ["news"]))
         async with asyncio.timeout(10):
-            first = await heard.get()
+            first = await received.get()
             end_sessions(other)
-            second = await heard.get()
+            second = await received.get()
             other.execute("NOTIFY news, 'fine'")
-            third = await heard.get()
+            third = await received.get()
         listener.cancel()
         return [first, second, third]
 

@@ -39,11 +39,11 @@ class Form(NamedTuple):
         return run_workers(self.workers, RENDERER_URL=HALF_A_SECOND, **{k: str(v) for k, v in variables.items()})
 
 
-# A strike ends every worker's lease, so it costs a prompt one try, and a second one if it is rendered again before its
-# worker says that it lives: fewer than twice four all in all.
+# A strike ends every worker's lease, so it costs a prompt one attempt, and a second one if it is rendered again before
+# its worker's next heartbeat: fewer than twice four in all.
 SHORT = Form(20, 0, 2, 2, strikes=4, every=0.3, frozen_for=0, hasty=True, max_attempts=8, drained_within=30)
-# A worker is missed 20 s after its death at the earliest, when it was last heard of 10 s before. So a minute of strikes
-# can cost one prompt three tries, and none is rendered beside poison.
+# A death is detected after 20 s at the earliest, if the last heartbeat was 10 s before it. So a minute of strikes can
+# cost a prompt three attempts, and none is rendered beside poison.
 LONG = Form(300, 2, 3, 1, strikes=20, every=3, frozen_for=50, hasty=False, max_attempts=4, drained_within=180)
 
 
@@ -64,7 +64,7 @@ def test_workers__that_are_killed_and_frozen_lose_and_repeat_nothing(stack, clie
     chaos.end()
 
     wait_until_completed(stack, prompts, struck_at + form.drained_within - time.monotonic())
-    wait_until_finished(stack, form.max_attempts * 60)  # poison strikes on; each of its deaths is missed in a minute
+    wait_until_finished(stack, form.max_attempts * 60)  # poison kills on; each death is detected within a minute
     repeated = stack.cluster.value(REPEATED, list(prompts))
     assert repeated >= form.strikes / 4, "The chaos did hardly any harm."
     assert_pictures(stack, prompts)
@@ -73,7 +73,7 @@ def test_workers__that_are_killed_and_frozen_lose_and_repeat_nothing(stack, clie
     assert_no_job_is_left(stack)
 
 
-def test_poison__fails_after_its_tries_and_the_others_are_rendered(stack, client, run_workers):
+def test_poison__fails_after_its_attempts_and_the_others_are_rendered(stack, client, run_workers):
     poison = client.create("poison").json["id"]
     prompts = {client.create(f"dunes {n}").json["id"]: f"dunes {n}" for n in range(3)}
     (worker,) = POISONED.run(run_workers)
@@ -84,7 +84,7 @@ def test_poison__fails_after_its_tries_and_the_others_are_rendered(stack, client
         rescue(stack)
 
     wait_until_finished(stack, 20)
-    assert_failed(stack, [poison], tries=2)
+    assert_failed(stack, [poison], attempts=2)
     assert_pictures(stack, prompts)
     assert_ended_once(stack, [poison, *prompts])
     assert len(worker.exit_codes) == 2
@@ -98,7 +98,7 @@ FAILED = "SELECT id::text, status, attempts, error_message FROM generations_gene
 
 
 def hasten(stack) -> None:
-    """See what the workers had in hand through, also that of the one struck: don't wait until it is missed."""
+    """Have the generations in progress completed, also those of the dead worker, whose lease ends at once."""
     in_hand = [id for (id,) in stack.cluster.rows(IN_HAND)]
     let_leases_end(stack)
     rescue(stack)
@@ -109,6 +109,6 @@ def wait_until_completed(stack, ids: Collection[str], seconds: float) -> None:
     wait_until(lambda: stack.cluster.value(COMPLETED, list(ids)) == len(ids), seconds, lambda: describe(stack))
 
 
-def assert_failed(stack, ids: list[str], tries: int) -> None:
-    said = f"Rendering was tried {tries} times without success."
-    assert sorted(stack.cluster.rows(FAILED, ids)) == sorted((id, 3, tries + 1, said) for id in ids)
+def assert_failed(stack, ids: list[str], attempts: int) -> None:
+    message = f"Rendering was tried {attempts} times without success."
+    assert sorted(stack.cluster.rows(FAILED, ids)) == sorted((id, 3, attempts + 1, message) for id in ids)

@@ -58,10 +58,10 @@ def test_server__gone_in_commit_for_long_leaves_the_client_in_doubt(stack, post)
         answer = post("in doubt")
         wait_until(lambda: stack.cluster.value(STORING), 5)
         stack.cluster.stop("immediate")
-        told = answer.result()
+        response = answer.result()
         stack.cluster.start()
 
-    assert (told.outcome, is_fair(told)) == ("unknown", True), told
+    assert (response.outcome, is_fair(response)) == ("unknown", True), response
     assert stack.cluster.rows(COUNTS, "in doubt") == [(1, 1)]
 
 

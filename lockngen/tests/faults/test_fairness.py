@@ -1,4 +1,4 @@
-"""Two keys share two workers. What tells who was served when is `started_at`, in the database."""
+"""Two keys share two workers. `started_at` in the database shows the order of service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What probes and clients are told while the database takes no connection, or says nothing at all."""
+"""Responses to probes and clients while the database accepts no connection or does not respond."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def test_frozen__is_reported_in_time_and_got_over(stack, client):
 
 
 def test_exhausted__is_a_503_and_no_reason_to_restart_the_web(stack, client):
-    asked = [("POST", URL, {"prompt": "one too many"}), ("GET", URL), ("GET", "/ht/")]
+    calls = [("POST", URL, {"prompt": "one too many"}), ("GET", URL), ("GET", "/ht/")]
     with stack.without_connections(), ThreadPoolExecutor(3) as threads:
-        answers = [threads.submit(ask, stack, *call) for call in asked]
+        answers = [threads.submit(ask, stack, *call) for call in calls]
         assert_alive(client)
         created, listed, ready = (answer.result() for answer in answers)
 

@@ -54,7 +54,7 @@ def test_worker__that_lost_its_database_stores_what_it_rendered_meanwhile(stack,
     assert_ended_once(stack)
 
 
-def test_worker__reported_to_stop_finishes_what_it_can_within_its_grace(stack, client, worker):
+def test_worker__stopped_finishes_what_it_can_within_its_grace(stack, client, worker):
     id = begin(client)
 
     assert worker.park(signal.SIGTERM, seconds=8) == 0
@@ -84,11 +84,11 @@ def test_worker__frozen_past_its_lease_changes_nothing_once_it_thaws(stack, clie
 
 
 @pytest.mark.faults
-def test_worker__that_was_forgotten_while_it_was_frozen_works_on(stack, client, worker):
+def test_worker__whose_row_was_deleted_while_it_was_frozen_works_on(stack, client, worker):
     wait_for(client, begin(client), "completed")
     exits = len(worker.exit_codes)
     worker.send_signal(signal.SIGSTOP)
-    stack.cluster.rows("DELETE FROM procrastinate_workers")  # as every worker that starts does with the silent ones
+    stack.cluster.rows("DELETE FROM procrastinate_workers")  # as a starting worker does with stalled ones
     id = client.create("a lighthouse").json["id"]
 
     worker.send_signal(signal.SIGCONT)
@@ -99,7 +99,7 @@ def test_worker__that_was_forgotten_while_it_was_frozen_works_on(stack, client, 
 
 
 @pytest.mark.faults
-def test_worker__killed_is_missed_within_a_minute(stack, client, worker):
+def test_worker__killed_is_detected_within_a_minute(stack, client, worker):
     id = begin(client)
 
     worker.park(signal.SIGKILL)

@@ -41,7 +41,7 @@ class Cluster:
     def start(self) -> float:
         """Start it where it was, and return when that was done."""
         socket = (self.server.home / "socket").read_text()
-        # The next one's lock, by which the embedded server knows that something of it lives.
+        # The lock of the new server, by which the embedded server detects that it is running.
         lock = files.take_lock(self.server.home / "server.lock", files.fcntl.LOCK_EX)
         try:
             options = f"{SERVER_OPTIONS} -c unix_socket_directories={socket}"

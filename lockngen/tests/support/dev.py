@@ -75,8 +75,8 @@ class Dev(Process):
         except urllib.error.HTTPError as error:
             return error.code
 
-    def create(self, **asked) -> dict:
-        return json.loads(self.ask(URL, {"prompt": "a lighthouse at dusk", **asked}))
+    def create(self, **fields) -> dict:
+        return json.loads(self.ask(URL, {"prompt": "a lighthouse at dusk", **fields}))
 
     def wait_for(self, id: str, *statuses: str, seconds: float = 20) -> dict:
         """The generation, once it has one of the statuses."""
