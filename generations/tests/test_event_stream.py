@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(autouse=True)
 def hub(monkeypatch) -> ProgressHub:
-    """What this process has heard: nothing yet, and nobody is told by the database."""
+    """The hub of this process, which receives nothing from the database."""
     monkeypatch.setattr(notifications, "hub", hub := ProgressHub())
     monkeypatch.setattr(event_streams, "TICK", 0.01)
     return hub
@@ -39,7 +39,7 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 @pytest.fixture
 def publish(hub):
-    """Let this process hear of an attempt, or that a generation has changed."""
+    """Let the hub receive a report, or a change of a generation."""
 
     def publish(generation, report: Report | None = None) -> None:
         hub.receive(json.dumps({"id": str(generation.id), **(asdict(report) if report else {})}))
@@ -93,7 +93,7 @@ def progress(status: str, percent: int, step: int | None = None, steps: int | No
     return "progress", {"status": status, "progress": percent, "step": step, "steps": steps}
 
 
-def test_stream__shows_what_is_now_each_change_and_the_end(api, make_generation, follow, publish):
+def test_stream__sends_the_state_each_change_and_the_end(api, make_generation, follow, publish):
     generation = make_generation()
     client = follow(generation)
 
@@ -113,7 +113,7 @@ def test_stream__shows_what_is_now_each_change_and_the_end(api, make_generation,
     assert list(client.chunks) == []
 
 
-def test_stream__of_what_is_finished_ends_at_once(make_generation, follow):
+def test_stream__of_a_finished_generation_ends_at_once(make_generation, follow):
     generation = make_generation()
     generation.fail(generation.start(), "It is too large.")
 
@@ -125,14 +125,14 @@ def test_stream__of_what_is_finished_ends_at_once(make_generation, follow):
     assert list(client.chunks) == []
 
 
-def test_stream__begins_with_the_last_that_was_received(make_generation, follow, publish):
+def test_stream__begins_with_the_latest_report(make_generation, follow, publish):
     generation = make_generation()
     publish(generation, Report(generation.start(), 40))
 
     assert follow(generation).next() == progress("processing", 40)
 
 
-def test_stream__starts_anew_with_an_attempt_and_ignores_the_one_before(make_generation, follow, publish):
+def test_stream__restarts_with_an_attempt_and_ignores_earlier_ones(make_generation, follow, publish):
     generation = make_generation()
     first = generation.start()
     publish(generation, Report(first, 40))
@@ -148,7 +148,7 @@ def test_stream__starts_anew_with_an_attempt_and_ignores_the_one_before(make_gen
 
 
 @pytest.mark.parametrize("end", ["cancel", "delete"])
-def test_stream__ends_with_what_was_cancelled_or_deleted(make_generation, follow, publish, end):
+def test_stream__ends_when_the_generation_is_cancelled_or_deleted(make_generation, follow, publish, end):
     generation = make_generation()
     client = follow(generation)
     client.next()
@@ -160,7 +160,7 @@ def test_stream__ends_with_what_was_cancelled_or_deleted(make_generation, follow
     assert client.next()[1]["status"] == "cancelled"
 
 
-def test_stream__ends_without_a_word_with_a_row_that_is_gone(make_generation, follow, publish):
+def test_stream__ends_without_an_event_when_the_row_is_removed(make_generation, follow, publish):
     generation = make_generation()
     client = follow(generation)
     client.next()
@@ -172,7 +172,7 @@ def test_stream__ends_without_a_word_with_a_row_that_is_gone(make_generation, fo
     assert list(client.chunks) == []
 
 
-def test_stream__makes_up_for_an_event_that_it_missed(make_generation, follow, monkeypatch):
+def test_stream__recovers_from_a_lost_event(make_generation, follow, monkeypatch):
     monkeypatch.setattr(event_stream, "READ_INTERVAL", 0.05)
     generation = make_generation()
     client = follow(generation)
@@ -183,15 +183,15 @@ def test_stream__makes_up_for_an_event_that_it_missed(make_generation, follow, m
     assert client.next() == progress("processing", 0)
 
 
-def test_stream__looks_seldom_while_nothing_happens(make_generation, follow, monkeypatch):
-    looks, look = [], rows.current
-    monkeypatch.setattr(rows, "current", lambda wanted: looks.append(True) or look(wanted))
+def test_stream__reads_the_row_rarely_while_nothing_happens(make_generation, follow, monkeypatch):
+    reads, read = [], rows.current
+    monkeypatch.setattr(rows, "current", lambda wanted: reads.append(True) or read(wanted))
     monkeypatch.setattr(event_streams, "HEARTBEAT", 0.05)
     client = follow(make_generation())
     client.next()
 
     assert {next(client.chunks) for _ in range(3)} == {b": still here\n\n"}
-    assert len(looks) == 1
+    assert len(reads) == 1
 
 
 @pytest.mark.parametrize("state", UNUSABLE)
@@ -205,7 +205,7 @@ def test_stream__ends_with_its_key(key, make_generation, follow, monkeypatch, st
     assert list(client.chunks) == []
 
 
-def test_stream__outlives_an_outage_of_the_database(make_generation, follow, monkeypatch):
+def test_stream__survives_an_outage_of_the_database(make_generation, follow, monkeypatch):
     monkeypatch.setattr(event_streams, "HEARTBEAT", 0)
     monkeypatch.setattr(event_stream, "READ_INTERVAL", 0)
     generation = make_generation()
@@ -251,7 +251,7 @@ def test_stream__ends_with_its_process(make_generation, follow, monkeypatch):
     assert list(client.chunks) == []
 
 
-def test_stream__is_of_a_type_that_nobody_keeps_or_holds_back(make_generation, follow):
+def test_stream__is_neither_cached_nor_buffered(make_generation, follow):
     answer = follow(make_generation()).answer
 
     assert answer["Content-Type"] == "text/event-stream"
@@ -259,7 +259,7 @@ def test_stream__is_of_a_type_that_nobody_keeps_or_holds_back(make_generation, f
     assert answer["X-Accel-Buffering"] == "no"
 
 
-def test_stream__takes_nothing_of_the_limit(make_key, make_generation, client_of, follow):
+def test_stream__is_not_counted_by_the_limit(make_key, make_generation, client_of, follow):
     key = make_key(rate_limit=1)
     generation = make_generation(api_key=key)
 
@@ -267,15 +267,15 @@ def test_stream__takes_nothing_of_the_limit(make_key, make_generation, client_of
         follow(generation, client_of(key)).close()
 
 
-@pytest.mark.parametrize("whose", ["a stranger's", "nobody's", "a deleted one"])
-def test_stream__is_the_owner_s_alone(make_key, make_generation, client_of, api, whose):
+@pytest.mark.parametrize("whose", ["another key", "none", "deleted"])
+def test_stream__is_for_the_owner_only(make_key, make_generation, client_of, api, whose):
     generation = make_generation()
-    if whose == "a deleted one":
+    if whose == "deleted":
         generation.delete()
-    client = client_of(make_key()) if whose == "a stranger's" else api
-    asked = SimpleNamespace(id="01a2060a-d97e-74b1-8053-66d169bbcd7f") if whose == "nobody's" else generation
+    client = client_of(make_key()) if whose == "another key" else api
+    requested = SimpleNamespace(id="01a2060a-d97e-74b1-8053-66d169bbcd7f") if whose == "none" else generation
 
-    assert client.get(address(asked)).status_code == 404
+    assert client.get(address(requested)).status_code == 404
 
 
 def test_stream__needs_a_key(make_generation, client):
@@ -304,7 +304,7 @@ def test_streams__of_one_key_leave_those_of_another(make_key, make_generation, c
     follow(make_generation(api_key=other), client_of(other))
 
 
-def test_stream__that_is_only_asked_for_its_headers_takes_no_place(make_generation, api, settings):
+def test_head__of_a_stream_does_not_count(make_generation, api, settings):
     settings.WEB_WAITING = 1
     generation = make_generation()
 
@@ -314,7 +314,7 @@ def test_stream__that_is_only_asked_for_its_headers_takes_no_place(make_generati
         answer.close()
 
 
-def test_stream__that_is_closed_is_forgotten(make_generation, follow, hub):
+def test_closed_stream__ends_its_subscription(make_generation, follow, hub):
     client = follow(make_generation())
     client.next()
     assert hub._subscriptions

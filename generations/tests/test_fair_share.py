@@ -10,6 +10,7 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 from generations.models import Generation
 from generations.scheduling.fair_share import FIRST, MAX_POSITION, ONE_SHARE, URGENT, FairShare
 from generations.scheduling.queues import RENDER
+from lockngen.tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -219,12 +220,38 @@ def test_rebase__adjusts_a_job_enqueued_meanwhile(submit, serve, ann):
     assert sorted(ProcrastinateJob.objects.values_list("priority", flat=True)) == [FIRST - ONE_SHARE, FIRST]
 
 
+def test_record_start__of_an_earlier_position_keeps_the_later_one(submit, ann):
+    submit(ann)
+
+    for position in (10 * ONE_SHARE, ONE_SHARE):
+        FairShare.objects.record_start(ann.pk, FIRST - position)
+
+    assert FairShare.objects.get(api_key=ann).started == 10 * ONE_SHARE
+
+
 @pytest.mark.parametrize("priority", [0, 11])
 def test_priority__is_from_1_to_10(ann, priority):
     ann.priority = priority
 
     with pytest.raises(ValidationError, match="priority"):
         ann.full_clean()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_first_position__of_a_key_follows_the_one_assigned_meanwhile(key, other, sql):
+    def assign() -> int:
+        try:
+            return FairShare.objects.assign_priority(key, RENDER)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as threads:
+        with other.transaction():
+            other.execute("INSERT INTO generations_turn (api_key_id, taken, taken_at) VALUES (%s, 0, now())", [key.pk])
+            assigned = threads.submit(assign)
+            wait_until(lambda: sql("SELECT pid FROM pg_locks WHERE NOT granted"))
+
+        assert assigned.result(10) == FIRST - ONE_SHARE
 
 
 @pytest.mark.django_db(transaction=True)

@@ -1,50 +1,14 @@
 """Which renderer of a pool renders a request."""
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
-from uuid import UUID
 
 import pytest
 
-from generations.renderers import Model, RendererFailure, RenderError, RendererUnavailable
+from generations.renderers import RendererFailure, RenderError, RendererUnavailable
 from generations.renderers.pool import RendererPool
-from generations.renderers.pooled_renderer import PooledRenderer
 from generations.tests.support.comfyui.renders import Stop
-
-
-class FakeRenderer:
-    """Its image is its name."""
-
-    def __init__(self, name: str, *models: str, concurrency: float = 1):
-        self.name, self.concurrency = name, concurrency
-        self.models = {model: Model(model) for model in models or ("m",)}
-        self.is_up, self.failure = True, None
-        self.resumable, self.cancelled, self.requests, self.max_rendering, self.rendering = set(), [], [], 0, 0
-        self.may_end = threading.Event()
-        self.may_end.set()
-
-    def render(self, request, progress) -> bytes:
-        self.requests.append(request)
-        self.rendering += 1
-        self.max_rendering = max(self.max_rendering, self.rendering)
-        try:
-            assert self.may_end.wait(10)
-            if self.failure:
-                raise self.failure
-            return self.name.encode()
-        finally:
-            self.rendering -= 1
-
-    def cancel(self, id: UUID) -> None:
-        self.cancelled.append(id)
-
-    def can_resume(self, id: UUID) -> bool:
-        return id in self.resumable
-
-    def state(self) -> str:
-        if not self.is_up:
-            raise OSError("no route")
-        return "ok"
+from generations.tests.support.renderers import FakeRenderer, make_pool
+from lockngen.tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -55,10 +19,6 @@ def render(make_request):
         return pool.render(make_request(**{"model": "m", **fields}), progress).decode()
 
     return render
-
-
-def make_pool(*pool: FakeRenderer) -> RendererPool:
-    return RendererPool([PooledRenderer(f"sketch://{renderer.name}", renderer) for renderer in pool])
 
 
 def test_request__goes_to_a_renderer_with_its_model(render):
@@ -89,8 +49,7 @@ def test_concurrency__of_each_renderer_is_not_exceeded(render):
 
     with ThreadPoolExecutor(6) as threads:
         made = [threads.submit(render, pool) for _ in range(6)]
-        while one.rendering + two.rendering < 3:
-            pass
+        wait_until(lambda: one.rendering + two.rendering == 3)
         one.may_end.set(), two.may_end.set()
 
     assert pool.concurrency == 3

@@ -1,4 +1,4 @@
-"""How a renderer says how it is, and what becomes of one that doesn't."""
+"""The health probes of a renderer, and the pauses after failed ones."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ from generations.renderers.pooled_renderer import PooledRenderer
 
 
 @pytest.fixture
-def make_member():
+def make_pooled():
     def make(state=None, url: str = "sketch:?seconds=3") -> PooledRenderer:
         return PooledRenderer(url, SimpleNamespace(concurrency=1, **({"state": state} if state else {})))
 
@@ -21,7 +21,7 @@ def make_member():
 
 
 @pytest.mark.parametrize(
-    ("state", "told"),
+    ("state", "shown"),
     [
         (None, {"state": "ok"}),
         (lambda: "busy", {"state": "busy"}),
@@ -30,57 +30,61 @@ def make_member():
         (lambda: {"devices": "\x1b[31mcuda\n:0\u202e"}, {"state": "ok", "devices": "[31mcuda :0"}),
         (Mock(side_effect=OSError("no\nroute")), {"state": "down", "reason": "OSError: no route"}),
     ],
-    ids=["no way to tell", "a word", "a dict", "figures alone", "control characters", "an error"],
+    ids=["no state()", "a word", "a dict", "figures alone", "control characters", "an error"],
 )
-def test_state__is_what_the_renderer_shows(make_member, state, told):
-    assert RendererPool([make_member(state)]).states() == [{"renderer": "sketch:", **told}]
+def test_state__is_that_of_the_renderer(make_pooled, state, shown):
+    assert RendererPool([make_pooled(state)]).states() == [{"renderer": "sketch:", **shown}]
 
 
-def test_state__that_is_not_reported_is_not_waited_for(make_member):
+def test_state__without_an_answer_is_not_waited_for(make_pooled):
     answered = threading.Event()
-    slow, quick = make_member(lambda: answered.wait(30) and "ok"), make_member(lambda: "ok", "comfyui://gpu-2")
+    slow, quick = make_pooled(lambda: answered.wait(30) and "ok"), make_pooled(lambda: "ok", "comfyui://gpu-2")
 
-    started = time.monotonic()
-    told = RendererPool([slow, quick]).states(timeout=0.1)
+    started_at = time.monotonic()
+    states = RendererPool([slow, quick]).states(timeout=0.1)
     answered.set()
 
-    assert [one["state"] for one in told] == ["no answer", "ok"]
-    assert time.monotonic() - started < 5
+    assert [pooled["state"] for pooled in states] == ["no answer", "ok"]
+    assert time.monotonic() - started_at < 5
 
 
-def test_state__names_the_renderer_without_its_secrets(make_member):
+def test_state__names_the_renderer_without_its_secrets(make_pooled):
     refused = Mock(side_effect=OSError("http://ann:secret@gpu-1:8188 refused"))
 
-    (told,) = RendererPool([make_member(refused, "comfyui://ann:secret@gpu-1:8188/?token=secret")]).states()
+    (shown,) = RendererPool([make_pooled(refused, "comfyui://ann:secret@gpu-1:8188/?token=secret")]).states()
 
-    assert told == {"renderer": "comfyui://gpu-1:8188", "state": "down", "reason": "OSError: http://gpu-1:8188 refused"}
+    assert shown == {
+        "renderer": "comfyui://gpu-1:8188",
+        "state": "down",
+        "reason": "OSError: http://gpu-1:8188 refused",
+    }
 
 
-def test_one_that_is_down__is_looked_at_again_less_and_less_often(make_member, monkeypatch, caplog):
+def test_renderer_that_is_down__is_probed_less_and_less_often(make_pooled, monkeypatch, caplog):
     clock = Mock(return_value=1000.0)
     monkeypatch.setattr(pooled_renderer, "time", SimpleNamespace(monotonic=clock))
     state = Mock(side_effect=OSError("no route"))
-    one = make_member(state)
+    pooled = make_pooled(state)
 
     pauses = []
     for _ in range(6):
-        assert not one.is_reachable()
-        while not one.is_free:
+        assert not pooled.is_reachable()
+        while not pooled.is_free:
             clock.return_value += 1
         pauses.append(clock.return_value - 1000 - sum(pauses))
     state.side_effect = lambda: "ok"
 
-    assert one.is_reachable()
+    assert pooled.is_reachable()
     assert pauses == [5, 10, 20, 40, 60, 60]
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
-def test_one_that_does_not_answer__is_not_waited_for(make_member, monkeypatch):
+def test_silent_renderer__is_not_waited_for(make_pooled, monkeypatch):
     monkeypatch.setattr(pooled_renderer, "PROBE_TIMEOUT", 0.05)
     answered = threading.Event()
-    one = make_member(lambda: answered.wait(30) and "ok")
+    pooled = make_pooled(lambda: answered.wait(30) and "ok")
 
-    assert not one.is_reachable()
+    assert not pooled.is_reachable()
     answered.set()
 
-    assert not one.is_free
+    assert not pooled.is_free

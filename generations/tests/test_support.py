@@ -21,7 +21,7 @@ from generations.scheduling import worker
 from generations.tests.support.calls import assert_problem, post
 from generations.tests.support.comfyui.graphs import make_file
 from generations.tests.support.comfyui.renders import make_renderer
-from generations.tests.test_pool import FakeRenderer, make_pool
+from generations.tests.support.renderers import FakeRenderer, make_pool
 
 SDXL, FLUX = "sd_xl_base_1.0.safetensors", "flux1-dev-fp8.safetensors"
 
