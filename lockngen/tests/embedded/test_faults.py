@@ -90,7 +90,7 @@ def test_acquire__waits_for_orphan(make_server):
     server = make_server()
     orphan = make_orphan(server)
     ended_at = []
-    threading.Timer(1, lambda: (ended_at.append(time.monotonic()), orphan.kill())).start()
+    threading.Timer(0.4, lambda: (ended_at.append(time.monotonic()), orphan.kill())).start()
 
     url = make_server().acquire()
 
@@ -101,7 +101,7 @@ def test_acquire__waits_for_orphan(make_server):
 def test_acquire__gives_up_on_orphan(make_server, monkeypatch):
     server = make_server()
     orphan = make_orphan(server)
-    monkeypatch.setattr(server_module, "PATIENCE_SECONDS", 1)
+    monkeypatch.setattr(server_module, "PATIENCE_SECONDS", 0.3)
 
     with pytest.raises(EmbeddedError, match="LOCKNGEN_DATA"):
         make_server().acquire()

@@ -9,7 +9,7 @@ import pytest
 
 from lockngen.tests.support.dev import URL
 from lockngen.tests.support.oracle import assert_ended_once, assert_rendered
-from lockngen.tests.support.stack import Client, Program, Stack, let_leases_end, rescue
+from lockngen.tests.support.stack import POLLING, Client, Program, Stack, let_leases_end, rescue
 from lockngen.tests.support.waiting import wait_until
 
 SLOW = "sketch:?seconds=1.5"
@@ -34,7 +34,7 @@ def worker(stack, slow_worker) -> Iterator[Program]:
 @pytest.fixture
 def run_fast_worker(stack):
     started: list[Program] = []
-    yield lambda: started.append(stack.run_worker("fast", RENDERER_URL=FAST))
+    yield lambda: started.append(stack.run_worker("fast", *POLLING, RENDERER_URL=FAST))
     stack.close_workers(started)
 
 

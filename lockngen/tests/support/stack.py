@@ -25,7 +25,8 @@ from lockngen.tests.support.processes import WEB, WORKER, Process, free_port
 from lockngen.tests.support.waiting import wait_until
 from lockngen.web.problems import IN_DOUBT
 
-MORTAL_WORKER = [sys.executable, "-m", "lockngen.tests.support.mortal_worker", "procrastinate", "worker"]
+POLLING = ["--fetch-job-polling-interval", "0.2"]  # a rescued job is fetched by polling
+MORTAL_WORKER = [sys.executable, "-m", "lockngen.tests.support.mortal_worker", "procrastinate", "worker", *POLLING]
 RESTART_PAUSE = 0.2  # seconds
 
 # Every change of a generation into an end, of that end, or out of it.
@@ -116,8 +117,8 @@ class Stack:
         self.programs.append(Program(command, self.folder / f"{name}.log", {**self.environment, **variables}))
         return self.programs[-1]
 
-    def run_worker(self, name: str = "worker", **variables: str) -> Program:
-        return self.run_workers(1, name, WORKER, **variables)[0]
+    def run_worker(self, name: str = "worker", *options: str, **variables: str) -> Program:
+        return self.run_workers(1, name, [*WORKER, *options], **variables)[0]
 
     def run_workers(self, count: int, name: str, command: list[str], **variables: str) -> list[Program]:
         known = self.newest_worker()
