@@ -95,7 +95,7 @@ def test_running_prompt__that_the_server_loses_fails_the_attempt(double, render,
     def lose(percent: int) -> None:
         if percent and not lost:
             lost.append(True)
-            double.forget()
+            double.lose_prompts()
 
     with pytest.raises(RendererFailure, match="forgot"):
         render(make_request(), lose)
@@ -110,7 +110,7 @@ def test_waiting_prompt__that_the_server_loses_is_submitted_again(double, render
     def lose(percent: int) -> None:
         if not lost and double.queue()[1]:
             lost.append(True)
-            double.forget()
+            double.lose_prompts()
             double.set()
 
     assert render(make_request(), lose).size == (64, 64)

@@ -284,7 +284,7 @@ def test_dead_worker__costs_no_second_render(make_generation, run, stop_while_re
 def test_prompt_that_the_server_lost__is_rendered_again(make_generation, run, stop_while_rendering, double):
     generation = make_generation()
     stop_while_rendering(generation)
-    double.forget()
+    double.lose_prompts()
     double.set()
 
     run(generation)

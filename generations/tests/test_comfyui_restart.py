@@ -58,10 +58,9 @@ def test_killed_server_and_stopped_worker__lose_no_generation(running_worker, do
     generations = [submit(width=64 + 8 * number) for number in range(6)]
 
     with running_worker() as worker:
-        for _ in range(2):
-            double.wait_for(lambda double: double.queue()[0])
-            double.kill()
-            double.start()
+        double.wait_for(lambda double: double.queue()[0])
+        double.kill()
+        double.start()
         wait_until_finished(worker, generations)
         double.set(is_held=True)
         last = submit()

@@ -61,7 +61,7 @@ class Server:
                 web.get("/object_info/{name}", self.object_info),
                 web.get("/double", self.get_calls),
                 web.post("/double", self.set_faults),
-                web.delete("/double", self.forget),
+                web.delete("/double", self.lose_prompts),
             ]
         )
         app.on_startup.append(self.start_working)
@@ -81,7 +81,7 @@ class Server:
     async def get_calls(self, request: web.Request) -> web.Response:
         return web.json_response(self.calls)
 
-    async def forget(self, request: web.Request) -> web.Response:
+    async def lose_prompts(self, request: web.Request) -> web.Response:
         self.worker.cancel()
         for socket in [*self.sockets.values()]:
             await socket.close()

@@ -1,4 +1,4 @@
-"""The nodes that the double knows, as `/object_info` describes them, and ComfyUI's validation of a graph."""
+"""The nodes of the double, as `/object_info` describes them, and ComfyUI's validation of a graph."""
 
 LARGEST_INTEGER = 2**64 - 1
 CHECKPOINTS = ["flux1-dev-fp8.safetensors", "sd_xl_base_1.0.safetensors"]

@@ -76,7 +76,7 @@ class Double(Process):
     def wait_for(self, condition) -> None:
         wait_until(lambda: condition(self))
 
-    def forget(self) -> None:
+    def lose_prompts(self) -> None:
         """Lose queue, history and cache, as by a restart."""
         self.http.delete("/double").raise_for_status()
 
@@ -85,5 +85,5 @@ class Double(Process):
         self.faults = {}
         if not self.is_running():
             self.start()
-        self.forget()
+        self.lose_prompts()
         self.set()
