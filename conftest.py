@@ -2,6 +2,7 @@
 
 import os
 from contextlib import ExitStack
+from dataclasses import replace
 from types import SimpleNamespace
 
 import django
@@ -32,6 +33,7 @@ from apikeys.models import ApiKey  # noqa: E402
 from generations.models import Generation  # noqa: E402
 from generations.progress import notifications  # noqa: E402
 from generations.scheduling.fair_share import FIRST  # noqa: E402
+from lockngen import retry_policies  # noqa: E402
 
 
 def pytest_unconfigure() -> None:
@@ -180,6 +182,16 @@ def lose_commits(monkeypatch):
         monkeypatch.setattr(DatabaseWrapper, "_commit", commit_and_lose)
 
     return start
+
+
+@pytest.fixture
+def change_policy(monkeypatch):
+    """Change values of a retry policy: `change_policy("STORAGE", first_pause=0)`."""
+
+    def change(name: str, **values) -> None:
+        monkeypatch.setattr(retry_policies, name, replace(getattr(retry_policies, name), **values))
+
+    return change
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def run() -> int | str:
             return exit_codes.DATABASE
         if not isinstance(error, retry.ERRORS) or retry.outage(error) is None:
             raise
-        print(f"The database can't be used: {retry.with_remedy(error)}", file=sys.stderr)
+        print(f"The database can't be used: {preconditions.with_remedy(error)}", file=sys.stderr)
         return exit_codes.DATABASE
     return 0
 

@@ -1,7 +1,6 @@
 """The tasks of the queue. `manage.py procrastinate worker` runs them."""
 
 import logging
-import random
 import time
 
 from django.conf import settings
@@ -23,10 +22,10 @@ from generations.scheduling.fair_share import URGENT, FairShare
 from generations.scheduling.queues import MAINTENANCE, RENDER, RENDER_TASK
 from generations.status import Status
 from lockngen.database import retry
+from lockngen.retry_policies import RENDER_JOB
 
 logger = logging.getLogger(__name__)
 
-LONGEST_WAIT = 60.0  # seconds between two attempts
 FINISHED_JOBS_KEPT = 24  # hours
 PURGED_FOR = 60.0  # seconds at most, every ten minutes: a tenth of one render's place in a worker
 WAITING_TIMEOUTS = 10  # times RENDER_TIMEOUT; a render that has not started by then fails
@@ -37,9 +36,8 @@ class RenderRetry(BaseRetryStrategy):
     """Retries every exception that reaches the queue; the generation limits the number of attempts."""
 
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision:
-        if isinstance(exception, JobAborted):
-            return RetryDecision(retry_in={"seconds": 0})
-        return RetryDecision(retry_in={"seconds": random.uniform(0.5, 1) * min(LONGEST_WAIT, 2.0**job.attempts)})
+        is_stopping = isinstance(exception, JobAborted)
+        return RetryDecision(retry_in={"seconds": 0 if is_stopping else RENDER_JOB.pause(job.attempts + 1)})
 
 
 @app.task(name=RENDER_TASK, queue=RENDER, pass_context=True, retry=RenderRetry())

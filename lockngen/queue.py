@@ -5,13 +5,11 @@ LISTEN alone goes past PgBouncer, one connection a worker; its statements take t
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
-from django.conf import settings
 from procrastinate import App, sql
 from procrastinate.connector import Notify
 from procrastinate.contrib.django import connector_params
@@ -19,7 +17,9 @@ from procrastinate.contrib.django.django_connector import DjangoConnector
 from procrastinate.exceptions import ConnectorException
 from procrastinate.psycopg_connector import PsycopgConnector
 from psycopg_pool import AsyncConnectionPool
+from tenacity import RetryCallState, retry_if_exception
 
+from lockngen import retry_policies
 from lockngen.database import retry
 from lockngen.database.base import AsyncConnection, is_ended
 from lockngen.database.direct import direct_params
@@ -27,7 +27,6 @@ from lockngen.plain import one_line
 
 logger = logging.getLogger(__name__)
 
-PAUSE = 0.5  # seconds between two attempts
 FETCH_JOB = sql.queries["fetch_job"]
 FINISH_JOB = (sql.queries["finish_job"], sql.queries["retry_job"])
 # Not if the job was requeued while this worker was frozen and another worker has fetched it.
@@ -104,7 +103,7 @@ class WorkerConnector(PsycopgConnector):
             except ConnectorException as error:
                 if not retry.is_transient(error):
                     raise
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(retry_policies.QUEUE_LISTENER.pause(1))
 
     @asynccontextmanager
     async def _get_standalone_connection(self) -> AsyncIterator[psycopg.AsyncConnection]:
@@ -183,14 +182,13 @@ def make_pool(**options) -> Pool:
 
 async def retry_transient(call: Callable[..., Awaitable[Any]], *args, **arguments) -> Any:
     """Retry the call after transient errors."""
-    deadline = None
-    while True:
-        try:
-            return await call(*args, **arguments)
-        except ConnectorException as error:
-            if not retry.is_transient(error) or time.monotonic() > (deadline or float("inf")):
-                raise
-            if deadline is None:
-                deadline = time.monotonic() + settings.DB_WORKER_RETRY_TIMEOUT
-                logger.warning("Transient database error in the worker, retrying: %s", one_line(error.__cause__))
-        await asyncio.sleep(PAUSE)
+    retrying = retry_policies.QUEUE_STATEMENT.retrying_async(
+        retry_if_exception(retry.is_transient), before_sleep=_log_first_failure
+    )
+    return await retrying(call, *args, **arguments)
+
+
+def _log_first_failure(state: RetryCallState) -> None:
+    if state.attempt_number == 1:
+        reason = one_line(state.outcome.exception().__cause__)
+        logger.warning("Transient database error in the worker, retrying: %s", reason)

@@ -10,11 +10,11 @@ from uuid import UUID
 
 from generations.renderers.base import Renderer, RendererFailure
 from generations.renderers.support import SupportCache
+from lockngen import retry_policies
 from lockngen.plain import plain, plain_values
 
 logger = logging.getLogger(__name__)
 
-FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0  # seconds until a renderer that is down is probed again
 COOL_DOWN = 10.0  # seconds in which a renderer is the last choice after a failure
 PROBE_TIMEOUT = 2.0  # seconds
 LONGEST_REASON = 200  # characters
@@ -27,7 +27,7 @@ class PooledRenderer:
         self.support = SupportCache(renderer)
         self.rendering = 0
         self._down_until = self._cooling_down_until = 0.0  # of the monotonic clock
-        self._pause = 0.0
+        self._failed_probes = 0
 
     @property
     def is_free(self) -> bool:
@@ -43,14 +43,14 @@ class PooledRenderer:
         probe = self.probe()
         probe.join(PROBE_TIMEOUT)
         if probe.is_healthy:
-            if self._pause:
+            if self._failed_probes:
                 logger.info("The renderer %s is back.", self.name)
-            self._pause = 0
+            self._failed_probes = 0
             return True
-        if not self._pause:
+        if not self._failed_probes:
             logger.warning("The renderer %s is passed over: %s", self.name, probe.result.get("reason", "no answer"))
-        self._pause = min(LONGEST_PAUSE, 2 * self._pause or FIRST_PAUSE)
-        self._down_until = time.monotonic() + self._pause
+        self._failed_probes += 1
+        self._down_until = time.monotonic() + retry_policies.HEALTH_PROBE.pause(self._failed_probes)
         return False
 
     def can_do(self, model: str) -> bool:

@@ -8,18 +8,16 @@ attempt shares.
 from collections.abc import Callable
 from typing import Any
 
-from django.conf import settings
 from django.db import connection
-from tenacity import Retrying, retry_if_exception_type, stop_before_delay, wait_random_exponential
+from tenacity import retry_if_exception_type
 
 from generations.images import files, formats
 from generations.images.formats import Picture
 from generations.models import Generation
 from generations.renderers import RendererFailure, RenderError, RenderRequest
 from generations.status import Status
+from lockngen import retry_policies
 from lockngen.database import retry
-
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0  # seconds between two attempts to store the files
 
 
 class Superseded(Exception):
@@ -57,12 +55,8 @@ def _read(image: bytes) -> Picture:
 
 def _store(generation: Generation, attempt: int, image: Picture, ensure_current: Callable[[], None]) -> dict[str, Any]:
     connection.close()
-    retrying = Retrying(
-        retry=retry_if_exception_type(files.StorageUnavailable),
-        stop=stop_before_delay(settings.STORAGE_RETRY_TIMEOUT),
-        wait=wait_random_exponential(FIRST_PAUSE, max=LONGEST_PAUSE),
-        before_sleep=lambda state: ensure_current(),
-        reraise=True,
+    retrying = retry_policies.STORAGE.retrying(
+        retry_if_exception_type(files.StorageUnavailable), before_sleep=lambda state: ensure_current()
     )
     return retrying(files.store, generation, attempt, image)
 

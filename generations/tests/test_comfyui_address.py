@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from generations.renderers import RendererFailure
-from generations.renderers.comfyui import ComfyUIRenderer, address, prompt
+from generations.renderers.comfyui import ComfyUIRenderer, address
 from generations.renderers.workflows import read
 from generations.tests.support.comfyui.process import Double
 from generations.tests.support.comfyui.renders import Stop, make_renderer
 from lockngen.tests.support.processes import free_port
 
 
-def test_unavailable_server__is_waited_for(double, render, make_request, monkeypatch):
-    monkeypatch.setattr(prompt, "LONGEST_PAUSE", 0.2)
+def test_unavailable_server__is_waited_for(double, render, make_request, change_policy):
+    change_policy("COMFYUI_CALL", max_pause=0.2)
     double.kill()
     threading.Timer(0.3, double.start).start()
 

@@ -27,8 +27,8 @@ def test_render__needs_no_events_of_a_silent_websocket(double, render, make_requ
     assert time.monotonic() - started_at < 2
 
 
-def test_render__reconnects_to_receive_events(double, render, make_request, monkeypatch):
-    monkeypatch.setattr(events, "RECONNECT_AFTER", 0.02)
+def test_render__reconnects_to_receive_events(double, render, make_request, monkeypatch, change_policy):
+    change_policy("COMFYUI_EVENTS", first_pause=0.02)
     monkeypatch.setattr(prompt, "TICK", 0.05)
     double.set(sockets="dropped", seconds=0.5)
     request, reported = make_request(), []

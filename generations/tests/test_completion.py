@@ -28,8 +28,8 @@ def renderer(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    monkeypatch.setattr(completion, "FIRST_PAUSE", 0.001)
+def quick(change_policy):
+    change_policy("STORAGE", first_pause=0.001)
 
 
 @pytest.fixture

@@ -56,8 +56,8 @@ def test_concurrency__of_each_renderer_is_not_exceeded(render):
     assert (one.max_rendering, two.max_rendering, len([future.result() for future in made])) == (1, 2, 6)
 
 
-def test_renderer_that_is_down__is_skipped_until_it_is_back(render, monkeypatch):
-    monkeypatch.setattr("generations.renderers.pooled_renderer.FIRST_PAUSE", 0.2)
+def test_renderer_that_is_down__is_skipped_until_it_is_back(render, change_policy):
+    change_policy("HEALTH_PROBE", first_pause=0.2)
     down, up = FakeRenderer("down"), FakeRenderer("up")
     down.is_up = False
     pool = make_pool(down, up)

@@ -15,10 +15,11 @@ from django.db.backends.postgresql import base
 from psycopg_pool.base import AttemptWithBackoff
 
 from lockngen.database.schema import DatabaseSchemaEditor
+from lockngen.retry_policies import DATABASE_POOL
 
-# Between its tries to connect a pool pauses 1, 2, 4 … seconds, in which those wait who could be served again.
-AttemptWithBackoff.INITIAL_DELAY = 0.25
-AttemptWithBackoff.DELAY_BACKOFF = 1.25
+# By default a pool pauses 1, 2, 4 … seconds between its attempts to connect, while its clients wait.
+AttemptWithBackoff.INITIAL_DELAY = DATABASE_POOL.first_pause
+AttemptWithBackoff.DELAY_BACKOFF = DATABASE_POOL.factor
 
 # The server ends what runs longer than DB_STATEMENT_TIMEOUT. Where it doesn't even do that it is frozen, or gone
 # without a word.

@@ -1,4 +1,4 @@
-"""LISTEN for the life of the process: one direct connection, which is reopened after each loss."""
+"""LISTEN during the whole life of a process: one direct connection, which is reopened after each loss."""
 
 import logging
 import threading
@@ -8,19 +8,19 @@ import psycopg
 from django.db import connections
 from psycopg import sql
 
+from lockngen import retry_policies
 from lockngen.database.direct import direct_params
 from lockngen.plain import one_line
 
 logger = logging.getLogger(__name__)
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0  # seconds between two tries to connect
-TICK = 0.5  # seconds between two looks at whether to stop
+TICK = 0.5  # seconds between two checks whether to stop
 
 
 class Listener:
-    """Passes on the notifications of a channel, in its own thread.
+    """Calls `on_payload` with each notification of a channel, in its own thread.
 
-    `on_gap` is called each time it begins to listen: what was said before that was missed.
+    `on_gap` is called each time it begins to listen, as earlier notifications were missed.
     """
 
     def __init__(self, channel: str, on_payload: Callable[[str], None], on_gap: Callable[[], None]):
@@ -49,14 +49,18 @@ class Listener:
         return self._thread is not None and self._thread.is_alive()
 
     def _run(self) -> None:
-        pause = FIRST_PAUSE
+        failures = 0
         while not self._stops.is_set():
             try:
                 self._listen()
             except psycopg.Error as error:
-                pause = self._pause_after(error, pause)
+                if self.is_listening:  # an outage is logged once
+                    logger.info("Not listening to %s for now: %s", self.channel, one_line(error))
+                    failures = 0
+                failures += 1
             finally:
                 self.is_listening = False
+            self._stops.wait(retry_policies.DATABASE_LISTENER.pause(failures))
 
     def _listen(self) -> None:
         params = direct_params(connections["default"])
@@ -68,11 +72,3 @@ class Listener:
             while not self._stops.is_set():
                 for notify in session.notifies(timeout=TICK):
                     self.on_payload(notify.payload)
-
-    def _pause_after(self, error: psycopg.Error, pause: float) -> float:
-        """Wait for the next attempt; return the pause after that one. An outage is logged once."""
-        if self.is_listening:
-            logger.info("Not listening to %s for now: %s", self.channel, one_line(error))
-            pause = FIRST_PAUSE
-        self._stops.wait(pause)
-        return min(LONGEST_PAUSE, 2 * pause)

@@ -10,6 +10,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 from psycopg import sql
 
+from lockngen.plain import one_line
+
 STARTUP_OPTIONS = "unsupported startup parameter"  # PgBouncer's words
 REMEDIES = {  # by what a refused connection's error contains; there is no SQLSTATE before a session exists
     STARTUP_OPTIONS: "Behind a pooler set DB_PGBOUNCER=on, and DATABASE_DIRECT_URL to PostgreSQL itself.",
@@ -28,6 +30,11 @@ def remedy(error: BaseException) -> str:
     """The remedy for a refused connection, empty if the error is unknown."""
     text = str(error)
     return next((remedy for pattern, remedy in REMEDIES.items() if re.search(pattern, text)), "")
+
+
+def with_remedy(error: BaseException) -> str:
+    """A connection error on one line, with a remedy if one is known."""
+    return f"{one_line(error)} {remedy(error)}".strip()
 
 
 def lacks_migrations(error: BaseException) -> bool:

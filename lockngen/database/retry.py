@@ -7,34 +7,23 @@ is in doubt, and the unit first queries for the rows it would have stored.
 
 import functools
 import logging
-import time
 from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
 import psycopg
 import psycopg_pool
-from django.conf import settings
 from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, connection, transaction
 from procrastinate.exceptions import ConnectorException
-from tenacity import (
-    RetryCallState,
-    Retrying,
-    retry_if_exception,
-    stop_after_attempt,
-    stop_before_delay,
-    wait_random_exponential,
-)
+from tenacity import RetryCallState, Retrying, retry_if_exception
 
-from lockngen.database import preconditions
+from lockngen import retry_policies
 from lockngen.plain import one_line
 
 logger = logging.getLogger(__name__)
 
 # Django's errors, the driver's, and procrastinate's, which wraps the driver's.
 ERRORS = (DatabaseError, InterfaceError, psycopg.Error, ConnectorException)
-LONGEST_PAUSE = 1.0  # seconds between two attempts
-STARTUP_PAUSE = 0.5  # seconds
 
 
 class InDoubt(OperationalError):
@@ -109,7 +98,7 @@ def idempotent(function: Callable, *, long_running: bool = False) -> Callable:
     def repeated(*args, **kwargs):
         if connection.in_atomic_block:
             return function(*args, **kwargs)
-        return _policy(is_transient, long_running)(function, *args, **kwargs)
+        return _retrying(is_transient, long_running)(function, *args, **kwargs)
 
     return repeated
 
@@ -138,7 +127,7 @@ def unit_of_work(
                 functools.partial(function, *args, **kwargs), find and functools.partial(find, *args, **kwargs)
             )
             try:
-                return _policy(work.can_be_repeated, long_running)(work)
+                return _retrying(work.can_be_repeated, long_running)(work)
             except ERRORS as error:
                 if work.in_doubt:
                     raise InDoubt(str(error)) from error
@@ -188,46 +177,12 @@ def is_transient(error: BaseException) -> bool:
     return outage(error) in (Outage.ROLLED_BACK, Outage.CONNECTION_LOST)
 
 
-def _policy(can_be_repeated: Callable[[BaseException], bool], long_running: bool) -> Retrying:
-    short_stop = stop_after_attempt(settings.DB_RETRY_ATTEMPTS) | stop_before_delay(settings.DB_RETRY_TIMEOUT)
-    return Retrying(
-        retry=retry_if_exception(can_be_repeated),
-        stop=stop_before_delay(settings.DB_WORKER_RETRY_TIMEOUT) if long_running else short_stop,
-        wait=wait_random_exponential(settings.DB_RETRY_BACKOFF, max=LONGEST_PAUSE),
-        before_sleep=_release_connection,
-        reraise=True,
-    )
+def _retrying(can_be_repeated: Callable[[BaseException], bool], long_running: bool) -> Retrying:
+    policy = retry_policies.DATABASE_WORKER if long_running else retry_policies.DATABASE_REQUEST
+    return policy.retrying(retry_if_exception(can_be_repeated), before_sleep=_release_connection)
 
 
 def _release_connection(state: RetryCallState) -> None:
     """Return the connection to the pool: it may be broken, and it is not needed during the pause."""
     connection.close()
     logger.info("Transient database error, retrying: %s", one_line(state.outcome.exception()))
-
-
-def wait_for_database() -> bool:
-    """Wait up to DB_STARTUP_TIMEOUT for the server to accept a connection; return whether it did. Logs the wait once.
-
-    It does not use the pool, which is opened only in processes that serve requests.
-    """
-    deadline = time.monotonic() + settings.DB_STARTUP_TIMEOUT
-    is_logged = False
-    while True:
-        try:
-            with psycopg.connect(**connection.get_connection_params()) as probe:
-                preconditions.refuse_encoding(probe)  # runs a statement: PgBouncer accepts connections without a server
-            return True
-        except psycopg.OperationalError as error:
-            preconditions.refuse_startup_options(error)
-            if time.monotonic() > deadline:
-                return False
-            if not is_logged:
-                seconds, reason = settings.DB_STARTUP_TIMEOUT, with_remedy(error)
-                logger.warning("Waiting up to %g s for the database: %s", seconds, reason)
-                is_logged = True
-            time.sleep(STARTUP_PAUSE)
-
-
-def with_remedy(error: BaseException) -> str:
-    """A connection error in one line, with a remedy if one is known."""
-    return f"{one_line(error)} {preconditions.remedy(error)}".strip()

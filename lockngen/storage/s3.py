@@ -12,6 +12,7 @@ from storages.backends.s3 import S3Storage
 from storages.utils import clean_name
 
 from lockngen import addresses
+from lockngen.retry_policies import S3_CALL
 
 LARGEST_PUT = 1024**3  # bytes; an image goes in one request, and a killed worker leaves no parts that nobody sees
 
@@ -83,7 +84,7 @@ def _config(endpoint: str) -> Config:
         s3={"addressing_style": settings.S3_ADDRESSING_STYLE},
         connect_timeout=5,  # seconds
         read_timeout=30,
-        retries={"mode": "standard", "total_max_attempts": 3},
+        retries={"mode": "standard", "total_max_attempts": S3_CALL.attempts},
         # Checksums beyond TLS's own, which servers other than AWS's may not know.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",

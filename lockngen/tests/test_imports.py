@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -69,3 +71,9 @@ def test_limits__need_the_standard_library_alone():
 def test_embedded__needs_no_django():
     for path in (BASE / "lockngen" / "database" / "embedded").glob("*.py"):
         assert "django" not in imported(path)
+
+
+def test_embedded__runs_without_django():
+    code = "import sys, lockngen.database.embedded; sys.exit('django' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], cwd=BASE).returncode == 0

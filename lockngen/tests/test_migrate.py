@@ -36,7 +36,7 @@ def assert_one_applies(migrators: list[subprocess.Popen]) -> None:
     assert [code for _, _, code in outcomes] == [0] * len(migrators), outcomes
     assert sum("Applying generations.0001_initial... OK" in stdout for stdout, _, _ in outcomes) == 1
     assert sum("No migrations to apply." in stdout for stdout, _, _ in outcomes) == len(migrators) - 1
-    assert any("Another migrate is at work" in stderr for _, stderr, _ in outcomes)
+    assert any("Another migrate is running" in stderr for _, stderr, _ in outcomes)
 
 
 @pytest.mark.faults
@@ -53,7 +53,7 @@ def test_killed_migrator__keeps_the_lock_until_its_statement_ends(empty_database
         killed.communicate()
 
         follower = start(DATABASE_URL=empty_database)
-        assert "Another migrate is at work" in follower.stderr.readline()
+        assert "Another migrate is running" in follower.stderr.readline()
         time.sleep(0.5)
         assert follower.poll() is None  # the dead one's statement still runs in the server
         blocker.rollback()
@@ -87,7 +87,7 @@ def test_killed_migrator__is_followed_by_another_during_its_index_build(empty_da
         killed.communicate()
 
         follower = migrate()
-        assert "Another migrate is at work" in follower.stderr.readline()
+        assert "Another migrate is running" in follower.stderr.readline()
         time.sleep(0.5)
         assert (changes(), follower.poll()) == (1, None)  # the dead one's statement still runs in the server
         if end == "broken off":
@@ -131,7 +131,7 @@ def test_wait__ends_with_the_owner_of_the_lock(other, capsys):
     with pytest.raises(CommandError, match=f"server process {other.info.backend_pid}.*has not ended after 0.3 seconds"):
         call_command("migrate", "--wait", "0.3")
 
-    assert capsys.readouterr().err.count("Another migrate is at work") == 1
+    assert capsys.readouterr().err.count("Another migrate is running") == 1
 
 
 @pytest.mark.django_db(transaction=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -11,7 +12,7 @@ from procrastinate.contrib.django import app
 from procrastinate.exceptions import ConnectorException
 from procrastinate.psycopg_connector import PsycopgConnector
 
-from lockngen import queue
+from lockngen import queue, retry_policies
 from lockngen.queue import FETCH_JOB, HEARTBEAT, retry_transient
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -72,7 +73,7 @@ def fail_first(monkeypatch, name: str, times: int = 1) -> None:
         return await method(self, *args, **arguments)
 
     monkeypatch.setattr(PsycopgConnector, name, replaced)
-    monkeypatch.setattr(queue, "PAUSE", 0)
+    monkeypatch.setattr(retry_policies, "QUEUE_STATEMENT", replace(retry_policies.QUEUE_STATEMENT, first_pause=0))
 
 
 def run(scenario) -> object:
@@ -228,8 +229,8 @@ def test_listener__receives_again_after_its_session_was_ended(other):
     assert run(listen) == [queue.WAKE_UP, queue.WAKE_UP, "fine"]
 
 
-def test_patience__ends(settings, monkeypatch):
-    monkeypatch.setattr(queue, "PAUSE", 0.01)
+def test_patience__ends(settings, change_policy):
+    change_policy("QUEUE_STATEMENT", first_pause=0.01)
     settings.DB_WORKER_RETRY_TIMEOUT = 0.1
     calls = []
 

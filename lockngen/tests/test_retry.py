@@ -1,14 +1,12 @@
-"""What is repeated and how often, with connections that the server really ends."""
+"""What is retried and how often, with connections that the server ends."""
 
 import threading
 from types import SimpleNamespace
 
-import psycopg
 import psycopg_pool
 import pytest
-from django.db import DatabaseError, IntegrityError, InterfaceError, OperationalError, connection, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 from django.db.backends.postgresql.base import DatabaseWrapper
-from procrastinate.exceptions import ConnectorException
 from psycopg import errors
 
 from apikeys.models import ApiKey
@@ -16,51 +14,12 @@ from lockngen.database import retry
 from lockngen.database.retry import Outage
 
 
-def caused_by(error: Exception, wrapper: type[Exception] = DatabaseError) -> Exception:
-    wrapped = wrapper()
-    wrapped.__cause__ = error
-    return wrapped
-
-
-@pytest.mark.parametrize(
-    ("error", "meaning"),
-    [
-        (errors.DeadlockDetected(), Outage.ROLLED_BACK),
-        (errors.LockNotAvailable(), Outage.ROLLED_BACK),
-        (errors.TooManyConnections(), Outage.ROLLED_BACK),
-        (psycopg_pool.PoolTimeout(), Outage.ROLLED_BACK),
-        (errors.AdminShutdown(), Outage.CONNECTION_LOST),
-        (errors.ProtocolViolation(), Outage.CONNECTION_LOST),
-        (psycopg.OperationalError("server closed the connection unexpectedly"), Outage.CONNECTION_LOST),
-        (InterfaceError("connection already closed"), Outage.CONNECTION_LOST),
-        (caused_by(errors.AdminShutdown(), ConnectorException), Outage.CONNECTION_LOST),
-        (caused_by(errors.IdleInTransactionSessionTimeout()), Outage.PERMANENT),
-        (caused_by(errors.DiskFull()), Outage.PERMANENT),
-        (caused_by(errors.QueryCanceled()), Outage.PERMANENT),
-        (caused_by(errors.UniqueViolation()), None),
-        (caused_by(errors.UndefinedTable()), None),
-        (caused_by(psycopg.InterfaceError("the cursor is closed"), InterfaceError), None),
-        (ConnectorException(), None),
-        (ValueError(), None),
-    ],
-    ids=lambda value: repr(value)[:60],
-)
-def test_outage__shows_what_an_error_means_for_its_transaction(error, meaning):
-    assert retry.outage(error) is meaning
-    assert retry.is_transient(error) == (meaning in (Outage.ROLLED_BACK, Outage.CONNECTION_LOST))
-
-
-def test_outages__are_codes_of_the_server():
-    for code in retry.OUTAGES:
-        assert errors.lookup(code).sqlstate == code
-
-
 @pytest.fixture
 def make_work():
-    """A function that stores a key, and each time first does the next of the given troubles."""
+    """Make a function that stores a key, and then calls the next of `failures`, if one is left."""
 
-    def make(*troubles, name: str = "Ann"):
-        remaining = list(troubles)
+    def make(*failures, name: str = "Ann"):
+        remaining = list(failures)
 
         def work(*_, **__) -> ApiKey:
             work.calls += 1
@@ -91,7 +50,7 @@ def stored(*_, **__) -> ApiKey | None:
     return ApiKey.objects.filter(key_hash="0" * 64).first()
 
 
-def test_unit_of_work__is_repeated_on_a_new_connection(other, make_work):
+def test_unit_of_work__is_retried_on_a_new_connection(other, make_work):
     work = make_work(end_own_connection, end_own_connection)
 
     made = retry.unit_of_work()(work)()
@@ -100,7 +59,7 @@ def test_unit_of_work__is_repeated_on_a_new_connection(other, make_work):
     assert list(ApiKey.objects.all()) == [made]
 
 
-def test_unit_of_work__gives_up_after_its_tries(other, make_work, settings):
+def test_unit_of_work__fails_after_its_last_attempt(other, make_work, settings):
     settings.DB_RETRY_ATTEMPTS, settings.DB_RETRY_BACKOFF = 3, 0
     work = make_work(*[end_own_connection] * 9)
 
@@ -111,17 +70,7 @@ def test_unit_of_work__gives_up_after_its_tries(other, make_work, settings):
     assert not ApiKey.objects.exists()
 
 
-def test_unit_of_work__gives_up_when_the_next_try_would_be_too_late(other, make_work, settings):
-    settings.DB_RETRY_ATTEMPTS, settings.DB_RETRY_BACKOFF, settings.DB_RETRY_TIMEOUT = 1000, 0.1, 0.5
-    work = make_work(*[end_own_connection] * 1000)
-
-    with pytest.raises(OperationalError):
-        retry.unit_of_work()(work)()
-
-    assert 1 < work.calls < 50
-
-
-def test_unit_of_work__of_a_worker_is_patient(other, make_work, settings):
+def test_unit_of_work__long_running_is_retried_by_the_worker_s_policy(other, make_work, settings):
     settings.DB_RETRY_ATTEMPTS, settings.DB_RETRY_BACKOFF = 1, 0
     work = make_work(*[end_own_connection] * 3)
 
@@ -131,22 +80,8 @@ def test_unit_of_work__of_a_worker_is_patient(other, make_work, settings):
     assert list(ApiKey.objects.all()) == [made]
 
 
-def test_idempotent__of_a_worker_is_patient_for_a_time(transactional_db, settings):
-    settings.DB_RETRY_ATTEMPTS, settings.DB_RETRY_BACKOFF, settings.DB_WORKER_RETRY_TIMEOUT = 1, 0.1, 0.5
-    calls = []
-
-    def fail() -> None:
-        calls.append(1)
-        raise errors.LockNotAvailable
-
-    with pytest.raises(errors.LockNotAvailable):
-        retry.idempotent(fail, long_running=True)()
-
-    assert len(calls) > 1
-
-
-@pytest.mark.parametrize("error", [ValueError("no"), caused_by(errors.DiskFull(), OperationalError), IntegrityError()])
-def test_unit_of_work__does_not_repeat_what_would_fail_again(transactional_db, make_work, error):
+@pytest.mark.parametrize("error", [ValueError("no"), errors.DiskFull(), IntegrityError()])
+def test_unit_of_work__permanent_error_is_not_retried(transactional_db, make_work, error):
     work = make_work(fail_with(error))
 
     with pytest.raises(type(error)):
@@ -156,23 +91,23 @@ def test_unit_of_work__does_not_repeat_what_would_fail_again(transactional_db, m
     assert not ApiKey.objects.exists()
 
 
-def test_unit_of_work__refuses_to_run_inside_a_transaction(transactional_db, make_work):
+def test_unit_of_work__inside_a_transaction_is_refused(transactional_db, make_work):
     with transaction.atomic(), pytest.raises(RuntimeError, match="durable"):
         retry.unit_of_work()(make_work())()
 
 
-def test_unit_of_work__repeats_the_victim_of_a_deadlock(other):
+def test_unit_of_work__victim_of_a_deadlock_is_retried(other):
     for name in ("left", "right"):
         other.execute(f"CREATE TABLE deadlock_{name} AS SELECT 0 AS value")
     both_have_one = threading.Barrier(2, timeout=10)
-    tries = []
+    attempts = []
 
     @retry.unit_of_work()
     def raise_both(first: str, second: str) -> None:
-        tries.append(first)
+        attempts.append(first)
         with connection.cursor() as cursor:
             cursor.execute(f"UPDATE deadlock_{first} SET value = value + 1")
-            if len(tries) <= 2:
+            if len(attempts) <= 2:
                 both_have_one.wait()
             cursor.execute(f"UPDATE deadlock_{second} SET value = value + 1")
 
@@ -188,13 +123,13 @@ def test_unit_of_work__repeats_the_victim_of_a_deadlock(other):
     for thread in (in_thread("left", "right"), in_thread("right", "left")):
         thread.join(20)
 
-    assert len(tries) == 3
+    assert len(attempts) == 3
     values = other.execute("SELECT deadlock_left.value, deadlock_right.value FROM deadlock_left, deadlock_right")
     assert values.fetchone() == (2, 2)
     other.execute("DROP TABLE deadlock_left, deadlock_right")
 
 
-def test_lost_commit__is_found_and_not_repeated(transactional_db, make_work, lose_commits):
+def test_lost_commit__is_found_and_not_retried(transactional_db, make_work, lose_commits):
     work = make_work()
     lose_commits(1)
 
@@ -204,7 +139,7 @@ def test_lost_commit__is_found_and_not_repeated(transactional_db, make_work, los
     assert list(ApiKey.objects.all()) == [found]
 
 
-def test_lost_commit__is_the_last_try_of_what_can_not_be_found(transactional_db, make_work, lose_commits):
+def test_lost_commit__without_find_is_not_retried(transactional_db, make_work, lose_commits):
     work = make_work()
     lose_commits(1)
 
@@ -215,9 +150,7 @@ def test_lost_commit__is_the_last_try_of_what_can_not_be_found(transactional_db,
     assert retry.outage(caught.value) is Outage.CONNECTION_LOST
 
 
-def test_lost_commit__stays_in_doubt_where_it_can_not_be_looked_for(
-    transactional_db, make_work, lose_commits, settings
-):
+def test_lost_commit__stays_in_doubt_while_find_fails(transactional_db, make_work, lose_commits, settings):
     settings.DB_RETRY_ATTEMPTS, settings.DB_RETRY_BACKOFF = 3, 0
     work = make_work()
     lose_commits(1)
@@ -232,12 +165,12 @@ def test_lost_commit__stays_in_doubt_where_it_can_not_be_looked_for(
     assert stored() is not None
 
 
-def test_lost_commit__is_looked_for_again_where_looking_fails(transactional_db, make_work, lose_commits):
-    work, looks = make_work(), []
+def test_lost_commit__find_is_retried(transactional_db, make_work, lose_commits):
+    work, calls = make_work(), []
 
     def find():
-        looks.append(1)
-        if len(looks) == 1:
+        calls.append(1)
+        if len(calls) == 1:
             end_own_connection()
         return stored()
 
@@ -245,13 +178,11 @@ def test_lost_commit__is_looked_for_again_where_looking_fails(transactional_db, 
 
     found = retry.unit_of_work(find=find)(work)()
 
-    assert (work.calls, len(looks)) == (1, 2)
+    assert (work.calls, len(calls)) == (1, 2)
     assert list(ApiKey.objects.all()) == [found]
 
 
-def test_lost_commit__is_found_where_there_was_no_new_connection_at_first(
-    transactional_db, make_work, lose_commits, monkeypatch
-):
+def test_lost_commit__is_found_after_a_failed_reconnect(transactional_db, make_work, lose_commits, monkeypatch):
     connect, work = DatabaseWrapper.get_new_connection, make_work()
 
     def refuse_once(self, params):
@@ -271,9 +202,7 @@ def test_lost_commit__is_found_where_there_was_no_new_connection_at_first(
     assert list(ApiKey.objects.all()) == [found]
 
 
-def test_lost_commit__that_lands_after_it_was_looked_for_collides_and_is_found(
-    transactional_db, make_work, lose_commits
-):
+def test_lost_commit__committed_after_find_conflicts_and_is_found(transactional_db, make_work, lose_commits):
     work, answers = make_work(), [None]
     lose_commits(1)
 
@@ -283,7 +212,7 @@ def test_lost_commit__that_lands_after_it_was_looked_for_collides_and_is_found(
     assert list(ApiKey.objects.all()) == [found]
 
 
-def test_undone_commit__is_repeated(other, make_work):
+def test_rolled_back_commit__is_retried(other, make_work):
     """The server ends the connection in COMMIT itself: the code is the same as that of a lost one."""
     other.execute("""
         CREATE TABLE commit_victims (name text);
@@ -294,11 +223,11 @@ def test_undone_commit__is_repeated(other, make_work):
             FOR EACH ROW EXECUTE FUNCTION end_connection();
     """)
 
-    def fall_at_commit():
+    def insert_victim():
         with connection.cursor() as cursor:
             cursor.execute("INSERT INTO commit_victims VALUES ('Ann')")
 
-    work = make_work(fall_at_commit)
+    work = make_work(insert_victim)
 
     try:
         made = retry.unit_of_work(find=stored)(work)()
@@ -309,7 +238,7 @@ def test_undone_commit__is_repeated(other, make_work):
     assert list(ApiKey.objects.all()) == [made]
 
 
-def test_idempotent__is_repeated_on_a_new_connection(other):
+def test_idempotent__is_retried_on_a_new_connection(other):
     calls = []
 
     @retry.idempotent
@@ -339,45 +268,14 @@ def test_idempotent__is_called_once_inside_a_transaction(other):
 def test_pause__holds_no_connection(transactional_db, monkeypatch):
     held = []
     monkeypatch.setattr("tenacity.nap.time", SimpleNamespace(sleep=lambda _: held.append(connection.connection)))
-    tries = [errors.LockNotAvailable()]
+    remaining = [errors.LockNotAvailable()]
 
     @retry.idempotent
     def work() -> str:
         connection.ensure_connection()
-        if tries:
-            raise tries.pop()
+        if remaining:
+            raise remaining.pop()
         return "done"
 
     assert work() == "done"
     assert held == [None]
-
-
-@pytest.fixture
-def unreachable(settings, monkeypatch):
-    """No server where this process looks for it, until `unreachable()` says where it is."""
-    params = connection.get_connection_params()
-    monkeypatch.setattr(DatabaseWrapper, "get_connection_params", lambda _: {**params, "host": "/nowhere"})
-    settings.DB_STARTUP_TIMEOUT = 5
-    monkeypatch.setattr(retry, "STARTUP_PAUSE", 0.01)
-    return lambda: monkeypatch.setattr(DatabaseWrapper, "get_connection_params", lambda _: params)
-
-
-def test_wait__goes_on_at_once_where_there_is_a_database(db, caplog):
-    assert retry.wait_for_database()
-    assert caplog.messages == []
-
-
-def test_wait__states_once_that_it_waits(unreachable, caplog):
-    threading.Timer(0.2, unreachable).start()
-
-    assert retry.wait_for_database()
-
-    (message,) = caplog.messages
-    assert message.startswith("Waiting up to 5 s for the database: connection")
-    assert "\n" not in message
-
-
-def test_wait__ends(unreachable, settings):
-    settings.DB_STARTUP_TIMEOUT = 0.1
-
-    assert not retry.wait_for_database()

@@ -83,7 +83,7 @@ def test_worker__that_finds_no_database_ends_with_one_line(launch):
     worker = launch(WORKER, **NO_DATABASE)
 
     assert worker.wait() == DATABASE
-    assert worker.output().splitlines()[-1] == "CommandError: The database took no connection in 0.1 seconds."
+    assert worker.output().splitlines()[-1] == "CommandError: The database accepted no connection within 0.1 seconds."
     assert "Traceback" not in worker.output()
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from generations.renderers import options
+from lockngen import retry_policies
 
 PORTS = {"comfyui": 8188, "comfyuis": 443}
 OPTIONS = {"patience": options.seconds, "concurrency": options.concurrency}
@@ -15,7 +16,7 @@ class Address:
     place: str
     """Host, port and path of the URL."""
     is_encrypted: bool
-    patience: float = 60.0
+    patience: float = retry_policies.COMFYUI_CALL.timeout
     """Seconds for which a server may be unavailable before a render fails."""
     concurrency: int = 2
     """The server renders one prompt at a time; with two, an image is fetched while the next one is rendered."""

@@ -10,9 +10,9 @@ from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from generations.renderers.comfyui.address import Address
+from lockngen import retry_policies
 
 OPEN_TIMEOUT = 1.0  # seconds; without events the picture comes by polling
-RECONNECT_AFTER, LONGEST_PAUSE = 1.0, 30.0  # seconds between two attempts to connect; twice as long after each failure
 LARGEST_MESSAGE = 1024 * 1024  # bytes; previews are images of 512 pixels
 LARGEST_EVENT = 256 * 1024  # bytes of one that is read
 FAILURES = (OSError, EOFError, ValueError, WebSocketException)
@@ -39,7 +39,7 @@ class Events:
         self._opened = ExitStack()
         self._connection: ClientConnection | None = None
         self._connect_at = float("-inf")
-        self._pause = RECONNECT_AFTER
+        self._failures = 0
         self._has_received = False
 
     @property
@@ -59,10 +59,10 @@ class Events:
             return
         try:
             self._connection = self._opened.enter_context(connect(self._url, **self._options))
-            self._pause, self._has_received = RECONNECT_AFTER, False
+            self._failures, self._has_received = 0, False
         except FAILURES:
-            self._pause = min(LONGEST_PAUSE, 2 * self._pause)
-        self._connect_at = time.monotonic() + self._pause
+            self._failures += 1
+        self._connect_at = time.monotonic() + retry_policies.COMFYUI_EVENTS.pause(self._failures + 1)
 
     def next(self, seconds: float) -> dict[str, Any]:
         """The next event as `{"type": …, "data": {…}}`, or an empty one after some seconds."""

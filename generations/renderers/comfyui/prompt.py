@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from tenacity import RetryCallState, retry_if_exception_type, stop_after_delay
 
 from generations.images import formats
 from generations.renderers.base import WAITING, Progress, RendererFailure, RenderError, RenderRequest
@@ -16,6 +16,7 @@ from generations.renderers.comfyui.client import MAX_LOGGED, Client, Gone
 from generations.renderers.comfyui.events import Events
 from generations.renderers.comfyui.stages import Stages
 from generations.renderers.workflows import Workflow
+from lockngen import retry_policies
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,6 @@ FOLDER = "lockngen"  # in the server's folder of output
 # after an event that says that it ended, as the history is written later than that.
 LOOK, LOOK_WITHOUT_EVENTS, LOOK_AT_END = 2.0, 0.5, 0.05
 TICK = 0.25  # seconds between two calls of progress
-LONGEST_PAUSE = 2.0  # seconds between two tries to reach the server
 SUBMISSIONS = 3  # of one attempt, where the server forgot the prompt before it began
 ENDS = {"execution_success", "execution_error", "execution_interrupted"}
 
@@ -132,15 +132,12 @@ class Prompt:
 
     def _retry(self, call: Callable[[], T]) -> T:
         """The call's result, retried while the server is unavailable, for at most `patience` seconds."""
-        retrying = Retrying(
-            retry=retry_if_exception_type(Unreachable),
+        return retry_policies.COMFYUI_CALL.retrying(
+            retry_if_exception_type(Unreachable),
             stop=stop_after_delay(self.patience),
-            wait=wait_random_exponential(0.2, max=LONGEST_PAUSE),
             sleep=self._pause,
             before_sleep=self._log_first_failure,
-            reraise=True,
-        )
-        return retrying(call)
+        )(call)
 
     def _log_first_failure(self, state: RetryCallState) -> None:
         if state.attempt_number == 1:

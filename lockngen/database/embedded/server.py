@@ -9,7 +9,6 @@ import secrets
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,7 +18,9 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg.errors import DuplicateDatabase, UniqueViolation
 from psycopg.pq import PGconn, Ping
+from tenacity import retry_if_exception_type
 
+from lockngen import retry_policies
 from lockngen.database.embedded.files import drop_lock, locked, open_private, replace, take_lock, try_lock
 from lockngen.database.embedded.programs import (
     Account,
@@ -36,7 +37,6 @@ from lockngen.plain import one_line
 
 SERVER_ACCOUNTS = ("postgres", "daemon", "nobody")
 SOCKETS = Path("/tmp")  # noqa: S108  a short path; the folders created there have random names and are private
-PATIENCE_SECONDS = 120
 INITDB_OPTIONS = ["-U", "lockn", "--pwprompt", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
 SERVER_OPTIONS = "-c listen_addresses= -c unix_socket_permissions=0700 -c port=5432 -c max_connections=100"
 REMEDY = "Set LOCKNGEN_DATA to another folder of your own, or DATABASE_URL to a server."
@@ -147,18 +147,17 @@ class Server:
 
         Until then it is starting, recovering or stopping, or a child outlives its killed postmaster.
         """
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            if (server_lock := try_lock(self.home / "server.lock")) is not None:
-                return server_lock
-            try:
+
+        def check() -> int | None:
+            server_lock = try_lock(self.home / "server.lock")
+            if server_lock is None:
                 with self._connect() as connection:
                     connection.execute("SELECT 1")
-                return None
-            except (OSError, psycopg.OperationalError):
-                if time.monotonic() > deadline:
-                    raise
-            time.sleep(0.05)
+            return server_lock
+
+        return retry_policies.EMBEDDED_SERVER.retrying(retry_if_exception_type((OSError, psycopg.OperationalError)))(
+            check
+        )
 
     def _start(self, server_lock: int) -> None:
         account = self._account()
@@ -194,7 +193,7 @@ class Server:
     def _pg_ctl(self, action: str, *arguments: str, **options) -> subprocess.CompletedProcess[str]:
         account = self._account()
         program = programs_for(account) / "pg_ctl"
-        command = [program, action, "-s", "-w", "-t", str(PATIENCE_SECONDS), *arguments]
+        command = [program, action, "-s", "-w", "-t", str(retry_policies.EMBEDDED_SERVER.timeout), *arguments]
         return run_as(account, command, self.cluster, **options)
 
     def _initialise(self, account: Account, server_lock: int) -> None:

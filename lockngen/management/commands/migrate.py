@@ -4,9 +4,10 @@ The lock is taken in the session that migrates. A migrator that is killed leaves
 until that ends, and only then is the session's lock free: no two ever change the schema at the same time.
 """
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from operator import not_
 
 from django.apps import apps
 from django.conf import settings
@@ -15,14 +16,14 @@ from django.core.management.commands import migrate
 from django.db import DatabaseError, ProgrammingError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.errors import InsufficientPrivilege
+from tenacity import RetryCallState, retry_if_result
 
+from lockngen import retry_policies
 from lockngen.database import preconditions, timeouts
 from lockngen.database.direct import directly, is_pooled
 from lockngen.plain import one_line
 
 LOCK = 0x6C6F636B6E67656E  # "lockngen", as the 64-bit number that an advisory lock is named by
-POLL_PAUSE = 0.2  # seconds
-LONGEST_WAIT = 600.0  # seconds
 
 
 class Command(migrate.Command):
@@ -31,9 +32,9 @@ class Command(migrate.Command):
         parser.add_argument(
             "--wait",
             type=float,
-            default=LONGEST_WAIT,
+            default=retry_policies.MIGRATION_LOCK.timeout,
             metavar="SECONDS",
-            help=f"how long to wait for another migrate on this database ({LONGEST_WAIT:g})",
+            help="how long to wait for another migrate on this database (%(default)s)",
         )
 
     def execute(self, *args, **options) -> str | None:
@@ -56,18 +57,16 @@ class Command(migrate.Command):
 
     @contextmanager
     def locked(self, connection: BaseDatabaseWrapper, wait: float) -> Iterator[None]:
-        # Polled for: who waits inside the server holds a snapshot, for which CREATE INDEX CONCURRENTLY waits in turn.
-        deadline = time.monotonic() + wait
-        is_reported = False
-        while not query(connection, "SELECT pg_try_advisory_lock(%s)", LOCK)[0][0]:
-            if not is_reported:
-                self.stderr.write(f"Another migrate is at work ({lock_owner(connection)}); waiting for it to end.")
-                is_reported = True
-            if time.monotonic() > deadline:
-                raise CommandError(
-                    f"The other migrate ({lock_owner(connection)}) has not ended after {wait:g} seconds."
-                )
-            time.sleep(POLL_PAUSE)
+        def report(state: RetryCallState) -> None:
+            if state.attempt_number == 1:
+                self.stderr.write(f"Another migrate is running ({lock_owner(connection)}); waiting for it to end.")
+
+        # Polled for: a wait inside the server holds a snapshot, and CREATE INDEX CONCURRENTLY waits for snapshots.
+        polling = replace(retry_policies.MIGRATION_LOCK, timeout=wait).retrying(
+            retry_if_result(not_), before_sleep=report, retry_error_callback=lambda state: False
+        )
+        if not polling(lambda: query(connection, "SELECT pg_try_advisory_lock(%s)", LOCK)[0][0]):
+            raise CommandError(f"The other migrate ({lock_owner(connection)}) has not ended after {wait:g} seconds.")
         try:
             yield
         finally:

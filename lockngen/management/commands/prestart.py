@@ -3,15 +3,15 @@ from django.core.checks import WARNING
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
-from lockngen.database import retry
+from lockngen.database.startup import wait_for_database
 
 
 class Command(BaseCommand):
-    help = "What the web does once before it forks: wait for the database, check the settings, in development migrate."
+    help = "Run what precedes the web's fork: wait for the database, check the settings, and migrate in development."
     requires_system_checks = ()
 
     def handle(self, **options) -> None:
-        retry.wait_for_database()  # without one the web starts all the same: it says 503 until there is one
+        wait_for_database()  # without a database the web starts too, and answers 503 until there is one
         self.check(databases=["default"], fail_level=WARNING)
         if settings.AUTO_MIGRATE:
             call_command("migrate", interactive=False, verbosity=0, skip_checks=True)

@@ -15,7 +15,6 @@ import psycopg
 import pytest
 
 from lockngen.database.embedded import EmbeddedError, Server, programs
-from lockngen.database.embedded import server as server_module
 from lockngen.tests.support.embedded_servers import (
     PROGRAMS,
     all_processes,
@@ -98,10 +97,10 @@ def test_acquire__waits_for_orphan(make_server):
     assert query(url, "SELECT 1") == 1
 
 
-def test_acquire__gives_up_on_orphan(make_server, monkeypatch):
+def test_acquire__gives_up_on_orphan(make_server, change_policy):
     server = make_server()
     orphan = make_orphan(server)
-    monkeypatch.setattr(server_module, "PATIENCE_SECONDS", 0.3)
+    change_policy("EMBEDDED_SERVER", timeout=0.3)
 
     with pytest.raises(EmbeddedError, match="LOCKNGEN_DATA"):
         make_server().acquire()
