@@ -210,3 +210,18 @@ def make_context():
 def anyio_backend() -> str:
     """What runs tests that are coroutines."""
     return "asyncio"
+
+
+@pytest.fixture(scope="module")
+def web(django_db_setup, django_db_blocker, tmp_path_factory):
+    """A real web of one process on the tests' database, for the tests of one module."""
+    from lockngen.tests.support.processes import free_port
+    from lockngen.tests.support.web import Web
+
+    with django_db_blocker.unblock():
+        web = Web(free_port(), tmp_path_factory.mktemp("web") / "log", workers=1)
+    try:
+        web.wait_until_ready()
+        yield web
+    finally:
+        web.stop()

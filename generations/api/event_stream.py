@@ -1,13 +1,13 @@
 """The event stream of one generation."""
 
-import json
 import time
 
 from django.http import HttpRequest
-from ninja.responses import NinjaJSONEncoder
 
 from apikeys.models import ApiKey
-from generations.api.schemas import GenerationOut, ProgressOut
+from generations.api import presenters
+from generations.api.presenters import Viewer
+from generations.api.schemas import ProgressOut
 from generations.models import Generation
 from generations.progress import notifications
 from generations.progress.rows import reader
@@ -31,8 +31,8 @@ async def of(generation: Generation, request: HttpRequest) -> event_streams.Sour
                 last_sent = state
                 yield event_streams.event("progress", state.model_dump_json())
             if not generation.is_unfinished:
-                shown = GenerationOut.model_validate(generation, context={"request": request})
-                yield event_streams.event("end", json.dumps(shown.model_dump(), cls=NinjaJSONEncoder))
+                shown = presenters.generation(generation, Viewer.of(request))
+                yield event_streams.event("end", presenters.as_json(shown).decode())
                 return
             await subscription.wait(event_streams.TICK)
             yield None
@@ -41,7 +41,7 @@ async def of(generation: Generation, request: HttpRequest) -> event_streams.Sour
 async def _read(generation: Generation, key: ApiKey) -> Generation | None:
     """The current row, or the previous one if the database is unavailable. None ends the stream."""
     try:
-        return await reader.read(generation.pk, key.pk)
+        return await reader.add((generation.pk, key.pk))
     except retry.ERRORS as error:
         if retry.outage(error) is None:
             raise

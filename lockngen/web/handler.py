@@ -12,7 +12,6 @@ from django.conf import settings
 from django.core import signals
 from django.core.handlers.asgi import ASGIRequest
 from django.core.handlers.base import BaseHandler
-from django.db import connection
 from django.http import HttpResponse, StreamingHttpResponse
 from django.urls import set_script_prefix
 
@@ -47,13 +46,12 @@ class Handler(BaseHandler):
         self.load_middleware()
 
     def __call__(self, scope: dict[str, Any], body: bytes) -> RawResponse:
-        """Respond to a request. The connection is back in the pool when this returns, also for a streamed response."""
+        """Respond to a request."""
         set_script_prefix(settings.FORCE_SCRIPT_NAME or "")
         signals.request_started.send(sender=type(self), scope=scope)
-        try:
-            return as_raw(self.get_response(ASGIRequest(_as_django_reads_it(scope), BytesIO(body))))
-        finally:
-            connection.close()
+        request = ASGIRequest(_as_django_reads_it(scope), BytesIO(body))
+        request.prior = scope.get("prior")
+        return as_raw(self.get_response(request))
 
 
 def as_raw(response: HttpResponse) -> RawResponse:
@@ -75,7 +73,7 @@ async def _chunks(response: StreamingHttpResponse) -> AsyncIterator[bytes]:
                     yield frame
         else:
             parts = iter(response)
-            while chunk := await threads.run(threads.FILES, next, parts, b""):
+            while chunk := await threads.read_file(next, parts, b""):
                 yield chunk
     finally:
         response.close()
