@@ -22,7 +22,6 @@ _database.enter_context(environment.development_database())
 django.setup()
 
 from django.db import connection  # noqa: E402  needs the set-up
-from django.db.backends.postgresql.base import DatabaseWrapper  # noqa: E402
 from django.db.models.signals import post_migrate  # noqa: E402
 from django.test import Client, TransactionTestCase  # noqa: E402
 from procrastinate.contrib.django.models import ProcrastinateJob  # noqa: E402
@@ -34,6 +33,7 @@ from generations.models import Generation  # noqa: E402
 from generations.progress import notifications  # noqa: E402
 from generations.scheduling.fair_share import FIRST  # noqa: E402
 from lockngen import retry_policies  # noqa: E402
+from lockngen.database.base import Connection  # noqa: E402
 
 
 def pytest_unconfigure() -> None:
@@ -166,7 +166,7 @@ def waiting_jobs(db):
 @pytest.fixture
 def lose_commits(monkeypatch):
     """Lose the results of the next COMMITs, which are committed."""
-    commit = DatabaseWrapper._commit
+    commit = Connection.commit
 
     def start(count: int) -> None:
         remaining = [None] * count
@@ -175,11 +175,10 @@ def lose_commits(monkeypatch):
             commit(self)
             if remaining:
                 remaining.pop()
-                self.connection.close()
-                with self.wrap_database_errors:
-                    raise psycopg.OperationalError("server closed the connection unexpectedly")
+                self.close()
+                raise psycopg.OperationalError("server closed the connection unexpectedly")
 
-        monkeypatch.setattr(DatabaseWrapper, "_commit", commit_and_lose)
+        monkeypatch.setattr(Connection, "commit", commit_and_lose)
 
     return start
 
