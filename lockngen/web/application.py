@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
+from lockngen.database.breaker import breaker
 from lockngen.web import fast, problems, threads
 from lockngen.web.handler import Handler, Headers, RawResponse, as_raw
 from lockngen.web.uploads import Disconnected, Upload
@@ -58,6 +59,12 @@ class Application:
             return as_raw(problems.of(problem))
         if scope["path"] in ("/ht/live", "/ht/live/") and scope["method"] in ("GET", "HEAD"):
             return ALIVE  # by the loop itself: every thread may be waiting for a database that is unavailable
+        try:
+            return await self._in_thread(scope, body)
+        except threads.Busy:
+            return as_raw(problems.unavailable("The service is too busy. Try again."))
+
+    async def _in_thread(self, scope: Scope, body: bytes) -> RawResponse:
         if found := fast.find(scope, body):
             operation, call = found
             try:
@@ -65,6 +72,12 @@ class Application:
             except fast.Fallback as fallback:
                 scope["prior"] = fallback.prior
         return await threads.of_path(scope["path"]).run(self._handler, scope, body)
+
+    def check(self) -> None:
+        """Called every second: refuse requests that wait too long, and find out whether the database is the cause."""
+        if threads.API.refuse_late():
+            breaker.report()
+        threads.PAGES.refuse_late()
 
     async def _common_headers(self, scope: Scope) -> Headers:
         """The headers that the middleware adds to a successful response of the API: those of any, looked at once."""

@@ -13,6 +13,8 @@ from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest
 
+from lockngen.database.breaker import breaker
+
 # A request with one of these isn't a usual case: browsers of other origins, and options of single calls.
 SPECIAL_HEADERS = {b"origin", b"prefer", b"idempotency-key", b"content-encoding"}
 
@@ -61,6 +63,8 @@ def register(method: str, path: str, operation: Operation) -> None:
 
 def find(scope: dict[str, Any], body: bytes) -> tuple[Operation, Call] | None:
     """The operation and the call, or None if the request is not a usual case."""
+    if breaker.is_open:
+        return None
     path, id = scope["path"], ""
     operation = _operations.get((scope["method"], path))
     if operation is None:
