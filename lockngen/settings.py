@@ -76,6 +76,7 @@ CORS_ALLOW_HEADERS = (
     "content-type",
     "if-none-match",
     "last-event-id",
+    "prefer",
     "x-requested-with",
 )
 CORS_EXPOSE_HEADERS = (
@@ -83,6 +84,7 @@ CORS_EXPOSE_HEADERS = (
     "Content-Length",
     "ETag",
     "Location",
+    "Preference-Applied",
     "RateLimit-Limit",
     "RateLimit-Remaining",
     "RateLimit-Reset",
@@ -208,6 +210,7 @@ WEB_WORKERS = env.integer("WEB_WORKERS", 2, minimum=1)
 WEB_THREADS = env.integer("WEB_THREADS", 4, minimum=1)
 WEB_CONNECTIONS = env.integer("WEB_CONNECTIONS", 10_000, minimum=10)
 WEB_WAITING = env.integer("WEB_WAITING", 2000)
+WEB_MAX_WAIT = env.integer("WEB_MAX_WAIT", 60, minimum=1, maximum=3600)
 WEB_WAITING_PER_KEY = env.integer("WEB_WAITING_PER_KEY", 100)
 WEB_DOWNLOADS_PER_KEY = env.integer("WEB_DOWNLOADS_PER_KEY", 20, minimum=1)
 SIGNED_URL_LIFETIME = env.integer("SIGNED_URL_LIFETIME", 3600, minimum=60, maximum=604_800)

@@ -4,17 +4,12 @@ import time
 
 from django.http import HttpRequest
 
-from apikeys.models import ApiKey
-from generations.api import presenters
+from generations.api import presenters, waiting
 from generations.api.presenters import Viewer
 from generations.api.schemas import ProgressOut
 from generations.models import Generation
 from generations.progress import notifications
-from generations.progress.rows import reader
-from lockngen.database import retry
 from lockngen.web import event_streams
-
-READ_INTERVAL = 5.0  # seconds at most between two reads of the row, as an event may be lost
 
 
 async def of(generation: Generation, request: HttpRequest) -> event_streams.Source:
@@ -22,8 +17,8 @@ async def of(generation: Generation, request: HttpRequest) -> event_streams.Sour
     with notifications.hub.subscribe(generation.pk) as subscription:
         last_sent, read_at = None, float("-inf")
         while True:
-            if subscription.needs_refresh() or time.monotonic() - read_at > READ_INTERVAL:
-                generation, read_at = await _read(generation, request.auth), time.monotonic()
+            if subscription.needs_refresh() or time.monotonic() - read_at > waiting.READ_INTERVAL:
+                generation, read_at = await waiting.read(generation, request.auth.pk), time.monotonic()
             if generation is None:
                 return
             state = ProgressOut.of(generation)
@@ -36,13 +31,3 @@ async def of(generation: Generation, request: HttpRequest) -> event_streams.Sour
                 return
             await subscription.wait(event_streams.TICK)
             yield None
-
-
-async def _read(generation: Generation, key: ApiKey) -> Generation | None:
-    """The current row, or the previous one if the database is unavailable. None ends the stream."""
-    try:
-        return await reader.add((generation.pk, key.pk))
-    except retry.ERRORS as error:
-        if retry.outage(error) is None:
-            raise
-        return generation

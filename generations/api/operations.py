@@ -18,8 +18,10 @@ from generations.api.schemas import (
     ListQuery,
     ProgressOut,
     SignedQuery,
+    WaitQuery,
 )
 from generations.api.signed_urls import SignedUrl
+from generations.api.waiting import Wait
 from generations.images import downloads
 from generations.images.formats import CONTENT_TYPES
 from generations.models import Generation
@@ -40,18 +42,20 @@ router = Router(auth=BearerToken(), tags=["generations"])
     summary="Create a generation",
     response={201: GenerationOut, **problems(413, 415, 422)},
 )
-def create(request: HttpRequest, body: GenerationIn):
+def create(request: HttpRequest, query: Query[WaitQuery], body: GenerationIn):
     """Store a generation and enqueue it. It is stored durably before the response is sent."""
+    wait = Wait(request, query.wait)
     try:
         generation = Generation.objects.submit(api_key=request.auth, **body.dict())
     except QueueFull as error:
+        wait.give_up()
         raise Problem(
             429,
             f"{error} Wait until one ends, or cancel one.",
             type="urn:lockngen:problem:queue-full",
             headers={"Retry-After": str(QUEUE_RETRY_AFTER)},
         ) from None
-    return _created(generation, request)
+    return wait.respond(request, generation, _created(generation, request))
 
 
 @router.get(
@@ -73,8 +77,10 @@ def list_(request: HttpRequest, query: Query[ListQuery]):
     "/{id}", operation_id="getGeneration", summary="Show a generation", response={200: GenerationOut, **problems(404)}
 )
 @retry.idempotent
-def show(request: HttpRequest, id: str):
-    return _shown(_own(request, id), request)
+def show(request: HttpRequest, id: str, query: Query[WaitQuery]):
+    """With `wait` the response is sent when the generation has ended, or after that time."""
+    generation = _own(request, id)
+    return Wait(request, query.wait).respond(request, generation, _shown(generation, request))
 
 
 @router.get(

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+from django.conf import settings
 from ninja import Schema
 from pydantic import (
     AfterValidator,
@@ -197,6 +198,12 @@ class ProgressOut(Schema):
 class GenerationPage(Schema):
     items: list[GenerationOut]
     next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null on the last.")
+
+
+class WaitQuery(Schema):
+    wait: Annotated[int, BeforeValidator(_digits), Field(ge=1, le=settings.WEB_MAX_WAIT)] | None = Field(
+        None, description="Seconds to wait for the end of the generation, as with `Prefer: wait=N`."
+    )
 
 
 class SignedQuery(Schema):

@@ -47,7 +47,7 @@ class Application:
             response = await self._respond(scope, upload)
         except Disconnected:
             return
-        await _send_response(response, send)
+        await _send_response(await _finished(response), send)
         await upload.discard_rest()
 
     async def _respond(self, scope: Scope, upload: Upload) -> RawResponse:
@@ -103,6 +103,15 @@ def refusal(scope: Scope) -> str | None:
     if scope["http_version"] != "1.0" and sum(name == b"host" for name, _ in scope["headers"]) != 1:
         return "A request needs one Host header (RFC 9112, 3.2)."
     return None
+
+
+async def _finished(response: RawResponse) -> RawResponse:
+    """The response with its body, where that is only known later."""
+    if response.finish is None:
+        return response
+    body = await response.finish()
+    headers = [pair for pair in response.headers if pair[0] != b"Content-Length"]
+    return RawResponse(response.status, [*headers, (b"Content-Length", b"%d" % len(body))], body)
 
 
 async def _send_response(response: RawResponse, send: Send) -> None:

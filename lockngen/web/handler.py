@@ -1,6 +1,6 @@
 """Django's handler, called in a thread with a complete request."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -32,6 +32,7 @@ class RawResponse:
     headers: Headers
     body: bytes = b""
     chunks: AsyncIterator[bytes] | None = None
+    finish: Callable[[], Awaitable[bytes]] | None = None  # gives the body, if it isn't known yet
 
     @property
     def phrase(self) -> str:
@@ -61,7 +62,7 @@ def as_raw(response: HttpResponse) -> RawResponse:
         return RawResponse(response.status_code, headers, chunks=_chunks(response))
     body = response.content
     response.close()
-    return RawResponse(response.status_code, headers, body)
+    return RawResponse(response.status_code, headers, body, finish=getattr(response, "finish", None))
 
 
 async def _chunks(response: StreamingHttpResponse) -> AsyncIterator[bytes]:
