@@ -20,13 +20,13 @@ class TokenFreeFormatter(logging.Formatter):
 
 
 class GunicornLogger(Logger):
-    """The server's log and, if it is enabled, the access log."""
+    """Of the server's own log and, where one is asked for, the access log."""
 
     def setup(self, cfg) -> None:
         super().setup(cfg)
         for handler in [*self.error_log.handlers, *self.access_log.handlers]:
-            # Upstream would have to offer: a setting for the class of its formatters.
-            handler.setFormatter(TokenFreeFormatter(handler.formatter._fmt, handler.formatter.datefmt))
+            was = handler.formatter
+            handler.setFormatter(TokenFreeFormatter(was._fmt, was.datefmt))
 
     @property
     def access_log_enabled(self) -> bool:
@@ -41,10 +41,8 @@ class GunicornLogger(Logger):
 
 
 class JobFilter(logging.Filter):
-    """Hides the queue's lines about jobs that start and end, unless the level is DEBUG.
-
-    Most jobs are housekeeping, and a job that stored a generation's failure is logged as a "Success". Failed jobs are
-    logged as errors.
+    """Makes the queue's lines about jobs that start and end DEBUG lines: most are housekeeping, and a job that stored a
+    generation's failure is a "Success" to the queue. Failed jobs stay errors.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:

@@ -1,6 +1,6 @@
 """What a long queue costs: to submit and to fetch with 100 generations pending, and with 100,000. See README.md.
 
-.venv/bin/python benchmarks/backlog.py [--rounds 10] [--calls 40] [--json]
+.venv/bin/python -m benchmarks.backlog [--rounds 10] [--calls 40] [--json]
 """
 
 from __future__ import annotations
@@ -9,15 +9,13 @@ import argparse
 import asyncio
 import json
 import statistics
-import sys
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchmarks.limiter import database
+from benchmarks.database import database, make_keys
 
 SHORT, LONG, KEYS = 100, 100_000, 10
 QUEUES = {"fetch": None, "fetch from render": ["render"]}
@@ -54,7 +52,9 @@ def main() -> None:
 
 
 def run(rounds: int, calls: int) -> dict[str, dict[str, float]]:
-    keys = make_keys()
+    from apikeys.models import ApiKey
+
+    keys = list(ApiKey.objects.filter(pk__in=make_keys(KEYS, rate_limit=0)))
     measured = {SHORT: defaultdict(list), LONG: defaultdict(list)}
     copy_the_database(SHORT, LONG)
     with asyncio.Runner() as runner:
@@ -67,12 +67,6 @@ def run(rounds: int, calls: int) -> dict[str, dict[str, float]]:
         for queue in queues:
             queue.close()
     return {call: summary(measured[SHORT][call], measured[LONG][call]) for call in measured[SHORT]}
-
-
-def make_keys() -> list:
-    from apikeys.models import ApiKey
-
-    return [ApiKey.objects.issue(name=f"Benchmark {number}", rate_limit=0)[0] for number in range(KEYS)]
 
 
 class Backlog:

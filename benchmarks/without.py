@@ -4,10 +4,9 @@ import os
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lockngen.settings")
 
-from django.core.wsgi import get_wsgi_application
+from lockngen.asgi import application  # noqa: F401  what is served, and sets Django up
 
-application = get_wsgi_application()
-
+# isort: split
 from apikeys.rate_limit import statement
 
 statement.STATEMENT = """

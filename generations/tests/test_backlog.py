@@ -68,7 +68,7 @@ def test_fetch__reads_a_few_rows(busy_key, rows_read):
 @pytest.mark.faults
 @pytest.mark.timeout(300)
 def test_cost__with_100_000_waiting_is_that_with_100():
-    done = subprocess.run([sys.executable, "benchmarks/backlog.py", "--json"], cwd=BASE_DIR, capture_output=True)
+    done = subprocess.run([sys.executable, "-m", "benchmarks.backlog", "--json"], cwd=BASE_DIR, capture_output=True)
 
     assert done.returncode == 0, done.stderr.decode()
     costs = json.loads(done.stdout)

@@ -1,0 +1,88 @@
+"""What slow and rude clients do to others: latencies of plain requests meanwhile. See docs/performance.md.
+
+.venv/bin/python -m benchmarks.slow_clients [--seconds 60] [--scale 1] [--database URL] [--write]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import resource
+import tempfile
+from pathlib import Path
+
+from benchmarks import report, served
+from benchmarks.clients import Held, Probe, get
+from benchmarks.database import database, fill, make_keys, row_id
+from benchmarks.served import Server
+
+KEYS, ROWS = 50, 10_000
+IMAGE_BYTES = 4 * 2**20
+GETS, LIVENESS = 20, 20  # a second
+PATH = "/api/v1/generations"
+COMPLETED = 2 * KEYS  # the first number of a row that is completed and belongs to the first key
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60, help="for which each kind of clients is held (60)")
+    parser.add_argument("--scale", type=float, default=1, help="of the numbers of clients (1)")
+    report.add_arguments(parser)
+    arguments = parser.parse_args()
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files[1], files[1]))
+    with (
+        tempfile.TemporaryDirectory(prefix="lockngen-benchmark-") as folder,
+        database(Path(folder), arguments.database),
+    ):
+        keys = make_keys(KEYS)
+        fill(list(keys), ROWS, os.urandom(IMAGE_BYTES))
+        with served.lockngen() as server:
+            rows = asyncio.run(measure(server, list(keys.values()), arguments.seconds, arguments.scale))
+    header = ["clients", "still open", "GET median ms", "GET p99 ms", "/ht/live p99 ms", "failed"]
+    conditions = f"{report.machine()}. Each kind was held for {arguments.seconds:g} s."
+    report.publish(arguments, "slow clients", [report.table(header, rows), conditions])
+
+
+async def measure(server: Server, tokens: list[str], seconds: float, scale: float) -> list[list[str]]:
+    rows = []
+    for name, (count, request) in {"none": (0, None), **scenarios(tokens)}.items():
+        held = Held(server.port, max(count > 0, round(count * scale)), request)
+        shown = Probe(server.port, get(f"{PATH}/{row_id(0)}", tokens[0], "Connection: close"), GETS)
+        live = Probe(server.port, get("/ht/live", "", "Connection: close"), LIVENESS)
+        still_open = await held.hold(_both(shown, live, seconds))
+        label = f"{held.count:,} {name}" if count else name
+        times = [f"{time:,.1f}" for time in (shown.median, shown.p99, live.p99)]
+        rows.append([label, f"{still_open:,}", *times, str(shown.failed + live.failed)])
+        report.log(f"{rows[-1]}, {held.opened} connections opened")
+        await asyncio.sleep(3)  # for the server to clear up
+    return rows
+
+
+async def _both(shown: Probe, live: Probe, seconds: float) -> None:
+    await asyncio.gather(shown.run(seconds), live.run(seconds))
+
+
+def scenarios(tokens: list[str]) -> dict[str, tuple[int, object]]:
+    """Numbers of clients and what each sends, by the row's name in the table."""
+    own = [f"{PATH}/{row_id(number)}" for number in range(KEYS)]
+    images = [f"{PATH}/{row_id(COMPLETED + number)}/image" for number in range(KEYS)]
+    body = (
+        f"POST {PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {tokens[0]}\r\nContent-Length: 1000\r\n\r\n"
+    )
+    return {
+        "that stop after the request": (80, lambda number: get(own[0], tokens[0], "Connection: close")),
+        "half-sent headers": (500, lambda number: get(own[0], tokens[0])[:-20]),
+        "half-sent bodies": (200, lambda number: f'{body}{{"prompt": "a'.encode()),
+        "idle keep-alives": (5000, lambda number: get("/ht/live")),
+        "unread downloads of 4 MB, one key": (200, lambda number: get(images[0], tokens[0])),
+        f"unread downloads of 4 MB, {KEYS} keys": (
+            200,
+            lambda number: get(images[number % KEYS], tokens[number % KEYS]),
+        ),
+    }
+
+
+if __name__ == "__main__":
+    main()
