@@ -22,7 +22,6 @@ _database.enter_context(environment.development_database())
 django.setup()
 
 from django.db import connection  # noqa: E402  needs the set-up
-from django.db.backends.postgresql.base import DatabaseWrapper  # noqa: E402
 from django.db.models.signals import post_migrate  # noqa: E402
 from django.test import Client, TransactionTestCase  # noqa: E402
 from procrastinate.contrib.django.models import ProcrastinateJob  # noqa: E402
@@ -34,6 +33,7 @@ from generations.models import Generation  # noqa: E402
 from generations.progress import notifications  # noqa: E402
 from generations.scheduling.fair_share import FIRST  # noqa: E402
 from lockngen import retry_policies  # noqa: E402
+from lockngen.database.base import Connection  # noqa: E402
 
 
 def pytest_unconfigure() -> None:
@@ -66,7 +66,10 @@ EMPTY_TABLES = """
 
 
 def empty_tables(test_case: TransactionTestCase) -> None:
-    """After a transactional test. Django truncates all tables, few of which have rows: that took 0.1 s a test."""
+    """After a transactional test. Django truncates all tables, few of which have rows: that took 0.1 s a test.
+
+    Upstream would have to offer: a public method that empties the tables.
+    """
     tables = set(connection.introspection.django_table_names(only_existing=True, include_views=False))
     with connection.cursor() as cursor:
         cursor.execute(EMPTY_TABLES.format(" ".join(sorted((tables | QUEUE) - KEPT))))
@@ -166,7 +169,7 @@ def waiting_jobs(db):
 @pytest.fixture
 def lose_commits(monkeypatch):
     """Lose the results of the next COMMITs, which are committed."""
-    commit = DatabaseWrapper._commit
+    commit = Connection.commit
 
     def start(count: int) -> None:
         remaining = [None] * count
@@ -175,11 +178,10 @@ def lose_commits(monkeypatch):
             commit(self)
             if remaining:
                 remaining.pop()
-                self.connection.close()
-                with self.wrap_database_errors:
-                    raise psycopg.OperationalError("server closed the connection unexpectedly")
+                self.close()
+                raise psycopg.OperationalError("server closed the connection unexpectedly")
 
-        monkeypatch.setattr(DatabaseWrapper, "_commit", commit_and_lose)
+        monkeypatch.setattr(Connection, "commit", commit_and_lose)
 
     return start
 
@@ -210,3 +212,18 @@ def make_context():
 def anyio_backend() -> str:
     """What runs tests that are coroutines."""
     return "asyncio"
+
+
+@pytest.fixture(scope="module")
+def web(django_db_setup, django_db_blocker, tmp_path_factory):
+    """A real web of one process on the tests' database, for the tests of one module."""
+    from lockngen.tests.support.processes import free_port
+    from lockngen.tests.support.web import Web
+
+    with django_db_blocker.unblock():
+        web = Web(free_port(), tmp_path_factory.mktemp("web") / "log", workers=1)
+    try:
+        web.wait_until_ready()
+        yield web
+    finally:
+        web.stop()

@@ -20,13 +20,13 @@ class TokenFreeFormatter(logging.Formatter):
 
 
 class GunicornLogger(Logger):
-    """Of the server's own log and, where one is asked for, the access log."""
+    """The server's log and, if it is enabled, the access log."""
 
     def setup(self, cfg) -> None:
         super().setup(cfg)
         for handler in [*self.error_log.handlers, *self.access_log.handlers]:
-            was = handler.formatter
-            handler.setFormatter(TokenFreeFormatter(was._fmt, was.datefmt))
+            # Upstream would have to offer: a setting for the class of its formatters.
+            handler.setFormatter(TokenFreeFormatter(handler.formatter._fmt, handler.formatter.datefmt))
 
     @property
     def access_log_enabled(self) -> bool:
@@ -41,8 +41,10 @@ class GunicornLogger(Logger):
 
 
 class JobFilter(logging.Filter):
-    """Makes the queue's lines about jobs that start and end DEBUG lines: most are housekeeping, and a job that stored a
-    generation's failure is a "Success" to the queue. Failed jobs stay errors.
+    """Hides the queue's lines about jobs that start and end, unless the level is DEBUG.
+
+    Most jobs are housekeeping, and a job that stored a generation's failure is logged as a "Success". Failed jobs are
+    logged as errors.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:

@@ -7,6 +7,8 @@ class GenerationsConfig(AppConfig):
     def ready(self) -> None:
         from apikeys import usage_provider
         from generations import checks  # noqa: F401  registers the system checks
+        from generations.api import fast
         from generations.usage import GenerationUsage
 
         usage_provider.register(GenerationUsage())
+        fast.register()

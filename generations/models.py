@@ -13,7 +13,8 @@ from generations.querysets import PROMPT_WORDS, GenerationQuerySet
 from generations.renderers.base import DEFAULT_MODEL
 from generations.scheduling import queues
 from generations.scheduling.fair_share import FairShare  # noqa: F401  a model of this app
-from generations.status import FINISHED, UNFINISHED, Status
+from generations.status import FINISHED, UNFINISHED, Stateful, Status
+from generations.submission import PARAMETERS
 from lockngen.fields import FixedCharField
 from lockngen.softdelete import LIVE, LiveManager, SoftDeleteModel, deletion_is_dated
 
@@ -23,13 +24,11 @@ PATH_LENGTH = 500
 ERROR_LENGTH = 1000
 DEFAULT_SIZE, DEFAULT_STEPS, DEFAULT_GUIDANCE = 512, 30, 7.0  # the size is width and height in pixels
 
-# Parameters that a client chooses.
-PARAMETERS = ("prompt", "negative_prompt", "model", "width", "height", "steps", "guidance", "seed")
 # Facts about an image. Generations completed before these columns existed have none of them.
 IMAGE_FACTS = ("thumbnail_path", "image_width", "image_height", "image_bytes", "image_type", "image_sha256")
 
 
-class Generation(SoftDeleteModel):
+class Generation(Stateful, SoftDeleteModel):
     """A requested picture: its parameters, its status and its image."""
 
     Status = Status
@@ -190,14 +189,6 @@ class Generation(SoftDeleteModel):
     @property
     def queue(self) -> str:
         return queues.of_model(self.model)
-
-    @property
-    def status_name(self) -> str:
-        return Status(self.status).name.lower()
-
-    @property
-    def is_unfinished(self) -> bool:
-        return self.status in UNFINISHED
 
     @property
     def counted_attempts(self) -> int:

@@ -10,8 +10,8 @@ from django.db.models.functions import Cast, Coalesce, Now
 from procrastinate.contrib.django import app as queue
 from procrastinate.contrib.django.models import ProcrastinateJob
 from procrastinate.exceptions import AlreadyEnqueued
-from uuid_utils.compat import uuid7
 
+from generations import submission
 from generations.progress import notifications
 from generations.scheduling.fair_share import FairShare
 from generations.scheduling.queues import RENDER_TASK
@@ -77,20 +77,40 @@ class GenerationQuerySet(SoftDeleteQuerySet):
 
     def submit(self, **fields):
         """Store a pending generation and its job in one transaction. Raises QueueFull if the key's quota is used up."""
-        # The id is chosen before the first attempt, so that a retry can find out whether that one was committed.
-        fields = {"id": uuid7(), **fields}
+        # The model chooses the id before the first attempt, so that a retry can find out whether that was committed.
+        generation = self.model(**fields)
         # The priority is assigned before the transaction, which would hold the row lock until the commit is on disk.
         # A key with a quota has its submissions serialized anyway, and a refused one must not use a share.
-        has_quota = fields["api_key"].max_pending
-        return self._submit(priority=None if has_quota else _assign_priority(self.model(**fields)), **fields)
+        has_quota = generation.api_key.max_pending
+        return self._store([generation], None if has_quota else _assign_priorities([generation]))[0]
 
-    @retry.unit_of_work(find=lambda self, id, **fields: self.model.all_objects.filter(pk=id).first())
-    def _submit(self, priority: int | None, **fields):
-        if priority is None:
-            self._lock_quota(fields["api_key"])
-        generation = self.create(**fields)
-        self._enqueue(generation, _assign_priority(generation) if priority is None else priority)
-        return generation
+    def submit_all(self, submissions: list[dict]) -> list:
+        """Submit several generations of keys without a quota, in one transaction if possible.
+
+        Returns for each its generation or the error that prevented it.
+        """
+        generations = [self.model(**fields) for fields in submissions]
+        try:
+            return self._store(generations, _assign_priorities(generations))
+        except Exception as error:
+            if len(generations) == 1 or retry.outage(error):
+                return [error] * len(generations)
+        return [result for fields in submissions for result in self.submit_all([fields])]  # one of them is the cause
+
+    @retry.unit_of_work(find=lambda self, generations, priorities: self._stored(generations))
+    def _store(self, generations: list, priorities: list[int] | None) -> list:
+        if priorities is None:
+            self._lock_quota(generations[0].api_key)
+        created_at = submission.insert(generations, priorities or _assign_priorities(generations))
+        for generation in generations:
+            generation.created_at = created_at
+            generation._state.adding, generation._state.db = False, self.db
+        return generations
+
+    def _stored(self, generations: list) -> list | None:
+        """The rows of generations that were stored together."""
+        found = self.model.all_objects.in_bulk([generation.pk for generation in generations])
+        return [found[generation.pk] for generation in generations] if found else None
 
     def unfinished_of(self, key) -> int:
         """The count that the key's quota limits."""
@@ -110,7 +130,7 @@ class GenerationQuerySet(SoftDeleteQuerySet):
         generations = list(self.select_related("api_key"))
         for generation in generations:
             with suppress(AlreadyEnqueued):
-                self._enqueue(generation, _assign_priority(generation))
+                self._enqueue(generation, *_assign_priorities([generation]))
         return [generation.id for generation in generations]
 
     requeue.queryset_only = True
@@ -150,5 +170,5 @@ class GenerationQuerySet(SoftDeleteQuerySet):
         return count
 
 
-def _assign_priority(generation) -> int:
-    return FairShare.objects.assign_priority(generation.api_key, generation.queue)
+def _assign_priorities(generations: list) -> list[int]:
+    return FairShare.objects.assign_priorities([(each.api_key, each.queue) for each in generations])

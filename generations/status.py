@@ -13,3 +13,18 @@ class Status(IntegerChoices):
 
 UNFINISHED = (Status.PENDING, Status.PROCESSING)
 FINISHED = (Status.COMPLETED, Status.FAILED, Status.CANCELLED)
+NAMES = {status.value: status.name.lower() for status in Status}
+
+
+class Stateful:
+    """What follows from the `status` of a row."""
+
+    __slots__ = ()
+
+    @property
+    def status_name(self) -> str:
+        return NAMES[self.status]
+
+    @property
+    def is_unfinished(self) -> bool:
+        return self.status in UNFINISHED

@@ -121,6 +121,7 @@ def required(name: str, remedy: str) -> str:
 def secret_key(name: str) -> str:
     """A secret, which has to be strong unless DEBUG is on: sessions and signed addresses depend on it."""
     remedy = "set it to 50 or more random characters, such as openssl rand -hex 32 prints, and keep it secret."
+    # Upstream would have to offer: a public form of its check that takes a key, as there are no settings yet.
     key = required(name, remedy)
     if not (flag("DEBUG") or _check_secret_key(key)):
         raise ImproperlyConfigured(f"{name} can be guessed, as it is short or repeats a few characters: {remedy}")

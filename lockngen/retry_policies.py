@@ -72,6 +72,11 @@ DATABASE_WORKER = RetryPolicy(
     max_pause=1,
     jitter=1,
 )
+DATABASE_PROBE = RetryPolicy(
+    retried="the probe that ends the time in which requests fail at once",
+    first_pause=0.25,
+    max_pause=0.5,
+)
 DATABASE_STARTUP = RetryPolicy(
     retried="a process's first connection",
     timeout="DB_STARTUP_TIMEOUT",

@@ -76,6 +76,7 @@ CORS_ALLOW_HEADERS = (
     "content-type",
     "if-none-match",
     "last-event-id",
+    "prefer",
     "x-requested-with",
 )
 CORS_EXPOSE_HEADERS = (
@@ -83,6 +84,7 @@ CORS_EXPOSE_HEADERS = (
     "Content-Length",
     "ETag",
     "Location",
+    "Preference-Applied",
     "RateLimit-Limit",
     "RateLimit-Remaining",
     "RateLimit-Reset",
@@ -141,11 +143,11 @@ DB_TIMEOUTS = {  # milliseconds, by PostgreSQL's names
 
 
 def _options(given: dict, startup: dict[str, int]) -> dict:
-    """How to connect. What stands behind the ? of a URL wins."""
+    """How to connect. Options in a URL's query take precedence."""
     ours = {
         "connect_timeout": DB_CONNECT_TIMEOUT,
         "application_name": "lockngen",
-        # A peer that vanished is noticed within seconds, not within minutes or hours.
+        # A peer that vanished is detected within seconds, not within minutes or hours.
         "keepalives_idle": 30,
         "keepalives_interval": 5,
         "keepalives_count": 3,
@@ -160,7 +162,7 @@ DATABASES = {
     "default": {
         **_database,
         "CONN_MAX_AGE": 0,  # connections belong to the pool, not to threads
-        "CONN_HEALTH_CHECKS": False,  # our engine looks at a connection without a round trip
+        "CONN_HEALTH_CHECKS": False,  # the backend checks a connection without a round trip
         "DISABLE_SERVER_SIDE_CURSORS": DB_PGBOUNCER,  # the next transaction may run in another session
         "OPTIONS": {
             # PgBouncer refuses startup options: behind it the timeouts are the role's, see database/timeouts.py.
@@ -169,13 +171,13 @@ DATABASES = {
                 "min_size": DB_POOL_MIN_SIZE,
                 "max_size": DB_POOL_MAX_SIZE,
                 "timeout": DB_POOL_TIMEOUT,
-                # As long as anybody waits for a connection the pool tries to make one.
+                # The pool tries to connect for as long as a client waits for a connection.
                 "reconnect_timeout": DB_POOL_TIMEOUT,
             },
         },
     }
 }
-# The server itself, for what needs a session: see database/direct.py.
+# The server itself, not PgBouncer, for features that need a session: see database/direct.py.
 DATABASE_DIRECT = env.database("DATABASE_DIRECT_URL") if env.secret("DATABASE_DIRECT_URL") else {}
 if DATABASE_DIRECT:
     DATABASE_DIRECT["OPTIONS"] = _options(DATABASE_DIRECT.get("OPTIONS", {}), DB_TIMEOUTS)
@@ -208,6 +210,7 @@ WEB_WORKERS = env.integer("WEB_WORKERS", 2, minimum=1)
 WEB_THREADS = env.integer("WEB_THREADS", 4, minimum=1)
 WEB_CONNECTIONS = env.integer("WEB_CONNECTIONS", 10_000, minimum=10)
 WEB_WAITING = env.integer("WEB_WAITING", 2000)
+WEB_MAX_WAIT = env.integer("WEB_MAX_WAIT", 60, minimum=1, maximum=3600)
 WEB_WAITING_PER_KEY = env.integer("WEB_WAITING_PER_KEY", 100)
 WEB_DOWNLOADS_PER_KEY = env.integer("WEB_DOWNLOADS_PER_KEY", 20, minimum=1)
 SIGNED_URL_LIFETIME = env.integer("SIGNED_URL_LIFETIME", 3600, minimum=60, maximum=604_800)
@@ -313,12 +316,12 @@ LOGGING = {
         # Django's own handlers would print each line a second time.
         "django": {"handlers": [], "propagate": True},
         "django.server": {"handlers": [], "propagate": True},
-        # Of the queue, what happens to jobs; not that tasks are registered, which every command would say.
+        # Only what happens to jobs: every command would log that tasks are registered.
         "procrastinate": {"level": "WARNING"},
         "procrastinate.worker": {"level": "INFO"},
-        # A pool that can't connect says so at each try; whoever waits for it says so once.
+        # A pool logs each failed attempt to connect. Code that waits for a connection logs the failure once.
         "psycopg.pool": {"level": "ERROR"},
-        # They would tell every call to a renderer, and with it, where somebody asks for more, its secret.
+        # These would log each call to a renderer and, at a lower level, its secret.
         "httpx": {"level": "WARNING"},
         "httpcore": {"level": "WARNING"},
         "websockets": {"level": "WARNING"},

@@ -14,5 +14,7 @@ class LimitHeadersMiddleware:
             for name, value in auth_result.rate_limit_state.headers().items():
                 response[name] = value
         if auth_result and not auth_result.is_admitted:
-            response._has_been_logged = True  # with the reason, by apikeys.authentication; Django would log it again
+            # apikeys.authentication has logged it, with the reason. Upstream would have to offer: a public way to keep
+            # Django from logging a response.
+            response._has_been_logged = True
         return response

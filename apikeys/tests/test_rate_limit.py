@@ -32,11 +32,13 @@ def let_pass(key: ApiKey, time: timedelta) -> None:
 
 
 def test_admit__takes_a_unit_in_one_statement(key, django_assert_num_queries):
+    authenticate(key)  # records the use of the key
+
     with django_assert_num_queries(1):
         auth_result = authenticate(key)
 
     assert (auth_result.is_admitted, auth_result.reason, auth_result.prefix) == (True, "admitted", key.prefix)
-    assert (auth_result.rate_limit_state.limit, auth_result.rate_limit_state.remaining) == (100, 99)
+    assert (auth_result.rate_limit_state.limit, auth_result.rate_limit_state.remaining) == (100, 98)
     assert auth_result.key == key
 
 

@@ -1,20 +1,15 @@
 """The event stream of one generation."""
 
-import json
 import time
 
 from django.http import HttpRequest
-from ninja.responses import NinjaJSONEncoder
 
-from apikeys.models import ApiKey
-from generations.api.schemas import GenerationOut, ProgressOut
+from generations.api import presenters, waiting
+from generations.api.presenters import Viewer
+from generations.api.schemas import ProgressOut
 from generations.models import Generation
 from generations.progress import notifications
-from generations.progress.rows import reader
-from lockngen.database import retry
 from lockngen.web import event_streams
-
-READ_INTERVAL = 5.0  # seconds at most between two reads of the row, as an event may be lost
 
 
 async def of(generation: Generation, request: HttpRequest) -> event_streams.Source:
@@ -22,8 +17,8 @@ async def of(generation: Generation, request: HttpRequest) -> event_streams.Sour
     with notifications.hub.subscribe(generation.pk) as subscription:
         last_sent, read_at = None, float("-inf")
         while True:
-            if subscription.needs_refresh() or time.monotonic() - read_at > READ_INTERVAL:
-                generation, read_at = await _read(generation, request.auth), time.monotonic()
+            if subscription.needs_refresh() or time.monotonic() - read_at > waiting.READ_INTERVAL:
+                generation, read_at = await waiting.read(generation, request.auth.pk), time.monotonic()
             if generation is None:
                 return
             state = ProgressOut.of(generation)
@@ -31,18 +26,8 @@ async def of(generation: Generation, request: HttpRequest) -> event_streams.Sour
                 last_sent = state
                 yield event_streams.event("progress", state.model_dump_json())
             if not generation.is_unfinished:
-                shown = GenerationOut.model_validate(generation, context={"request": request})
-                yield event_streams.event("end", json.dumps(shown.model_dump(), cls=NinjaJSONEncoder))
+                shown = presenters.generation(generation, Viewer.of(request))
+                yield event_streams.event("end", presenters.as_json(shown).decode())
                 return
             await subscription.wait(event_streams.TICK)
             yield None
-
-
-async def _read(generation: Generation, key: ApiKey) -> Generation | None:
-    """The current row, or the previous one if the database is unavailable. None ends the stream."""
-    try:
-        return await reader.read(generation.pk, key.pk)
-    except retry.ERRORS as error:
-        if retry.outage(error) is None:
-            raise
-        return generation

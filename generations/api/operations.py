@@ -8,7 +8,8 @@ from ninja import Query, Router
 from ninja import Status as Reply
 
 from apikeys.authentication import BearerToken
-from generations.api import cursors, event_stream, limits
+from generations.api import event_stream, limits, presenters
+from generations.api.presenters import Viewer
 from generations.api.schemas import (
     GenerationIn,
     GenerationOut,
@@ -17,15 +18,16 @@ from generations.api.schemas import (
     ListQuery,
     ProgressOut,
     SignedQuery,
+    WaitQuery,
 )
 from generations.api.signed_urls import SignedUrl
+from generations.api.waiting import Wait
 from generations.images import downloads
 from generations.images.formats import CONTENT_TYPES
 from generations.models import Generation
 from generations.querysets import QueueFull
 from generations.status import Status
 from lockngen.database import retry
-from lockngen.web import links
 from lockngen.web.event_streams import EventStream
 from lockngen.web.problems import Problem, problems
 
@@ -40,19 +42,20 @@ router = Router(auth=BearerToken(), tags=["generations"])
     summary="Create a generation",
     response={201: GenerationOut, **problems(413, 415, 422)},
 )
-def create(request: HttpRequest, response: HttpResponse, body: GenerationIn):
+def create(request: HttpRequest, query: Query[WaitQuery], body: GenerationIn):
     """Store a generation and enqueue it. It is stored durably before the response is sent."""
+    wait = Wait(request, query.wait)
     try:
         generation = Generation.objects.submit(api_key=request.auth, **body.dict())
     except QueueFull as error:
+        wait.give_up()
         raise Problem(
             429,
             f"{error} Wait until one ends, or cancel one.",
             type="urn:lockngen:problem:queue-full",
             headers={"Retry-After": str(QUEUE_RETRY_AFTER)},
         ) from None
-    response["Location"] = links.absolute(request, f"/api/v1/generations/{generation.id}")
-    return Reply(201, generation)
+    return wait.respond(request, generation, _created(generation, request))
 
 
 @router.get(
@@ -66,17 +69,18 @@ def list_(request: HttpRequest, query: Query[ListQuery]):
         generations = generations.filter(status=Status[query.status.upper()])
     if query.cursor:
         generations = generations.older_than(query.cursor)
-    page = list(generations[: query.limit + 1])
-    items, more = page[: query.limit], len(page) > query.limit
-    return {"items": items, "next_cursor": cursors.encode(items[-1].id) if more else None}
+    rows = list(generations[: query.limit + 1])
+    return presenters.response(presenters.page(rows, query.limit, Viewer.of(request)))
 
 
 @router.get(
     "/{id}", operation_id="getGeneration", summary="Show a generation", response={200: GenerationOut, **problems(404)}
 )
 @retry.idempotent
-def show(request: HttpRequest, id: str):
-    return _own(request, id)
+def show(request: HttpRequest, id: str, query: Query[WaitQuery]):
+    """With `wait` the response is sent when the generation has ended, or after that time."""
+    generation = _own(request, id)
+    return Wait(request, query.wait).respond(request, generation, _shown(generation, request))
 
 
 @router.get(
@@ -152,7 +156,7 @@ def cancel(request: HttpRequest, id: str):
     generation = _own(request, id)
     if not generation.cancel() and generation.status != Status.CANCELLED:
         raise Problem(409, f"The generation is {generation.status_name} and can't be cancelled.")
-    return generation
+    return _shown(generation, request)
 
 
 @router.delete(
@@ -164,6 +168,16 @@ def delete(request: HttpRequest, id: str):
     generation = retry.idempotent(_own)(request, id)
     retry.idempotent(generation.delete)()
     return Reply(204, None)
+
+
+def _created(generation: Generation, request: HttpRequest) -> HttpResponse:
+    viewer = Viewer.of(request)
+    location = {"Location": presenters.address(viewer, generation.id)}
+    return presenters.response(presenters.generation(generation, viewer), 201, location)
+
+
+def _shown(generation: Generation, request: HttpRequest) -> HttpResponse:
+    return presenters.response(presenters.generation(generation, Viewer.of(request)))
 
 
 def _own(request: HttpRequest, id: str) -> Generation:

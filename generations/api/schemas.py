@@ -1,9 +1,10 @@
 """Request and response schemas of the native API."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+from django.conf import settings
 from ninja import Schema
 from pydantic import (
     AfterValidator,
@@ -17,7 +18,7 @@ from pydantic import (
 )
 
 from generations import renderers
-from generations.api import cursors, signed_urls
+from generations.api import cursors
 from generations.api import text as text_rules
 from generations.images.downloads import Size
 from generations.images.formats import CONTENT_TYPES, THUMBNAIL_PIXELS
@@ -33,7 +34,6 @@ from generations.models import (
 from generations.progress import notifications as events
 from generations.renderers.base import MAX_SEED
 from generations.status import Status
-from lockngen.web import links
 from lockngen.web.bodies import RequestBody
 
 THUMBNAIL_SIZE = f"within {THUMBNAIL_PIXELS} x {THUMBNAIL_PIXELS} pixels"
@@ -154,7 +154,7 @@ class SignedUrls(Schema):
 
 class GenerationOut(Schema):
     id: UUID
-    status: StatusName = Field(validation_alias="status_name")
+    status: StatusName
     progress: Percent
     prompt: str
     negative_prompt: str
@@ -170,41 +170,10 @@ class GenerationOut(Schema):
         description="Addresses of image, thumbnail and events that need no header and expire."
     )
     image: ImageOut | None = Field(description="Facts about the image, null until the generation is completed.")
-    error: str | None = Field(validation_alias="error_message", description="Why it failed; null unless it failed.")
+    error: str | None = Field(description="Why it failed; null unless it failed.")
     created_at: datetime
     started_at: datetime | None
     completed_at: datetime | None = Field(description="When it was completed, failed or was cancelled.")
-
-    @staticmethod
-    def resolve_progress(generation: Generation) -> int:
-        return events.percent(generation)
-
-    @staticmethod
-    def resolve_image_url(generation: Generation, context: dict[str, Any]) -> str | None:
-        if generation.image_path is None:
-            return None
-        return links.absolute(context["request"], f"/api/v1/generations/{generation.id}/image")
-
-    @staticmethod
-    def resolve_thumbnail_url(generation: Generation, context: dict[str, Any]) -> str | None:
-        url = GenerationOut.resolve_image_url(generation, context)
-        return url and f"{url}?size=thumb"
-
-    @staticmethod
-    def resolve_signed_urls(generation: Generation, context: dict[str, Any]) -> dict[str, Any]:
-        expires = signed_urls.expiry()
-        urls = {
-            purpose: signed_urls.make(context["request"], generation.id, purpose, expires)
-            for purpose in signed_urls.PATHS
-            if purpose == "events" or generation.image_path is not None
-        }
-        return {"image": None, "thumbnail": None, **urls, "expires_at": datetime.fromtimestamp(expires, UTC)}
-
-    @staticmethod
-    def resolve_image(generation: Generation) -> dict[str, Any] | None:
-        if generation.image_sha256 is None:  # not completed, or completed before these facts were stored
-            return None
-        return {name: getattr(generation, f"image_{name}") for name in ImageOut.model_fields}
 
 
 class ProgressOut(Schema):
@@ -229,6 +198,12 @@ class ProgressOut(Schema):
 class GenerationPage(Schema):
     items: list[GenerationOut]
     next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null on the last.")
+
+
+class WaitQuery(Schema):
+    wait: Annotated[int, BeforeValidator(_digits), Field(ge=1, le=settings.WEB_MAX_WAIT)] | None = Field(
+        None, description="Seconds to wait for the end of the generation, as with `Prefer: wait=N`."
+    )
 
 
 class SignedQuery(Schema):

@@ -6,6 +6,10 @@ overtake a key that waits, and a key with few generations is served next. The po
 job, so that the queue itself returns jobs in this order.
 """
 
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from uuid import UUID
+
 from django.db import connection, models, transaction
 
 from apikeys.models import ApiKey
@@ -28,12 +32,21 @@ SERVED_IN_QUEUE = f"least({SERVED}, ({HEAD} AND queue_name = %(queue)s))"
 PENDING = f"generations_generation WHERE api_key_id = %(key)s AND status = {Status.PENDING} AND NOT is_deleted"
 # A key without pending generations, for instance because it cancelled them, starts again at the position being served.
 # Not within 10 seconds, as other submissions of the key may be about to commit.
+# Rows are locked in order, so that concurrent batches can't block each other.
 ADVANCE = f"""
-    UPDATE generations_turn SET taken_at = clock_timestamp(), taken = CASE
-        WHEN taken_at < clock_timestamp() - interval '10 seconds' AND NOT EXISTS (SELECT FROM {PENDING})
+    WITH wanted AS (
+        SELECT * FROM unnest(%(keys)s::uuid[], %(shares)s::int[], %(counts)s::int[]) AS wanted (key, share, count)
+    ), locked AS (
+        SELECT api_key_id FROM generations_turn WHERE api_key_id = ANY(%(keys)s::uuid[]) ORDER BY api_key_id FOR UPDATE
+    )
+    UPDATE generations_turn AS position SET taken_at = clock_timestamp(), taken = (count - 1) * share + CASE
+        WHEN taken_at < clock_timestamp() - interval '10 seconds' AND NOT EXISTS (
+            SELECT FROM generations_generation
+            WHERE api_key_id = position.api_key_id AND status = {Status.PENDING} AND NOT is_deleted)
         THEN {SERVED_IN_QUEUE}
-        ELSE greatest(taken + %(share)s, {SERVED_IN_QUEUE}) END
-    WHERE api_key_id = %(key)s RETURNING taken
+        ELSE greatest(taken + share, {SERVED_IN_QUEUE}) END
+    FROM wanted JOIN locked ON locked.api_key_id = wanted.key
+    WHERE position.api_key_id = wanted.key RETURNING position.api_key_id, taken
 """  # noqa: S608
 # The first position of a key, or the first after a crash, when some of its generations may be waiting already.
 ADVANCE_FIRST = f"""
@@ -46,17 +59,35 @@ ADVANCE_FIRST = f"""
 
 
 class FairShareManager(models.Manager):
-    @retry.idempotent  # an unused position does no harm
     def assign_priority(self, api_key: ApiKey, queue: str) -> int:
         """Advance the key to its next position in a queue and return the priority for the job."""
-        parameters = {"key": api_key.pk, "share": ONE_SHARE // api_key.priority, "queue": queue}
-        with connection.cursor() as cursor:
-            cursor.execute(ADVANCE, parameters)
-            row = cursor.fetchone()
-            if row is None:
-                cursor.execute(ADVANCE_FIRST, parameters)
-                row = cursor.fetchone()
-        return FIRST - row[0]
+        return self.assign_priorities([(api_key, queue)])[0]
+
+    def assign_priorities(self, jobs: Sequence[tuple[ApiKey, str]]) -> list[int]:
+        """The same for jobs of several keys and queues, in order."""
+        by_queue: dict[str, list[ApiKey]] = defaultdict(list)
+        for api_key, queue in jobs:
+            by_queue[queue].append(api_key)
+        positions = {queue: self._advance(queue, api_keys) for queue, api_keys in by_queue.items()}
+        return [FIRST - positions[queue][api_key.pk].pop(0) for api_key, queue in jobs]
+
+    @retry.idempotent  # an unused position does no harm
+    def _advance(self, queue: str, api_keys: list[ApiKey]) -> dict[UUID, list[int]]:
+        """The next positions of the keys in a queue, as many for each key as it is listed."""
+        counts = Counter(api_key.pk for api_key in api_keys)
+        shares = {api_key.pk: ONE_SHARE // api_key.priority for api_key in api_keys}
+        parameters = {"queue": queue, "keys": list(counts), "counts": list(counts.values())}
+        with connection.prepared_cursor() as cursor:
+            cursor.execute(ADVANCE, {**parameters, "shares": [shares[key] for key in counts]})
+            latest = dict(cursor.fetchall())
+            positions = {
+                key: [last - shares[key] * number for number in reversed(range(counts[key]))]
+                for key, last in latest.items()
+            }
+            for key in counts.keys() - latest.keys():
+                first = {"queue": queue, "key": key, "share": shares[key]}
+                positions[key] = [cursor.execute(ADVANCE_FIRST, first).fetchone()[0] for _ in range(counts[key])]
+        return positions
 
     def record_start(self, api_key_id, priority: int) -> None:
         """Record that the job with this priority has started."""

@@ -11,7 +11,7 @@ from django.db import OperationalError
 
 from apikeys.models import ApiKey
 from apikeys.tests.test_models import UNUSABLE
-from generations.api import event_stream
+from generations.api import waiting
 from generations.models import Generation
 from generations.progress import notifications, rows
 from generations.progress.notifications import ProgressHub
@@ -173,7 +173,7 @@ def test_stream__ends_without_an_event_when_the_row_is_removed(make_generation, 
 
 
 def test_stream__recovers_from_a_lost_event(make_generation, follow, monkeypatch):
-    monkeypatch.setattr(event_stream, "READ_INTERVAL", 0.05)
+    monkeypatch.setattr(waiting, "READ_INTERVAL", 0.05)
     generation = make_generation()
     client = follow(generation)
     client.next()
@@ -196,7 +196,7 @@ def test_stream__reads_the_row_rarely_while_nothing_happens(make_generation, fol
 
 @pytest.mark.parametrize("state", UNUSABLE)
 def test_stream__ends_with_its_key(key, make_generation, follow, monkeypatch, state):
-    monkeypatch.setattr(event_stream, "READ_INTERVAL", 0)
+    monkeypatch.setattr(waiting, "READ_INTERVAL", 0)
     client = follow(make_generation())
     client.next()
 
@@ -207,7 +207,7 @@ def test_stream__ends_with_its_key(key, make_generation, follow, monkeypatch, st
 
 def test_stream__survives_an_outage_of_the_database(make_generation, follow, monkeypatch):
     monkeypatch.setattr(event_streams, "HEARTBEAT", 0)
-    monkeypatch.setattr(event_stream, "READ_INTERVAL", 0)
+    monkeypatch.setattr(waiting, "READ_INTERVAL", 0)
     generation = make_generation()
     client = follow(generation)
     client.next()

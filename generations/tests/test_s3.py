@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from functools import cache
 from io import BytesIO, StringIO
 from urllib.parse import parse_qs, urlsplit
 
@@ -22,13 +23,14 @@ from generations.models import Generation
 from generations.status import Status
 from generations.tests.support.encoded import PNG
 from lockngen import health
-from lockngen.storage.s3 import S3ImageStorage
 
 pytestmark = pytest.mark.django_db
 
 URL = "/api/v1/generations/{}/image"
 BUCKET = "pictures"
 PREFIX = "here"
+
+shared_session = cache(boto3.Session)  # each test has a storage of its own, and creating a session takes 0.1 s
 
 
 @pytest.fixture(scope="module")
@@ -46,20 +48,15 @@ def client(server):
     return session.client("s3", endpoint_url=server, config=Config(proxies={}, s3={"addressing_style": "path"}))
 
 
-@pytest.fixture(scope="module")
-def session():
-    """Shared, as creating one takes a tenth of a second, and each test has a storage of its own."""
-    return boto3.Session(aws_access_key_id="lockn", aws_secret_access_key="secret")
-
-
 @pytest.fixture(autouse=True)
-def bucket(server, client, session, settings, monkeypatch):
+def bucket(server, client, settings, monkeypatch):
     """An empty bucket, and the settings that name it."""
-    monkeypatch.setattr(S3ImageStorage, "_create_session", lambda self: session)
+    monkeypatch.setattr("boto3.Session", shared_session)
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "")
     client.create_bucket(Bucket=BUCKET)
     settings.S3_BUCKET, settings.S3_PREFIX = BUCKET, PREFIX
+    settings.S3_ACCESS_KEY_ID, settings.S3_SECRET_ACCESS_KEY = "lockn", "secret"
     settings.S3_ENDPOINT_URL, settings.S3_ADDRESSING_STYLE = server, "path"
     settings.STORAGES = {**django_settings.STORAGES, "default": {"BACKEND": "lockngen.storage.s3.S3ImageStorage"}}
     yield
@@ -119,6 +116,7 @@ def test_image__is_a_redirect_that_expires_before_its_address(api, make_complete
     )
     assert parse_qs(signed.query)["X-Amz-Expires"] == ["120"]
     assert parse_qs(signed.query)["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
+    assert parse_qs(signed.query)["X-Amz-Credential"][0].startswith("lockn/")
     assert answer["Cache-Control"] == "private, max-age=60"
     assert answer["Vary"] == "Authorization, origin"
     assert "ETag" not in answer

@@ -99,7 +99,7 @@ def test_changed_signed_url__is_refused_like_an_expired_one(api, urls, make_comp
     url = urls["image"]
     head, mac = url.rsplit(".", 1)
     start, expires = head.rsplit(".", 1)
-    other_key = signed_urls._sign(make_key().pk, "x", "image", 1).partition(".")[0]
+    other_key = signed_urls.Signatures(make_key().pk).of(make_key().pk, "image").partition(".")[0]
     changed = {
         "signature": f"{head}.{mac[:-2]}{'A' if mac[-2] != 'A' else 'B'}{mac[-1]}",
         "key": url.partition("signature=")[0] + f"signature={other_key}.{expires}.{mac}",

@@ -18,11 +18,12 @@ from lockngen.database.schema import DatabaseSchemaEditor
 from lockngen.retry_policies import DATABASE_POOL
 
 # By default a pool pauses 1, 2, 4 … seconds between its attempts to connect, while its clients wait.
+# Upstream would have to offer: parameters of the pool for the first pause and the factor.
 AttemptWithBackoff.INITIAL_DELAY = DATABASE_POOL.first_pause
 AttemptWithBackoff.DELAY_BACKOFF = DATABASE_POOL.factor
 
-# The server ends what runs longer than DB_STATEMENT_TIMEOUT. Where it doesn't even do that it is frozen, or gone
-# without a word.
+# The server ends statements that run longer than DB_STATEMENT_TIMEOUT. A server that doesn't do that in time is frozen
+# or unreachable.
 SECONDS_OF_GRACE = 5
 
 # After a failover sessions may stay read-only, or lead to a server that became a standby. The pool replaces them all.
@@ -33,10 +34,13 @@ READ_ONLY = (
 
 
 class Connection(psycopg.Connection):
-    """A connection of the pool."""
+    """A connection of the pool.
 
-    is_long_running = False  # waits for an answer as long as it takes, as a migration does
-    connect_ms: float | None = None  # how long the last of this process took to be made, in milliseconds
+    Upstream would have to offer: a timeout of a connection's statements on the client's side, and a connection's pool.
+    """
+
+    is_long_running = False  # without a timeout, as for migrations
+    connect_ms: float | None = None  # duration of this process's latest connect, in milliseconds
 
     @classmethod
     def connect(cls, conninfo: str = "", **params):
@@ -46,13 +50,13 @@ class Connection(psycopg.Connection):
         return connection
 
     def wait(self, *args, **options):
-        milliseconds = settings.DB_TIMEOUTS.get("statement_timeout")  # unless DATABASE_URL gives one of its own
+        milliseconds = settings.DB_TIMEOUTS.get("statement_timeout")  # missing if DATABASE_URL has its own
         if milliseconds and not self.is_long_running:
             options.setdefault("timeout", milliseconds / 1000 + SECONDS_OF_GRACE)
         try:
             return super().wait(*args, **options)
         except psycopg.errors._WaitTimeout:
-            self.pgconn.finish()  # close() would first tell the server
+            self.pgconn.finish()  # close() would send a message to the server first
             raise psycopg.OperationalError("the server does not answer") from None
         except READ_ONLY:
             if self._pool:
@@ -83,10 +87,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def get_new_connection(self, conn_params):
         connection = super().get_new_connection(conn_params)
-        # psycopg's pool can ask the server at each checkout, but that costs a round trip, and after a restart it walks
-        # through the dead connections with a growing pause.
+        # psycopg's pool can check connections with a query, but that costs a round trip at each checkout, and a growing
+        # pause for each dead connection after a restart.
         while self.pool and is_ended(connection):
-            self.pool.putconn(connection)  # which makes a new one in its place
+            self.pool.putconn(connection)  # the pool replaces it
             connection = super().get_new_connection(conn_params)
         return connection
 
@@ -102,19 +106,21 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self.connection.is_long_running = False
 
     def prepared_cursor(self):
-        """A cursor whose statements the server plans once for each connection, if prepare_threshold allows that.
+        """A cursor whose statements the server plans once per connection, if prepare_threshold allows that.
 
-        Django's own cursors put the parameters into the text, so that every statement is a new one to the server.
+        Django's own cursors put the parameters into the text, so that the server has to plan each statement anew.
         """
+        self.validate_thread_sharing()
         self.ensure_connection()
         with self.wrap_database_errors:
-            return self._prepare_cursor(base.ServerBindingCursor(self.connection))
+            cursor = base.ServerBindingCursor(self.connection)
+        return self.make_debug_cursor(cursor) if self.queries_logged else self.make_cursor(cursor)
 
 
 def is_ended(connection: psycopg.Connection | psycopg.AsyncConnection) -> bool:
-    """Whether the server has ended an idle connection, without a query. A vanished peer is not detected."""
+    """Whether the server has closed an idle connection. Sends no query, so it doesn't detect a peer that vanished."""
     try:
-        # An idle server sends nothing but its last words; TLS and NOTIFY may leave other things to read.
+        # When it closes an idle connection the server sends an error first. TLS and NOTIFY may leave other input.
         while _has_input(connection):
             connection.pgconn.consume_input()
     except psycopg.OperationalError:
@@ -131,12 +137,15 @@ def _has_input(connection: psycopg.Connection | psycopg.AsyncConnection) -> bool
 _inherited = []
 
 
-def _forget_connections() -> None:
-    """In a forked child: keep references to the parent's connections, because garbage collection would close them."""
+def _drop_inherited_connections() -> None:
+    """In a forked child: drop the parent's connections, but keep references: garbage collection would close them.
+
+    Upstream would have to offer: pools that a forked process doesn't use.
+    """
     _inherited.extend([dict(DatabaseWrapper._connection_pools), *connections.all(initialized_only=True)])
     DatabaseWrapper._connection_pools.clear()
     for wrapper in connections.all(initialized_only=True):
         del connections[wrapper.alias]
 
 
-os.register_at_fork(after_in_child=_forget_connections)
+os.register_at_fork(after_in_child=_drop_inherited_connections)

@@ -28,7 +28,7 @@ def direct(pooled: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_pooled(connection: BaseDatabaseWrapper) -> bool:
-    """Whether something between gives out the server's sessions: it can't tell a client which one it will have."""
+    """Whether there is a pooler such as PgBouncer in between: its backend PID isn't that of the server's session."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
         return cursor.fetchone()[0] != connection.connection.info.backend_pid

@@ -18,6 +18,7 @@ from procrastinate.exceptions import ConnectorException
 from tenacity import RetryCallState, Retrying, retry_if_exception
 
 from lockngen import retry_policies
+from lockngen.database.breaker import breaker
 from lockngen.plain import one_line
 
 logger = logging.getLogger(__name__)
@@ -178,8 +179,11 @@ def is_transient(error: BaseException) -> bool:
 
 
 def _retrying(can_be_repeated: Callable[[BaseException], bool], long_running: bool) -> Retrying:
-    policy = retry_policies.DATABASE_WORKER if long_running else retry_policies.DATABASE_REQUEST
-    return policy.retrying(retry_if_exception(can_be_repeated), before_sleep=_release_connection)
+    if long_running:
+        policy, retried = retry_policies.DATABASE_WORKER, can_be_repeated
+    else:  # a request doesn't wait for a database that is known to be unavailable
+        policy, retried = retry_policies.DATABASE_REQUEST, lambda error: not breaker.is_open and can_be_repeated(error)
+    return policy.retrying(retry_if_exception(retried), before_sleep=_release_connection)
 
 
 def _release_connection(state: RetryCallState) -> None:

@@ -8,8 +8,6 @@ import pytest
 from lockngen.tests.support.databases import new_database
 from lockngen.tests.support.dev import Dev
 from lockngen.tests.support.embedded_servers import open_folder
-from lockngen.tests.support.processes import free_port
-from lockngen.tests.support.web import Web
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +44,3 @@ def dev(make_dev) -> Dev:
 def empty_database() -> Iterator[str]:
     with new_database() as url:
         yield url
-
-
-@pytest.fixture(scope="module")
-def web(django_db_setup, django_db_blocker, tmp_path_factory):
-    """A real web of one process on the tests' database, for the tests of one module."""
-    with django_db_blocker.unblock():
-        web = Web(free_port(), tmp_path_factory.mktemp("web") / "log", workers=1)
-    try:
-        web.wait_until_ready()
-        yield web
-    finally:
-        web.stop()

@@ -7,18 +7,17 @@ from dataclasses import replace
 import psycopg
 import pytest
 from django.db import connection
-from procrastinate import sql
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import ConnectorException
 from procrastinate.psycopg_connector import PsycopgConnector
 
 from lockngen import queue, retry_policies
-from lockngen.queue import FETCH_JOB, HEARTBEAT, retry_transient
+from lockngen.queue import FETCH_JOB, FINISH_JOB, HEARTBEAT, RETRY_JOB, UNREGISTER, retry_transient
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-FINISH = {"query": sql.queries["finish_job"], "status": "succeeded", "delete_job": False}
-RETRY = {"query": sql.queries["retry_job"]} | dict.fromkeys(["retry_at", "new_priority", "new_queue_name", "new_lock"])
+FINISH = {"query": FINISH_JOB, "status": "succeeded", "delete_job": False}
+RETRY = {"query": RETRY_JOB} | dict.fromkeys(["retry_at", "new_priority", "new_queue_name", "new_lock"])
 
 
 @pytest.fixture(autouse=True)
@@ -112,7 +111,7 @@ def test_job__can_not_be_taken_while_the_database_is_away(monkeypatch, job, work
         return [(await connector.execute_query_one_async(FETCH_JOB, queues=None, worker_id=worker))["id"] for _ in "ab"]
 
     assert run(take_twice) == [None, job]
-    assert "No job can be taken at the moment: server closed" in caplog.text
+    assert "No job can be fetched at the moment: server closed" in caplog.text
 
 
 def test_job__that_comes_while_the_worker_looks_for_one_is_found(monkeypatch, other, worker):
@@ -148,9 +147,7 @@ def test_job__ends_once_however_often_it_is_sent(monkeypatch, other, job, worker
     async def take_and_end_twice(connector):
         await connector.execute_query_one_async(FETCH_JOB, queues=None, worker_id=worker)
         for _ in range(2):
-            await connector.execute_query_async(
-                sql.queries["finish_job"], job_id=job, status="succeeded", delete_job=False
-            )
+            await connector.execute_query_async(**FINISH, job_id=job)
         return connector._running
 
     assert run(take_and_end_twice) == []
@@ -206,7 +203,7 @@ def test_goodbye__is_sent_once(monkeypatch, worker):
     fail_first(monkeypatch, "execute_query_async")
 
     with pytest.raises(ConnectorException):
-        run(lambda connector: connector.execute_query_async(sql.queries["unregister_worker"], worker_id=worker))
+        run(lambda connector: connector.execute_query_async(UNREGISTER, worker_id=worker))
 
 
 def test_listener__receives_again_after_its_session_was_ended(other):

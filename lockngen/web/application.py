@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
-from lockngen.web import problems, threads
-from lockngen.web.handler import Handler, RawResponse, as_raw
+from lockngen.database.breaker import breaker
+from lockngen.web import fast, problems, threads
+from lockngen.web.handler import Handler, Headers, RawResponse, as_raw
 from lockngen.web.uploads import Disconnected, Upload
 
 Scope = dict[str, Any]
@@ -26,12 +27,16 @@ ALIVE = RawResponse(
     b"OK",
 )
 
+SAMPLE = "/api/v1/openapi.json"  # a response of the API that needs no database
+OWN_HEADERS = {b"content-type", b"content-length"}
+
 
 class Application:
     """The ASGI application of a process."""
 
     def __init__(self):
         self._handler = Handler()
+        self._headers: dict[str, Headers] = {}  # by scheme
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -42,7 +47,7 @@ class Application:
             response = await self._respond(scope, upload)
         except Disconnected:
             return
-        await _send_response(response, send)
+        await _send_response(await _finished(response), send)
         await upload.discard_rest()
 
     async def _respond(self, scope: Scope, upload: Upload) -> RawResponse:
@@ -54,7 +59,41 @@ class Application:
             return as_raw(problems.of(problem))
         if scope["path"] in ("/ht/live", "/ht/live/") and scope["method"] in ("GET", "HEAD"):
             return ALIVE  # by the loop itself: every thread may be waiting for a database that is unavailable
-        return await threads.run(threads.of_path(scope["path"]), self._handler, scope, body)
+        try:
+            return await self._in_thread(scope, body)
+        except threads.Busy:
+            return as_raw(problems.unavailable("The service is too busy. Try again."))
+
+    async def _in_thread(self, scope: Scope, body: bytes) -> RawResponse:
+        if found := fast.find(scope, body):
+            operation, call = found
+            try:
+                return self._raw(await operation(call), await self._common_headers(scope))
+            except fast.Fallback as fallback:
+                scope["prior"] = fallback.prior
+        return await threads.of_path(scope["path"]).run(self._handler, scope, body)
+
+    def check(self) -> None:
+        """Called every second: refuse requests that wait too long, and find out whether the database is the cause."""
+        if threads.API.refuse_late():
+            breaker.report()
+        threads.PAGES.refuse_late()
+
+    async def _common_headers(self, scope: Scope) -> Headers:
+        """The headers that the middleware adds to a successful response of the API: those of any, looked at once."""
+        scheme = scope["scheme"]
+        if scheme not in self._headers:
+            host = [(name, value) for name, value in scope["headers"] if name == b"host"]
+            sample = {**scope, "method": "GET", "path": SAMPLE, "query_string": b"", "headers": host}
+            response = await threads.API.run(self._handler, sample, b"")
+            self._headers[scheme] = [pair for pair in response.headers if pair[0].lower() not in OWN_HEADERS]
+        return self._headers[scheme]
+
+    @staticmethod
+    def _raw(result: fast.Result, common: Headers) -> RawResponse:
+        own = [(name.encode(), value.encode("latin-1")) for name, value in result.headers.items()]
+        own += [(b"Content-Type", b"application/json; charset=utf-8"), (b"Content-Length", b"%d" % len(result.body))]
+        return RawResponse(result.status, own + common, result.body)
 
 
 def refusal(scope: Scope) -> str | None:
@@ -64,6 +103,15 @@ def refusal(scope: Scope) -> str | None:
     if scope["http_version"] != "1.0" and sum(name == b"host" for name, _ in scope["headers"]) != 1:
         return "A request needs one Host header (RFC 9112, 3.2)."
     return None
+
+
+async def _finished(response: RawResponse) -> RawResponse:
+    """The response with its body, where that is only known later."""
+    if response.finish is None:
+        return response
+    body = await response.finish()
+    headers = [pair for pair in response.headers if pair[0] != b"Content-Length"]
+    return RawResponse(response.status, [*headers, (b"Content-Length", b"%d" % len(body))], body)
 
 
 async def _send_response(response: RawResponse, send: Send) -> None:

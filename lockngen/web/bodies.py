@@ -20,10 +20,15 @@ class JSONParser(Parser):
         body = request.body
         if len(body) != int(request.META.get("CONTENT_LENGTH") or 0):
             raise Problem(400, "The body is shorter than its Content-Length.")
-        try:
-            return json.loads(body.decode("utf-8-sig"), object_pairs_hook=_object)
-        except (ValueError, RecursionError) as error:
-            raise _unreadable(request, error) from None
+        return parse(body, request.content_type)
+
+
+def parse(body: bytes, content_type: str) -> Any:
+    """The JSON of a body. Raises Problem."""
+    try:
+        return json.loads(body.decode("utf-8-sig"), object_pairs_hook=_object)
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(content_type, error) from None
 
 
 class RequestBody(Schema):
@@ -64,8 +69,7 @@ def _printable(name: str) -> str:
     return name.encode(errors="backslashreplace").decode()[:LONGEST_FIELD]
 
 
-def _unreadable(request: HttpRequest, error: Exception) -> Problem:
-    declared = request.content_type
+def _unreadable(declared: str, error: Exception) -> Problem:
     if declared and declared != "application/json" and not declared.endswith("+json"):
         return Problem(415, f"A body of this Content-Type can't be read. {SEND_JSON}")
     if isinstance(error, UnicodeDecodeError):

@@ -1,6 +1,6 @@
 """Django's handler, called in a thread with a complete request."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -12,7 +12,6 @@ from django.conf import settings
 from django.core import signals
 from django.core.handlers.asgi import ASGIRequest
 from django.core.handlers.base import BaseHandler
-from django.db import connection
 from django.http import HttpResponse, StreamingHttpResponse
 from django.urls import set_script_prefix
 
@@ -33,6 +32,7 @@ class RawResponse:
     headers: Headers
     body: bytes = b""
     chunks: AsyncIterator[bytes] | None = None
+    finish: Callable[[], Awaitable[bytes]] | None = None  # gives the body, if it isn't known yet
 
     @property
     def phrase(self) -> str:
@@ -47,13 +47,12 @@ class Handler(BaseHandler):
         self.load_middleware()
 
     def __call__(self, scope: dict[str, Any], body: bytes) -> RawResponse:
-        """Respond to a request. The connection is back in the pool when this returns, also for a streamed response."""
+        """Respond to a request."""
         set_script_prefix(settings.FORCE_SCRIPT_NAME or "")
         signals.request_started.send(sender=type(self), scope=scope)
-        try:
-            return as_raw(self.get_response(ASGIRequest(_as_django_reads_it(scope), BytesIO(body))))
-        finally:
-            connection.close()
+        request = ASGIRequest(_as_django_reads_it(scope), BytesIO(body))
+        request.prior = scope.get("prior")
+        return as_raw(self.get_response(request))
 
 
 def as_raw(response: HttpResponse) -> RawResponse:
@@ -63,7 +62,7 @@ def as_raw(response: HttpResponse) -> RawResponse:
         return RawResponse(response.status_code, headers, chunks=_chunks(response))
     body = response.content
     response.close()
-    return RawResponse(response.status_code, headers, body)
+    return RawResponse(response.status_code, headers, body, finish=getattr(response, "finish", None))
 
 
 async def _chunks(response: StreamingHttpResponse) -> AsyncIterator[bytes]:
@@ -75,7 +74,7 @@ async def _chunks(response: StreamingHttpResponse) -> AsyncIterator[bytes]:
                     yield frame
         else:
             parts = iter(response)
-            while chunk := await threads.run(threads.FILES, next, parts, b""):
+            while chunk := await threads.read_file(next, parts, b""):
                 yield chunk
     finally:
         response.close()

@@ -4,6 +4,6 @@ from django.conf import settings
 from django.http import HttpRequest
 
 
-def absolute(request: HttpRequest, path: str) -> str:
-    """A path under PUBLIC_URL or, if it is not set, under the URL that the client used."""
-    return settings.PUBLIC_URL + path if settings.PUBLIC_URL else request.build_absolute_uri(path)
+def base(request: HttpRequest) -> str:
+    """The start of links: PUBLIC_URL or, if it is not set, the scheme and host that the client used."""
+    return settings.PUBLIC_URL or f"{request.scheme}://{request.get_host()}"

@@ -15,6 +15,7 @@ from ninja.operation import Operation
 from ninja.params.models import QueryModel
 
 from lockngen.database import retry
+from lockngen.database.breaker import breaker
 from lockngen.plain import one_line
 from lockngen.web import hosts, openapi
 
@@ -174,6 +175,8 @@ def _without_body(answer: HttpResponse) -> HttpResponse:
 
 def _refusal(request: HttpRequest) -> HttpResponse | None:
     """An error for a request that is rejected before it is read, or None."""
+    if breaker.is_open:
+        return unavailable()
     if reason := hosts.refusal(request):
         return response(400, reason)
     length = request.META.get("CONTENT_LENGTH") or "0"
@@ -211,6 +214,8 @@ def _database_error(request: HttpRequest, error: Exception) -> HttpResponse:
     if retry.outage(error) is None:
         return _unexpected(request, error)
     logger.warning("%s %r: the database failed: %s", request.method, request.path, one_line(error))
+    if retry.is_transient(error):
+        breaker.report()
     answer = unavailable(IN_DOUBT if isinstance(error, retry.InDoubt) else "")
     answer._has_been_logged = True  # Django would log it again, with less detail
     return answer

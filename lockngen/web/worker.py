@@ -127,6 +127,7 @@ class Worker(gasgi.ASGIWorker):
 
             self.has_ended_streams = True
             process_ends.send(type(self))
+        self.asgi.check()
         for client in list(self.clients):
             client.check(now, is_full=is_full, is_ending=is_ending)
         self.loop.call_later(CHECK_INTERVAL, self._check)

@@ -1,7 +1,7 @@
-"""HTTP calls to a server that may be slow, broken or hostile: each has a deadline and a largest answer.
+"""HTTP calls to a server that may be slow, broken or hostile: each has a deadline and a maximum size of its answer.
 
-httpx's timeouts are for one read each, so a server that sends a byte now and then holds a caller for ever. A call runs
-in an event loop of the client's own, which ends it at any point: at its deadline, or when `tick` raises.
+httpx's timeouts are for single reads, so a server that sends a byte now and then could hold a caller forever. A call
+runs in the client's own event loop, which ends it at any point: at its deadline, or when `tick` raises an error.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 class Unreachable(RendererFailure):
-    """No answer, or one that asks for a later retry."""
+    """There was no answer, or its status requires a later retry."""
 
 
 class TooLarge(Exception):
@@ -45,18 +45,18 @@ class Answer:
         return "html" in self.content_type or self.content.lstrip()[:1] == b"<"
 
     def json(self) -> dict[str, Any]:
-        """Its JSON object. Raises RendererFailure if it is none."""
+        """The content's JSON object. Raises RendererFailure if the content is something else."""
         try:
             content = json.loads(self.content)
         except (ValueError, RecursionError):
             content = None
         if not isinstance(content, dict):
-            raise diagnosis.not_understood(diagnosis.PAGE if self.is_page else f"{self.call} brought no JSON object")
+            raise diagnosis.not_understood(diagnosis.PAGE if self.is_page else f"{self.call} returned no JSON object")
         return content
 
 
 class Calls:
-    """One user's calls to one server, on one connection. `seconds` is what all of them may take together."""
+    """Calls to one server, one at a time on one connection. `seconds` limits the duration of all calls together."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Calls:
         tick: Callable[[], None] = lambda: None,
         seconds: float = float("inf"),
     ):
-        self._tick, self._give_up_at = tick, time.monotonic() + seconds
+        self._tick, self._deadline = tick, time.monotonic() + seconds
         self._loop = asyncio.new_event_loop()
         self._http = httpx.AsyncClient(
             base_url=address.http,
@@ -84,10 +84,13 @@ class Calls:
     def call(
         self, method: str, path: str, body: dict | None = None, *, most: int, seconds: float = SECONDS, **options
     ) -> Answer:
-        """The answer, of `most` bytes. Raises Unreachable, RendererFailure, TooLarge, and what `tick` raises."""
+        """Return the answer to a call, which has at most `most` bytes.
+
+        Raises Unreachable, RendererFailure, TooLarge, and the errors of `tick`.
+        """
         content = None if body is None else json.dumps(body).encode()
         exchange = self._exchange(method, path, most, content=content, headers=JSON if body else None, **options)
-        seconds = min(seconds, self._give_up_at - time.monotonic())
+        seconds = min(seconds, self._deadline - time.monotonic())
         try:
             return self._loop.run_until_complete(self._bounded(exchange, seconds))
         except (httpx.TransportError, TimeoutError) as error:
@@ -102,7 +105,7 @@ class Calls:
             while not task.done():
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise TimeoutError("the whole answer")
+                    raise TimeoutError
                 await asyncio.wait({task}, timeout=min(left, TICK))
                 self._tick()
             return task.result()
@@ -119,6 +122,6 @@ class Calls:
             async for chunk in answer.aiter_raw():
                 content += chunk
                 if len(content) > most:
-                    raise TooLarge(f"{method} {path} brought more than {most} bytes")
+                    raise TooLarge(f"{method} {path} returned more than {most} bytes")
         content_type = answer.headers.get("Content-Type", "")
         return Answer(f"{method} {answer.url.path}", answer.status_code, content_type, bytes(content))

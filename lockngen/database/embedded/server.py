@@ -54,8 +54,6 @@ def running(data: Path) -> Iterator[str]:
 
 
 class Server:
-    """One cluster and the processes that share it."""
-
     def __init__(self, data: Path):
         self.home = Path(data).absolute() / "postgres"
         self.cluster = self.home / "cluster"
@@ -145,7 +143,7 @@ class Server:
     def _settle(self) -> int | None:
         """Wait until the server accepts connections (None) or none of its processes is left (returns the server lock).
 
-        Until then it is starting, recovering or stopping, or a child outlives its killed postmaster.
+        Until then it is starting, recovering or stopping, or a child of its killed postmaster still runs.
         """
 
         def check() -> int | None:
@@ -155,9 +153,8 @@ class Server:
                     connection.execute("SELECT 1")
             return server_lock
 
-        return retry_policies.EMBEDDED_SERVER.retrying(retry_if_exception_type((OSError, psycopg.OperationalError)))(
-            check
-        )
+        retrying = retry_policies.EMBEDDED_SERVER.retrying(retry_if_exception_type((OSError, psycopg.OperationalError)))
+        return retrying(check)
 
     def _start(self, server_lock: int) -> None:
         account = self._account()
@@ -175,17 +172,17 @@ class Server:
         # Not stopped: a server in recovery continues, and the next process waits for it again.
         if started.returncode != 0:
             log = self.cluster / "server.log"
-            raise EmbeddedError(f"PostgreSQL did not start: {last_words(log)} See {log}. {REMEDY}")
+            raise EmbeddedError(f"PostgreSQL did not start: {last_error(log)} See {log}. {REMEDY}")
 
     def _stop(self, start_lock: int) -> None:
         server_lock = self._settle()
         if server_lock is None:
             # postmaster.pid reliably names this server only while it accepts connections.
-            # pg_ctl holds the lock too: if we are killed here, nobody joins a server about to stop.
+            # pg_ctl inherits the lock: if this process is killed, no other one uses a server that is about to stop.
             stopped = self._pg_ctl("stop", "-m", "fast", pass_fds=[start_lock])
             if stopped.returncode != 0:
                 raise EmbeddedError(f"PostgreSQL did not stop: {stopped.stderr.strip()} See {self.cluster}.")
-            # pg_ctl is content once postmaster.pid is gone, a moment before the last process.
+            # pg_ctl returns when postmaster.pid is gone, a moment before the last process has ended.
             server_lock = self._settle()
         drop_lock(server_lock)
         self._remove_socket_folder()
@@ -197,14 +194,14 @@ class Server:
         return run_as(account, command, self.cluster, **options)
 
     def _initialise(self, account: Account, server_lock: int) -> None:
-        """Make the cluster under another name first: a killed initdb leaves nothing that looks like one."""
+        """Create the cluster under another name first, so that a killed initdb doesn't leave an incomplete one."""
         fresh = self.home / "cluster.new"
         remove_unfinished(fresh, account)
         self._make_cluster_folder(fresh, account)
         password = secrets.token_hex(32)
         self._write("password", password)
-        # Its children hold the lock too: none of them still writes when a later start clears up.
-        # Having no terminal, it reads the answers to its prompts here: no second file with the password.
+        # initdb's children inherit the lock, so none of them is still writing when a later start removes its files.
+        # Without a terminal, initdb reads the password from its input, so no second file contains it.
         made = run_as(
             account,
             [programs_for(account) / "initdb", *INITDB_OPTIONS, "--no-instructions"],
@@ -217,7 +214,7 @@ class Server:
         replace(fresh, self.cluster)
 
     def _make_cluster_folder(self, folder: Path, account: Account) -> None:
-        """The empty folder for initdb; a link to one elsewhere if the account can't come here."""
+        """Create the empty folder for initdb, or a link to one elsewhere if the account can't enter this folder."""
         if account is not None and not succeeds(account, ["test", "-x", self.home]):
             target = make_elsewhere() / secrets.token_hex(8)
             folder.symlink_to(target)
@@ -226,19 +223,19 @@ class Server:
         make_folder_of(account, folder)
 
     def _remove_pid_file(self) -> None:
-        """A postmaster.pid that outlived its server may be empty, or name a process of somebody else."""
+        """Remove a postmaster.pid that a killed server left. It may be empty, or name an unrelated process."""
         pid_file = self.cluster / "postmaster.pid"
         lines = pid_file.read_text(errors="replace").splitlines() if pid_file.exists() else []
-        if len(lines) > 4 and answers(host=lines[4], port=lines[3]):
-            # A server started by hand has no lock of ours, and two on one cluster would destroy it.
+        if len(lines) > 4 and is_running(host=lines[4], port=lines[3]):
+            # A server that was started by hand doesn't hold the lock. Two servers on one cluster would destroy it.
             raise EmbeddedError(f"Another server runs on {self.cluster}: stop it with pg_ctl. {REMEDY}")
         pid_file.unlink(missing_ok=True)
 
     def _make_socket_folder(self, account: Account) -> Path:
-        """A short new path: the limit is 107 bytes, and no file in it can be a leftover."""
+        """Create a folder with a short path, as a socket's is limited to 107 bytes. A new one has no leftovers."""
         self._remove_socket_folder()
         folder = SOCKETS / f"lockngen-{secrets.token_hex(8)}"
-        # Noted before it exists: however this process ends, the next start removes it.
+        # Recorded before the folder exists, so that the next start removes it however this process ends.
         self._write("socket", str(folder))
         make_folder_of(account, folder)
         return folder
@@ -246,7 +243,7 @@ class Server:
     def _remove_socket_folder(self) -> None:
         with suppress(FileNotFoundError):
             folder = Path((self.home / "socket").read_text())
-            # Root must not remove whatever folder the owner of this file names.
+            # The owner of this file can write any path into it, which root must not remove.
             ours = folder.parent == SOCKETS and folder.name.startswith("lockngen-")
             if ours and folder.lstat().st_uid in (self.cluster.stat().st_uid, os.geteuid()):
                 shutil.rmtree(folder)
@@ -264,7 +261,7 @@ class Server:
     def _url(self, database: str) -> str:
         password = (self.home / "password").read_text()
         folder = quote((self.home / "socket").read_text(), safe="")
-        # With its port, or libpq would take one from PGPORT.
+        # Without the port libpq would use PGPORT.
         return f"postgres://lockn:{password}@:5432/{database}?host={folder}"
 
     def _connect(self) -> psycopg.Connection:
@@ -272,30 +269,30 @@ class Server:
 
     def _create_database(self) -> None:
         with self._connect() as connection:
-            known = connection.execute("SELECT 1 FROM pg_database WHERE datname = 'lockngen'").fetchone()
-            if known is None:
-                # A killed process's own attempt may still be under way; ours then waits for its outcome.
+            found = connection.execute("SELECT 1 FROM pg_database WHERE datname = 'lockngen'").fetchone()
+            if found is None:
+                # A killed process's statement may still be running. This one then waits for its outcome.
                 with suppress(DuplicateDatabase, UniqueViolation):
                     connection.execute("CREATE DATABASE lockngen")
 
 
 @contextmanager
 def explained(home: Path) -> Iterator[None]:
-    """One line for whatever the system or the database refuses."""
+    """Raise errors of the system and the database as one line with a remedy."""
     try:
         yield
     except (OSError, psycopg.Error) as error:
         raise EmbeddedError(f"The PostgreSQL in {home} failed: {one_line(error).rstrip('.')}. {REMEDY}") from error
 
 
-def answers(host: str, port: str) -> bool:
-    """Whether any server, ours or not, listens there."""
+def is_running(host: str, port: str) -> bool:
+    """Whether a server listens there, whoever started it."""
     address = make_conninfo(host=host, port=port, connect_timeout=5)
     return PGconn.ping(address.encode()) in (Ping.OK, Ping.REJECT)
 
 
-def last_words(log: Path) -> str:
-    """The line that says why the server gave up, or else the last one."""
+def last_error(log: Path) -> str:
+    """The last line about a fatal error or, without one, the last line."""
     lines = log.read_text(errors="replace").splitlines()[-20:] if log.exists() else []
-    grave = [line for line in lines if "FATAL:" in line or "PANIC:" in line]
-    return (grave or lines or ["it left no word."])[-1]
+    fatal = [line for line in lines if "FATAL:" in line or "PANIC:" in line]
+    return (fatal or lines or ["its log is empty."])[-1]

@@ -1,0 +1,97 @@
+"""Calls that wait for the end of a generation: `wait=N` in the query, or `Prefer: wait=N` (RFC 7240).
+
+The plain call is made first. Its response is then held, by a coroutine, until the generation ends or the time is over.
+"""
+
+import re
+import time
+from uuid import UUID
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+
+from generations.api import limits, presenters
+from generations.api.presenters import Viewer
+from generations.models import Generation
+from generations.progress import notifications
+from generations.progress.rows import reader
+from lockngen.database import retry
+from lockngen.web.event_streams import EventStream
+from lockngen.web.slots import Slot
+from lockngen.web.threads import Busy
+
+READ_INTERVAL = 5.0  # seconds at most between two reads of the row, as an event may be lost
+PREFERENCE = re.compile(r"(?:^|[,;])\s*wait\s*(?:=\s*\"?(\d{1,9})\"?)?\s*(?=$|[,;])", re.IGNORECASE)
+
+
+class Wait:
+    """How long a call waits, and the slot that it takes. False if it doesn't wait."""
+
+    def __init__(self, request: HttpRequest, query: int | None):
+        preferred = _preferred(request.headers.get("Prefer", ""))
+        self.seconds = query if query is not None else preferred
+        self.is_preference = query is None and preferred is not None
+        self._slot = limits.wait(request.auth) if self.seconds else None
+
+    def respond(self, request: HttpRequest, generation: Generation, response: HttpResponse) -> HttpResponse:
+        """The response, or one that is held until the generation ends."""
+        if self._slot is None:
+            return response
+        if self.is_preference:
+            response["Preference-Applied"] = f"wait={self.seconds}"
+        if not generation.is_unfinished:
+            self._slot.release()
+            return response
+        response.finish = HeldResponse(generation, Viewer.of(request), self.seconds, self._slot)
+        return response
+
+    def give_up(self) -> None:
+        if self._slot:
+            self._slot.release()
+
+
+class HeldResponse:
+    """Awaited by the event loop for the response's body."""
+
+    def __init__(self, generation: Generation, viewer: Viewer, seconds: float, slot: Slot):
+        self.generation, self.viewer, self.seconds, self.slot = generation, viewer, seconds, slot
+
+    async def __call__(self) -> bytes:
+        try:
+            generation = await end_of(self.generation, self.viewer.key_id, self.seconds)
+        finally:
+            self.slot.release()
+        return presenters.as_json(presenters.generation(generation, self.viewer))
+
+
+async def end_of(generation: Generation, key_id: UUID, seconds: float) -> Generation:
+    """The generation when it has ended; as it is when the time is over, its key is unusable or the process stops."""
+    deadline = time.monotonic() + seconds
+    with notifications.hub.subscribe(generation.pk) as subscription:
+        current = await read(generation, key_id)  # it may have ended before the subscription
+        while current and current.is_unfinished and not EventStream.is_ending():
+            generation, remaining = current, deadline - time.monotonic()
+            if remaining <= 0:
+                break
+            is_woken = await subscription.wait(min(remaining, READ_INTERVAL))
+            if not is_woken or subscription.needs_refresh():
+                current = await read(generation, key_id)
+    return current or generation
+
+
+async def read(generation: Generation, key_id: UUID) -> Generation | None:
+    """The current row, or the previous one if the database is unavailable. None if the key isn't usable any more."""
+    try:
+        return await reader.add((generation.pk, key_id))
+    except retry.ERRORS as error:
+        if retry.outage(error) is None:
+            raise
+        return generation
+    except Busy:
+        return generation
+
+
+def _preferred(header: str) -> int | None:
+    """The seconds that a Prefer header asks for, at most WEB_MAX_WAIT. Without a number it is as long as possible."""
+    found = PREFERENCE.search(header)
+    return found and min(int(found[1] or settings.WEB_MAX_WAIT), settings.WEB_MAX_WAIT)

@@ -1,0 +1,68 @@
+"""Calls that are joined."""
+
+import asyncio
+import threading
+
+import pytest
+
+from lockngen.web import batches
+from lockngen.web.batches import Batches
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_batches__join_what_arrives_during_one():
+    seen, may_end = [], threading.Event()
+
+    def double(items: list[int]) -> list[int]:
+        seen.append(items)
+        may_end.wait(5)
+        return [2 * item for item in items]
+
+    joined = Batches(double)
+    first = asyncio.create_task(joined.add(1))
+    while not seen:
+        await asyncio.sleep(0.001)
+    others = [asyncio.create_task(joined.add(number)) for number in (2, 3)]
+    await asyncio.sleep(0)
+    may_end.set()
+
+    assert await asyncio.gather(first, *others) == [2, 4, 6]
+    assert seen == [[1], [2, 3]]
+
+
+async def test_batches__have_a_size(monkeypatch):
+    monkeypatch.setattr(batches, "MAX_SIZE", 2)
+    sizes = []
+    joined = Batches(lambda items: sizes.append(len(items)) or items)
+
+    assert await asyncio.gather(*(joined.add(number) for number in range(5))) == [0, 1, 2, 3, 4]
+    assert sizes == [2, 2, 1]
+
+
+async def test_batch__raises_the_error_of_each_item():
+    joined = Batches(lambda items: [ValueError(item) if item else item for item in items])
+
+    results = await asyncio.gather(*(joined.add(item) for item in (0, 1)), return_exceptions=True)
+
+    assert [type(result) for result in results] == [int, ValueError]
+
+
+async def test_batch__that_fails_fails_for_all():
+    joined = Batches(lambda items: 1 / 0)
+
+    results = await asyncio.gather(joined.add(1), joined.add(2), return_exceptions=True)
+
+    assert [type(result) for result in results] == [ZeroDivisionError] * 2
+
+
+async def test_batch__is_not_cancelled_by_a_client_that_goes_away():
+    done = []
+    joined = Batches(lambda items: done.extend(items) or items)
+
+    client = asyncio.create_task(joined.add(1))
+    await asyncio.sleep(0)
+    client.cancel()
+    await joined.add(2)
+
+    assert done == [1, 2]
