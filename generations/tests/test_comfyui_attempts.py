@@ -88,7 +88,7 @@ def test_next_attempt__repeats_a_permanent_failure_without_a_render(double, rend
 
 
 def test_running_prompt__that_the_server_loses_fails_the_attempt(double, render, make_request, monkeypatch):
-    monkeypatch.setattr(prompt, "LOOK", 0.1)
+    monkeypatch.setattr(prompt, "POLL", 0.1)
     double.set(is_held=True)
     lost = []
 
@@ -97,12 +97,12 @@ def test_running_prompt__that_the_server_loses_fails_the_attempt(double, render,
             lost.append(True)
             double.lose_prompts()
 
-    with pytest.raises(RendererFailure, match="forgot"):
+    with pytest.raises(RendererFailure, match="lost the prompt"):
         render(make_request(), lose)
 
 
 def test_waiting_prompt__that_the_server_loses_is_submitted_again(double, render, make_request, monkeypatch):
-    monkeypatch.setattr(prompt, "LOOK", 0.1)
+    monkeypatch.setattr(prompt, "POLL", 0.1)
     double.set(is_held=True)
     double.submit(str(uuid4()))
     lost = []

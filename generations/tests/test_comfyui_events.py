@@ -12,7 +12,7 @@ from generations.tests.support.comfyui.renders import make_renderer
 
 @pytest.mark.parametrize("sockets", ["dropped", "refused"])
 def test_render__needs_no_events(double, render, make_request, monkeypatch, sockets):
-    monkeypatch.setattr(prompt, "LOOK_WITHOUT_EVENTS", 0.1)
+    monkeypatch.setattr(prompt, "POLL_WITHOUT_EVENTS", 0.1)
     double.set(sockets=sockets, seconds=0.3)
 
     assert render(make_request()).size == (64, 64)

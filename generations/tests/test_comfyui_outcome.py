@@ -99,7 +99,7 @@ def test_broken_image__is_rendered_again(double, render, make_request, image):
     double.set(image=image)
     request = make_request()
 
-    with pytest.raises(RendererFailure, match="no image"):
+    with pytest.raises(RendererFailure, match="not an image"):
         render(request)
     double.set()
 

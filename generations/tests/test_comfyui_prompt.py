@@ -68,7 +68,7 @@ def test_render__accepts_jpeg_and_webp(double, render, make_request, kind):
 
 
 def test_render__waits_for_a_history_that_is_written_after_the_success(double, render, make_request, monkeypatch):
-    monkeypatch.setattr(prompt, "LOOK", 600)  # only an event can end the wait
+    monkeypatch.setattr(prompt, "POLL", 600)  # only an event can end the wait
     double.set(history_delay=0.3)
     deadline = time.monotonic() + 20
 
@@ -91,7 +91,7 @@ def test_render__finds_a_prompt_that_ends_between_two_requests(double, render, m
         return read_queue(client)
 
     monkeypatch.setattr(Client, "_queue", end_prompt_and_read_queue)
-    monkeypatch.setattr(prompt, "LOOK_WITHOUT_EVENTS", 0.05)
+    monkeypatch.setattr(prompt, "POLL_WITHOUT_EVENTS", 0.05)
     double.set(is_held=True, sockets="refused")
     request = make_request()
 
@@ -101,7 +101,7 @@ def test_render__finds_a_prompt_that_ends_between_two_requests(double, render, m
 
 
 def test_render__polls_hardly_more_often_than_events_arrive(double, render, make_request, monkeypatch):
-    monkeypatch.setattr(prompt, "LOOK", 600)
+    monkeypatch.setattr(prompt, "POLL", 600)
     double.set(seconds=0.2)
     request = make_request()
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from django.core.files.storage import FileSystemStorage, Storage
 
-PARTIAL = ".partial-"  # how the name of a file begins that is still being written, or never was to the end
+PARTIAL = ".partial-"  # prefix of a file that is being written, or whose writing was interrupted
 
 
 class DurableFileSystemStorage(FileSystemStorage):
-    """Files that are whole or absent, and on the disk once `save` returns.
+    """Files that are complete or absent, and on the disk once `save` returns.
 
-    A file is written under another name, synced and renamed into place, so a process that is killed while writing
-    leaves nothing that looks like an image. A second save of one name replaces the first: a render that is
-    repeated after a crash does not leave two files.
+    A file is written under another name, synced and renamed, so a process that is killed while writing leaves no
+    incomplete image. Saving a file under an existing name replaces it: a render that is repeated after a crash does not
+    leave two files.
     """
 
     def __init__(self, **options):
@@ -44,14 +44,14 @@ class DurableFileSystemStorage(FileSystemStorage):
         return name
 
     def _make_folder(self, folder: Path) -> None:
-        # Another process may make it at the same time, and only its maker sets its mode, whatever the umask.
+        # Another process may create it at the same time. The one that does sets its mode, regardless of the umask.
         with suppress(FileExistsError):
             mode = self.directory_permissions_mode or 0o700
             folder.mkdir(mode)
             folder.chmod(mode)
 
     def scan(self, folder: str) -> Iterator[tuple[str, bool]]:
-        """What is in a folder, as a name and whether that is a folder, without reading all of it first."""
+        """The names in a folder, and whether each is a folder. Reads them one by one."""
         with suppress(FileNotFoundError), os.scandir(self.path(folder)) as entries:
             for entry in entries:
                 yield entry.name, entry.is_dir()
@@ -71,7 +71,7 @@ def _scan(storage: Storage, folder: str) -> Iterator[tuple[str, bool]]:
     if hasattr(storage, "scan"):
         yield from storage.scan(folder)
         return
-    # Django's own way, which any storage has, makes a list of one folder.
+    # Any storage has Django's method, which makes a list of the folder.
     with suppress(FileNotFoundError):
         folders, files = storage.listdir(folder)
         yield from ((name, True) for name in folders)
@@ -79,7 +79,7 @@ def _scan(storage: Storage, folder: str) -> Iterator[tuple[str, bool]]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """A name is durable only once the folder that holds it is (fsync(2))."""
+    """Make the names in a folder durable, which syncing the files doesn't (fsync(2))."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -28,7 +28,7 @@ def s3_credentials_are_whole(app_configs, **kwargs) -> list[checks.CheckMessage]
     return [
         checks.Error(
             "One of S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY is set without the other.",
-            hint="Set both, or neither where the machine has a role of its own.",
+            hint="Set both, or neither if the machine has a role.",
             id="lockngen.E011",
         )
     ]
@@ -41,7 +41,7 @@ def s3_addressing_style_is_known(app_configs, **kwargs) -> list[checks.CheckMess
     return [
         checks.Error(
             f"S3_ADDRESSING_STYLE is {settings.S3_ADDRESSING_STYLE!r}.",
-            hint=f"It takes {', '.join(ADDRESSING_STYLES)}; MinIO wants path.",
+            hint=f"It takes {', '.join(ADDRESSING_STYLES)}; MinIO needs path.",
             id="lockngen.E012",
         )
     ]
@@ -53,7 +53,7 @@ def s3_bucket_can_be_found(app_configs, **kwargs) -> list[checks.CheckMessage]:
         return []
     return [
         checks.Error(
-            "S3_BUCKET is set, and neither S3_REGION nor S3_ENDPOINT_URL says where it is.",
+            "S3_BUCKET is set without S3_REGION or S3_ENDPOINT_URL.",
             hint="Set S3_REGION to the bucket's region at AWS, or S3_ENDPOINT_URL to the server that has it.",
             id="lockngen.E013",
         )
@@ -63,12 +63,12 @@ def s3_bucket_can_be_found(app_configs, **kwargs) -> list[checks.CheckMessage]:
 @checks.register
 def s3_settings_have_a_bucket(app_configs, **kwargs) -> list[checks.CheckMessage]:
     names = ("S3_ENDPOINT_URL", "S3_PUBLIC_ENDPOINT_URL", "S3_REGION", "S3_ACCESS_KEY_ID", "S3_PREFIX")
-    meant = [name for name in names if getattr(settings, name)]
-    if settings.S3_BUCKET or not meant:
+    given = [name for name in names if getattr(settings, name)]
+    if settings.S3_BUCKET or not given:
         return []
     return [
         checks.Warning(
-            f"{', '.join(meant)}: without S3_BUCKET, images are kept in MEDIA_ROOT.",
+            f"{', '.join(given)}: without S3_BUCKET, images are kept in MEDIA_ROOT.",
             hint="Set S3_BUCKET, or unset the rest.",
             id="lockngen.W003",
         )

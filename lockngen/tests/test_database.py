@@ -24,9 +24,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def full_pool(settings):
     """The pool with as many idle connections as it may have."""
     connection.close()
-    with ExitStack() as taken:
+    with ExitStack() as stack:
         for _ in range(settings.DB_POOL_MAX_SIZE):
-            taken.enter_context(connection.pool.connection())
+            stack.enter_context(connection.pool.connection())
     return connection.pool
 
 
@@ -38,7 +38,7 @@ def end_all(other: psycopg.Connection) -> int:
     return ended.fetchone()[0]
 
 
-def test_pool__hands_out_none_of_the_connections_that_were_ended(full_pool, other, settings):
+def test_pool__hands_out_no_terminated_connection(full_pool, other, settings):
     for _ in range(5):
         assert end_all(other) >= 1
         started = time.monotonic()
@@ -49,7 +49,7 @@ def test_pool__hands_out_none_of_the_connections_that_were_ended(full_pool, othe
         connection.close()
 
 
-def test_pool__is_as_large_as_before_afterwards(full_pool, other, settings):
+def test_pool__replaces_all_terminated_connections(full_pool, other, settings):
     assert end_all(other) >= settings.DB_POOL_MAX_SIZE
 
     ApiKey.objects.count()
@@ -58,11 +58,11 @@ def test_pool__is_as_large_as_before_afterwards(full_pool, other, settings):
     wait_until(lambda: full_pool.get_stats()["pool_available"] >= settings.DB_POOL_MAX_SIZE, seconds=5)
 
 
-def test_checkout__asks_the_server_nothing(full_pool, other):
+def test_checkout__sends_no_query(full_pool, other):
     def statements() -> int:
         return other.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'lockngen' AND query_start > now()"
-            " AND datname = current_database()"  # other tests are at work on this server
+            " AND datname = current_database()"  # other tests use this server too
         ).fetchone()[0]
 
     with CaptureQueriesContext(connection) as captured:
@@ -71,17 +71,17 @@ def test_checkout__asks_the_server_nothing(full_pool, other):
     assert (len(captured), statements()) == (0, 0)
 
 
-def test_ended__is_no_connection_that_has_something_else_to_read(other):
+def test_is_ended__is_false_with_other_input(other):
     with psycopg.connect(**connection.get_connection_params(), autocommit=True) as listener:
-        listener.execute("LISTEN news")
-        other.execute("NOTIFY news, 'fine'")
+        listener.execute("LISTEN channel")
+        other.execute("NOTIFY channel, 'payload'")
         time.sleep(0.1)
 
         assert not is_ended(listener)
         assert listener.execute("SELECT 1").fetchone() == (1,)
 
 
-def test_ended__is_a_connection_that_the_server_closed(other):
+def test_is_ended__is_true_after_the_server_closed_the_connection(other):
     idle = psycopg.connect(**connection.get_connection_params(), autocommit=True)
     other.execute("SELECT pg_terminate_backend(%s, 5000)", [idle.info.backend_pid])
 
@@ -89,11 +89,11 @@ def test_ended__is_a_connection_that_the_server_closed(other):
     assert idle.closed
 
 
-def test_statement__is_given_up_on_where_the_server_does_not_answer(settings, monkeypatch):
+def test_statement__times_out_if_the_server_does_not_respond(settings, monkeypatch):
     monkeypatch.setattr(base, "SECONDS_OF_GRACE", 0)
     settings.DB_TIMEOUTS = {"statement_timeout": 200}
     with connection.cursor() as cursor:
-        cursor.execute("SET statement_timeout = 0")  # as if the server were too frozen to keep its own
+        cursor.execute("SET statement_timeout = 0")  # like a frozen server, which doesn't apply its own
         started = time.monotonic()
 
         with pytest.raises(OperationalError, match="the server does not answer"):
@@ -104,7 +104,7 @@ def test_statement__is_given_up_on_where_the_server_does_not_answer(settings, mo
     assert ApiKey.objects.count() == 0
 
 
-def test_statement__may_take_long_on_a_patient_connection(settings, monkeypatch):
+def test_statement__has_no_timeout_after_it_was_lifted(settings, monkeypatch):
     monkeypatch.setattr(base, "SECONDS_OF_GRACE", 0)
     settings.DB_TIMEOUTS = {"statement_timeout": 200}
     connection.lift_statement_timeout()
@@ -125,26 +125,26 @@ def backend() -> tuple[int, int]:
     return id(connection.pool), connection.connection.info.backend_pid
 
 
-def test_forked_process__has_a_pool_of_its_own():
+def test_forked_process__has_its_own_pool():
     before = backend()
 
-    childs = result_of(in_child(backend))
+    of_child = result_of(in_child(backend))
 
-    assert childs[0] != before[0]
-    assert childs[1] != before[1]
+    assert of_child[0] != before[0]
+    assert of_child[1] != before[1]
     assert backend() == before
 
 
-def test_pool_of_a_worker__drops_all_dead_connections_at_the_first(other):
+def test_pool_of_a_worker__drops_all_terminated_connections_at_once(other):
     async def seconds_after_a_restart(size: int) -> float:
         async with make_pool(kwargs=connector_params(), min_size=size, open=False) as pool:
-            async with AsyncExitStack() as taken:
+            async with AsyncExitStack() as stack:
                 for _ in range(size):
-                    await taken.enter_async_context(pool.connection())
+                    await stack.enter_async_context(pool.connection())
             await asyncio.to_thread(end_all, other)
             started = time.monotonic()
             async with pool.connection() as connection:
                 await connection.execute("SELECT 1")
             return time.monotonic() - started
 
-    assert asyncio.run(seconds_after_a_restart(4)) < 0.9  # looking at a second one comes after a second
+    assert asyncio.run(seconds_after_a_restart(4)) < 0.9  # psycopg's own check would pause for a second

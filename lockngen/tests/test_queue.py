@@ -1,4 +1,4 @@
-"""A worker's connection to the queue, whose sessions the server really ends."""
+"""A worker's connection to the queue, with sessions that the server terminates."""
 
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -22,7 +22,7 @@ RETRY = {"query": RETRY_JOB} | dict.fromkeys(["retry_at", "new_priority", "new_q
 
 @pytest.fixture(autouse=True)
 def empty_queue(other):
-    connection.close()  # the pool hands it out again only if it is alive
+    connection.close()  # so that the pool checks it when it hands it out again
     yield
     other.execute("TRUNCATE procrastinate_jobs, procrastinate_workers, procrastinate_events CASCADE")
 
@@ -63,7 +63,7 @@ def lost(message: str = "server closed the connection unexpectedly") -> Connecto
 
 
 def fail_first(monkeypatch, name: str, times: int = 1) -> None:
-    """Let procrastinate's own method fail at first."""
+    """Let the first calls of procrastinate's own method fail."""
     method, remaining = getattr(PsycopgConnector, name), [lost() for _ in range(times)]
 
     async def replaced(self, *args, **arguments):
@@ -83,11 +83,11 @@ def run(scenario) -> object:
     return asyncio.run(connect_and_run())
 
 
-def test_pool__hands_out_none_of_the_sessions_that_were_ended(other):
+def test_pool__hands_out_no_terminated_session(other):
     async def use_all_then_one(connector):
-        async with AsyncExitStack() as taken:
+        async with AsyncExitStack() as stack:
             for _ in range(4):
-                await taken.enter_async_context(connector.pool.connection())
+                await stack.enter_async_context(connector.pool.connection())
         end_sessions(other)
         async with asyncio.timeout(0.9), connector.pool.connection() as one:  # a check by psycopg's pool pauses 1 s
             await one.execute("SELECT 1")
@@ -95,31 +95,31 @@ def test_pool__hands_out_none_of_the_sessions_that_were_ended(other):
     run(use_all_then_one)
 
 
-def test_job__that_was_taken_without_hearing_of_it_is_found(other, job, worker):
-    async def take_three_times(connector):
+def test_fetch__returns_a_job_whose_earlier_result_was_lost(other, job, worker):
+    async def fetch_three_times(connector):
         await PsycopgConnector.execute_query_one_async(connector, FETCH_JOB, queues=None, worker_id=worker)
         found = await connector.execute_query_one_async(FETCH_JOB, queues=None, worker_id=worker)
         return found["id"], await connector.execute_query_one_async(FETCH_JOB, queues=None, worker_id=worker)
 
-    assert run(take_three_times) == (job, queue.NO_JOB)
+    assert run(fetch_three_times) == (job, queue.NO_JOB)
 
 
-def test_job__can_not_be_taken_while_the_database_is_away(monkeypatch, job, worker, caplog):
+def test_fetch__returns_no_job_after_a_transient_error(monkeypatch, job, worker, caplog):
     fail_first(monkeypatch, "execute_query_one_async")
 
-    async def take_twice(connector):
+    async def fetch_twice(connector):
         return [(await connector.execute_query_one_async(FETCH_JOB, queues=None, worker_id=worker))["id"] for _ in "ab"]
 
-    assert run(take_twice) == [None, job]
+    assert run(fetch_twice) == [None, job]
     assert "No job can be fetched at the moment: server closed" in caplog.text
 
 
-def test_job__that_comes_while_the_worker_looks_for_one_is_found(monkeypatch, other, worker):
-    """Without this the worker polls, five seconds later."""
-    look = PsycopgConnector.execute_query_one_async
+def test_fetch__returns_a_job_that_is_inserted_meanwhile(monkeypatch, other, worker):
+    """Otherwise the worker would fetch it when it polls, five seconds later."""
+    fetch = PsycopgConnector.execute_query_one_async
 
-    async def look_slowly(connector, *args, **arguments):
-        row, before = await look(connector, *args, **arguments), connector._received
+    async def insert_job_after_fetch(connector, *args, **arguments):
+        row, before = await fetch(connector, *args, **arguments), connector._received
         if row["id"] is None:
             other.execute("INSERT INTO procrastinate_jobs (queue_name, task_name, args) VALUES ('a', 'b', '{}')")
             while connector._received == before:
@@ -128,49 +128,49 @@ def test_job__that_comes_while_the_worker_looks_for_one_is_found(monkeypatch, ot
 
     async def ignore(**notification) -> None: ...
 
-    async def listen_and_take(connector):
+    async def listen_and_fetch(connector):
         listening = asyncio.create_task(connector.listen_notify(ignore, ["procrastinate_any_queue_v1"]))
         while not connector._received:
             await asyncio.sleep(0.01)
-        monkeypatch.setattr(PsycopgConnector, "execute_query_one_async", look_slowly)
+        monkeypatch.setattr(PsycopgConnector, "execute_query_one_async", insert_job_after_fetch)
         row = await connector.execute_query_one_async(FETCH_JOB, queues=None, worker_id=worker)
         listening.cancel()
         return row["task_name"]
 
-    assert run(listen_and_take) == "b"
+    assert run(listen_and_fetch) == "b"
 
 
-@pytest.mark.parametrize("lost_answers", [0, 1, 2])
-def test_job__ends_once_however_often_it_is_sent(monkeypatch, other, job, worker, lost_answers):
-    fail_first(monkeypatch, "execute_query_async", times=lost_answers)
+@pytest.mark.parametrize("lost_results", [0, 1, 2])
+def test_finish__takes_effect_once_if_it_is_sent_again(monkeypatch, other, job, worker, lost_results):
+    fail_first(monkeypatch, "execute_query_async", times=lost_results)
 
-    async def take_and_end_twice(connector):
+    async def fetch_and_finish_twice(connector):
         await connector.execute_query_one_async(FETCH_JOB, queues=None, worker_id=worker)
         for _ in range(2):
             await connector.execute_query_async(**FINISH, job_id=job)
         return connector._running
 
-    assert run(take_and_end_twice) == []
+    assert run(fetch_and_finish_twice) == []
     assert other.execute("SELECT status, attempts FROM procrastinate_jobs").fetchall() == [("succeeded", 1)]
 
 
 @pytest.mark.parametrize("end", [FINISH, RETRY], ids=["finish", "retry"])
-def test_job__that_another_worker_has_taken_over_is_left_to_that(other, job, worker, end):
+def test_finish__does_not_change_a_job_of_another_worker(other, job, worker, end):
     (successor,) = other.execute("INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING id").fetchone()
 
-    async def be_overtaken(connector):
+    async def finish_after_takeover(connector):
         await connector.execute_query_one_async(FETCH_JOB, queues=None, worker_id=worker)
         other.execute("UPDATE procrastinate_jobs SET worker_id = %s", [successor])
         await connector.execute_query_async(**end, job_id=job)
         return connector._running
 
-    assert run(be_overtaken) == []
+    assert run(finish_after_takeover) == []
     assert other.execute("SELECT status, worker_id FROM procrastinate_jobs").fetchall() == [("doing", successor)]
 
 
 @pytest.mark.parametrize(("end", "status"), [(FINISH, "succeeded"), (RETRY, "todo")], ids=["finish", "retry"])
-def test_worker__that_was_forgotten_ends_its_job_and_takes_the_next(other, job, worker, end, status):
-    async def be_forgotten(connector):
+def test_deleted_worker__finishes_its_job_and_fetches_the_next(other, job, worker, end, status):
+    async def finish_and_fetch(connector):
         await connector.execute_query_one_async(FETCH_JOB, queues=None, worker_id=worker)
         other.execute("DELETE FROM procrastinate_workers")
         await connector.execute_query_async(**end, job_id=job)
@@ -180,10 +180,10 @@ def test_worker__that_was_forgotten_ends_its_job_and_takes_the_next(other, job, 
             (await connector.execute_query_one_async(FETCH_JOB, queues=None, worker_id=worker))["id"] for _ in "ab"
         ]
 
-    assert run(be_forgotten) == (status, [None, job])
+    assert run(finish_and_fetch) == (status, [None, job])
 
 
-def test_heartbeat__of_a_worker_that_was_forgotten_makes_it_known_again(other, worker):
+def test_heartbeat__registers_a_deleted_worker_again(other, worker):
     other.execute("DELETE FROM procrastinate_workers")
 
     run(lambda connector: connector.execute_query_async(HEARTBEAT, worker_id=worker))
@@ -191,7 +191,7 @@ def test_heartbeat__of_a_worker_that_was_forgotten_makes_it_known_again(other, w
     assert other.execute("SELECT id FROM procrastinate_workers").fetchall() == [(worker,)]
 
 
-def test_heartbeat__is_that_of_now(other, worker):
+def test_heartbeat__is_set_to_now(other, worker):
     other.execute("UPDATE procrastinate_workers SET last_heartbeat = '2026-01-01'")
 
     run(lambda connector: connector.execute_query_async(HEARTBEAT, worker_id=worker))
@@ -199,34 +199,34 @@ def test_heartbeat__is_that_of_now(other, worker):
     assert other.execute("SELECT last_heartbeat > '2026-01-02' FROM procrastinate_workers").fetchall() == [(True,)]
 
 
-def test_goodbye__is_sent_once(monkeypatch, worker):
+def test_unregister__is_not_retried(monkeypatch, worker):
     fail_first(monkeypatch, "execute_query_async")
 
     with pytest.raises(ConnectorException):
         run(lambda connector: connector.execute_query_async(UNREGISTER, worker_id=worker))
 
 
-def test_listener__receives_again_after_its_session_was_ended(other):
+def test_listener__reconnects_after_its_session_was_terminated(other):
     async def listen(connector):
         received = asyncio.Queue()
 
-        async def note(*, channel: str, payload: str) -> None:
+        async def put(*, channel: str, payload: str) -> None:
             await received.put(payload)
 
-        listener = asyncio.create_task(connector.listen_notify(note, ["news"]))
+        listener = asyncio.create_task(connector.listen_notify(put, ["channel"]))
         async with asyncio.timeout(10):
             first = await received.get()
             end_sessions(other)
             second = await received.get()
-            other.execute("NOTIFY news, 'fine'")
+            other.execute("NOTIFY channel, 'payload'")
             third = await received.get()
         listener.cancel()
         return [first, second, third]
 
-    assert run(listen) == [queue.WAKE_UP, queue.WAKE_UP, "fine"]
+    assert run(listen) == [queue.WAKE_UP, queue.WAKE_UP, "payload"]
 
 
-def test_patience__ends(settings, change_policy):
+def test_retry__ends_after_the_timeout(settings, change_policy):
     change_policy("QUEUE_STATEMENT", first_pause=0.01)
     settings.DB_WORKER_RETRY_TIMEOUT = 0.1
     calls = []
@@ -241,7 +241,7 @@ def test_patience__ends(settings, change_policy):
     assert len(calls) > 2
 
 
-def test_patience__is_not_for_mistakes():
+def test_retry__excludes_permanent_errors():
     calls = []
 
     async def fail() -> None:

@@ -87,8 +87,8 @@ class Client:
             or (self._recently_ended(tag) if thoroughly else None)
         )
 
-    def forget(self, prompt_id: str) -> None:
-        """Remove a prompt from the history, as it would be taken for the outcome of the next one with its id."""
+    def remove(self, prompt_id: str) -> None:
+        """Remove a prompt from the history, where it would be found as the outcome of the next one with its id."""
         self._call("POST", "/history", {"delete": [prompt_id]})
 
     def cancel(self, tag: str) -> None:

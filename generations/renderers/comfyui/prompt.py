@@ -23,16 +23,16 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 FOLDER = "lockngen"  # in the server's folder of output
-# Seconds between two looks at where the prompt is: while events tell what happens, without them, and the first one
-# after an event that says that it ended, as the history is written later than that.
-LOOK, LOOK_WITHOUT_EVENTS, LOOK_AT_END = 2.0, 0.5, 0.05
+# Seconds between two queries of the prompt's position: with events, without events, and at first after the event of its
+# end, as the server writes its history after that event.
+POLL, POLL_WITHOUT_EVENTS, POLL_AT_END = 2.0, 0.5, 0.05
 TICK = 0.25  # seconds between two calls of progress
-SUBMISSIONS = 3  # of one attempt, where the server forgot the prompt before it began
+SUBMISSIONS = 3  # of one attempt, if the server lost the prompt before it began
 ENDS = {"execution_success", "execution_error", "execution_interrupted"}
 
 
 class Prompt:
-    """What the server says by HTTP about its queue and its history is the truth. Events tell when to ask."""
+    """The server's queue and history, read by HTTP, are authoritative. Events only trigger reading them."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Prompt:
     ):
         self.client, self.events = client, events
         self.tag, self.workflow = str(request.id), workflow
-        # Each attempt has a file name of its own: for equal inputs ComfyUI uses its cache and writes no new file.
+        # Each attempt has its own file name: for equal inputs ComfyUI uses its cache and writes no new file.
         self.graph = workflow.fill(request, f"{FOLDER}/{request.id}_{request.attempt}")
         self.progress, self.patience = progress, patience
         self.stages = Stages(self.graph)
@@ -62,14 +62,14 @@ class Prompt:
             # A prompt that was only waiting when the server lost it is unlikely to be the cause.
             if self.has_begun:
                 break
-        raise RendererFailure("The renderer was restarted and forgot the picture.")
+        raise RendererFailure("The renderer was restarted and lost the prompt.")
 
     def _adopt_or_submit(self) -> str:
         # A lost answer may have been that of an accepted submission, so each attempt searches first.
         found = self.client.find(self.tag, self.tag, thoroughly=self.may_have_been_submitted)
         self.events.connect()
         if found and not found.is_worth_adopting:
-            self.client.forget(found.prompt_id)
+            self.client.remove(found.prompt_id)
         elif found:
             logger.info("Generation %s: prompt %s exists already.", self.tag, found.prompt_id)
             return found.prompt_id
@@ -78,13 +78,13 @@ class Prompt:
 
     def _follow(self, prompt_id: str) -> dict[str, Any] | None:
         """Wait for the entry in the history; None if the prompt is lost."""
-        pause = LOOK
+        pause = POLL
         while position := self._retry(lambda: self.client.find(prompt_id, self.tag)):
             if position.entry:
                 return position.entry
             self.has_begun = self.has_begun or position.is_running
-            pause = LOOK_AT_END if self._wait_for_end(pause) else min(LOOK, 2 * pause)
-        self._wait_for_end(LOOK_AT_END)  # an event that it had started may have arrived before
+            pause = POLL_AT_END if self._wait_for_end(pause) else min(POLL, 2 * pause)
+        self._wait_for_end(POLL_AT_END)  # an event that it had started may have arrived before
         return None
 
     def _wait_for_end(self, seconds: float) -> bool:
@@ -96,7 +96,7 @@ class Prompt:
                 return True
             self.tick()
             if not self.events.is_live:
-                deadline = min(deadline, time.monotonic() + LOOK_WITHOUT_EVENTS)
+                deadline = min(deadline, time.monotonic() + POLL_WITHOUT_EVENTS)
         return False
 
     def _process(self, event: dict[str, Any]) -> bool:
@@ -124,8 +124,8 @@ class Prompt:
             raise RenderError(str(error)) from None
         except (Gone, ValueError) as error:
             # Otherwise every later attempt would adopt the entry and fail.
-            self._retry(lambda: self.client.forget(prompt_id))
-            what = "lost the picture" if isinstance(error, Gone) else "made something that is no image"
+            self._retry(lambda: self.client.remove(prompt_id))
+            what = "lost the picture" if isinstance(error, Gone) else "made a file that is not an image"
             raise RendererFailure(f"The renderer {what}.", error) from error
         self.progress(100)
         return image
