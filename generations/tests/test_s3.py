@@ -241,18 +241,17 @@ def test_orphans__are_found_and_removed(make_completed, keys, monkeypatch):
     assert keys() == set(files.paths(generation))
 
 
-def test_scan__reads_the_listing_page_by_page(keys, client, monkeypatch):
+def test_scan__reads_the_listing_page_by_page(keys):
     for number in range(5):
         default_storage.save(f"generations/2026/{number}.png", ContentFile(b"bytes"))
     default_storage.save("generations/2026/01/1.png", ContentFile(b"bytes"))
-    call = default_storage.connection.meta.client._make_api_call
     pages = []
 
-    def small_pages(operation, parameters):
-        pages.append(parameters.get("ContinuationToken"))
-        return call(operation, {**parameters, "MaxKeys": 2})
+    def limit_page(params, **_) -> dict:
+        pages.append(params.get("ContinuationToken"))
+        return {**params, "MaxKeys": 2}
 
-    monkeypatch.setattr(default_storage.connection.meta.client, "_make_api_call", small_pages)
+    default_storage.connection.meta.client.meta.events.register("provide-client-params.s3.ListObjectsV2", limit_page)
 
     found = set(default_storage.scan("generations/2026"))
 

@@ -35,7 +35,7 @@ GUNICORN = "ASGIProtocol and ASGIWorker by lockngen/tests/test_worker.py"
 NINJA = "how Operation.run and Operation._get_values read parameters, by problems._with_known_parameters"
 PROCRASTINATE = """the statements in sql/queries.sql, the functions they call, procrastinate_defer_jobs_v1,
  and how Worker treats notifications, by lockngen/queue.py"""
-PSYCOPG = "Connection.wait, errors._WaitTimeout and Connection._pool by lockngen/database/base.py"
+PSYCOPG = "Connection.wait, errors._WaitTimeout and Connection._pool by base.py and breaker.py of lockngen/database"
 PSYCOPG_POOL = "AttemptWithBackoff in base.py, by lockngen/database/base.py"
 COLUMNS_OF_JOB_TO_DEFER = [
     ("queue_name", "character varying"),

@@ -19,6 +19,7 @@ from lockngen.tests.support.waiting import wait_until
 from lockngen.tests.support.web import Caller, Web
 
 pytestmark = pytest.mark.timeout(120)
+SESSIONS = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
 WRITE, READ_UNLOGGED = "INSERT INTO kept VALUES (1)", "SELECT * FROM counted"
 
 
@@ -67,13 +68,18 @@ def run(wrapper: DatabaseWrapper, statement: str) -> None:
 
 def test_pool__replaces_the_sessions_of_a_standby(standby, wrapper):
     def sessions() -> set[int]:
-        return {session.info.backend_pid for session in wrapper.pool._pool}
+        with psycopg.connect(standby) as session:
+            return {pid for (pid,) in session.execute(SESSIONS)}
 
     for statement, error in {WRITE: InternalError, READ_UNLOGGED: NotSupportedError}.items():
+        run(wrapper, "SELECT 1")
         before = sessions()
+
         with pytest.raises(error):
             run(wrapper, statement)
-        assert not before & sessions()
+
+        assert before
+        wait_until(lambda before=before: not before & sessions(), seconds=5)
 
     with psycopg.connect(standby, autocommit=True) as session:
         session.execute("SELECT pg_promote()")
