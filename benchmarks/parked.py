@@ -1,6 +1,6 @@
 """Many waiting clients: memory of the processes, other clients' latencies, and how fast an end arrives.
 
-.venv/bin/python -m benchmarks.parked [--streams 2000] [--seconds 30] [--ends 100] [--database URL] [--write]
+.venv/bin/python -m benchmarks.parked [--streams 2000] [--waits 500] [--seconds 30] [--ends 100] [--write]
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import resource
 import tempfile
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -28,8 +29,9 @@ OPENED_AT_ONCE = 50
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--streams", type=int, default=2000, help="event streams in all (2000)")
-    parser.add_argument("--seconds", type=float, default=30, help="for which they are measured (30)")
-    parser.add_argument("--ends", type=int, default=100, help="generations that end while a client waits (100)")
+    parser.add_argument("--waits", type=int, default=500, help="calls with wait=60 in all (500)")
+    parser.add_argument("--seconds", type=float, default=30, help="for which they are measured, at most 45 (30)")
+    parser.add_argument("--ends", type=int, default=100, help="generations that end meanwhile (100)")
     report.add_arguments(parser)
     arguments = parser.parse_args()
     files = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -40,7 +42,7 @@ def main() -> None:
     ):
         keys = make_keys(KEYS)
         fill(list(keys), ROWS)
-        pending = make_pending(list(keys), max(arguments.streams, arguments.ends))
+        pending = make_pending(list(keys), max(arguments.streams, arguments.waits))
         with served.lockngen() as server:
             rows = asyncio.run(measure(server, list(keys.values()), pending, arguments))
     report.publish(arguments, "parked", [report.table(["", "no stream", "parked"], rows), f"{report.machine()}."])
@@ -59,43 +61,62 @@ async def measure(server: Server, tokens: list[str], pending: list, arguments: a
     quiet, busy = Probe(server.port, request, GETS), Probe(server.port, request, GETS)
     await quiet.run(arguments.seconds)
     quiet_memory = server.memory()
-    streams = [Stream(server.port, str(pending[n].id), tokens[n % len(tokens)]) for n in range(arguments.streams)]
-    for first in range(0, len(streams), OPENED_AT_ONCE):
-        await asyncio.gather(*(stream.open() for stream in streams[first : first + OPENED_AT_ONCE]))
+    streams = parked(server, STREAM, pending[: arguments.streams], tokens)
+    waits = parked(server, WAIT, pending[: arguments.waits], tokens)
+    for first in range(0, len(streams + waits), OPENED_AT_ONCE):
+        await asyncio.gather(*(client.open() for client in (streams + waits)[first : first + OPENED_AT_ONCE]))
     await busy.run(arguments.seconds)
-    memory, still_open = server.memory(), sum(stream.is_open for stream in streams)
-    for stream in streams[arguments.ends :]:
-        stream.close()
-    delays = await ends(pending[: arguments.ends], streams[: arguments.ends])
-    for stream in streams[: arguments.ends]:
-        stream.close()
+    memory = server.memory()
+    counts = [f"{sum(client.is_open for client in clients):,} of {len(clients):,}" for clients in (streams, waits)]
+    ended_at = await end(pending[: arguments.ends])
+    delays = [await received(clients[: arguments.ends], ended_at) for clients in (streams, waits)]
+    for client in streams + waits:
+        client.close()
     return [
-        ["streams that are open", "0", f"{still_open:,} of {len(streams):,}"],
+        ["event streams", "0", counts[0]],
+        ["calls with `wait=60`", "0", counts[1]],
         ["MiB of the larger web process", f"{quiet_memory:.0f}", f"{memory:.0f}"],
         ["GET, median ms", f"{quiet.median:.1f}", f"{busy.median:.1f}"],
         ["GET, p99 ms", f"{quiet.p99:.1f}", f"{busy.p99:.1f}"],
         ["GETs that failed", str(quiet.failed), str(busy.failed)],
-        [f"from a generation's end to its client, {arguments.ends} waiting: median ms", "", f"{median(delays):.1f}"],
-        ["… p99 ms", "", f"{quantiles(delays, n=100, method='inclusive')[-1]:.1f}"],
+        ["from a generation's end to its stream: median, p99 ms", "", delays[0]],
+        ["… to its waiting call: median, p99 ms", "", delays[1]],
     ]
 
 
-class Stream:
-    """A client of one generation's event stream."""
+def parked(server: Server, kind: Kind, generations: list, tokens: list[str]) -> list[Parked]:
+    requests = [get(f"{PATH}/{each.id}{kind.path}", tokens[n % len(tokens)]) for n, each in enumerate(generations)]
+    return [Parked(server.port, request, kind) for request in requests]
 
-    def __init__(self, port: int, id: str, token: str):
-        self.port, self.request = port, get(f"{PATH}/{id}/events", token)
+
+@dataclass(frozen=True)
+class Kind:
+    path: str
+    first: bytes  # what the response begins with, empty if nothing is sent before the end
+    last: bytes
+
+
+STREAM = Kind("/events", b"event: progress", b"event: end")
+WAIT = Kind("?wait=60", b"", b'"failed"')
+
+
+class Parked:
+    """A client that waits for the end of one generation."""
+
+    def __init__(self, port: int, request: bytes, kind: Kind):
+        self.port, self.request, self.kind = port, request, kind
         self.writer: asyncio.StreamWriter | None = None
         self.reading: asyncio.Task | None = None
         self.ended_at = float("inf")
 
     async def open(self) -> None:
-        """Send the request and wait for the first event."""
+        """Send the request, and wait for the first event of a stream."""
         with suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
             async with asyncio.timeout(10):
                 reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
                 self.writer.write(self.request)
-                await reader.readuntil(b"event: progress")
+                if self.kind.first:
+                    await reader.readuntil(self.kind.first)
                 self.reading = asyncio.create_task(self._read(reader))
 
     @property
@@ -104,7 +125,7 @@ class Stream:
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         with suppress(OSError, asyncio.IncompleteReadError):
-            await reader.readuntil(b"event: end")
+            await reader.readuntil(self.kind.last)
             self.ended_at = time.monotonic()
 
     def close(self) -> None:
@@ -114,21 +135,23 @@ class Stream:
             self.writer.close()
 
 
-async def ends(pending: list, streams: list[Stream]) -> list[float]:
-    """Milliseconds from the moment at which each generation ends until its client has the event."""
-    ended_at = []
-    for generation in pending:
-        ended_at.append(await asyncio.to_thread(_fail, generation))
-    await asyncio.wait([stream.reading for stream in streams if stream.reading], timeout=30)
-    return [(stream.ended_at - at) * 1000 for stream, at in zip(streams, ended_at, strict=True)]
+async def received(clients: list[Parked], ended_at: list[float]) -> str:
+    """Median and 99th percentile of the milliseconds from the generations' ends until their clients have them."""
+    await asyncio.wait([client.reading for client in clients if client.reading], timeout=30)
+    delays = [(client.ended_at - at) * 1000 for client, at in zip(clients, ended_at, strict=True)]
+    return f"{median(delays):.1f}, {quantiles(delays, n=100, method='inclusive')[-1]:.1f}"
+
+
+async def end(generations: list) -> list[float]:
+    """End each as a worker does; returns when."""
+    return [await asyncio.to_thread(_fail, generation) for generation in generations]
 
 
 def _fail(generation) -> float:
-    """End the generation as a worker does; returns when that was committed."""
     attempt = generation.start()
-    started_at = time.monotonic()
+    began_at = time.monotonic()
     generation.fail(attempt, "The renderer refused it.")
-    return started_at
+    return began_at
 
 
 if __name__ == "__main__":

@@ -9,7 +9,13 @@ from benchmarks.database import BASE
 IMAGES = BASE / "docs/images"
 COLOURS = ["#4f46e5", "#94a3b8", "#0d9488"]
 pyplot.rcParams.update(
-    {"svg.hashsalt": "lockngen", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+    {
+        "svg.hashsalt": "lockngen",  # the same figures give the same file
+        "svg.fonttype": "none",  # text, not paths
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
 )
 
 

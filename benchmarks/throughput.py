@@ -104,30 +104,32 @@ def _summary(results: Results, memory: dict[str, float]) -> str:
     header += [f"{HOT} / {SPREAD}", "MiB of a web process"]
     rows = []
     for name in (OURS, *PEERS):
-        means = [median(_means(results, name, *load_)) for load_ in LOADS]
+        means = [median(_means(results, name, load_)) for load_ in LOADS]
         hot = median(
             hot / spread
-            for hot, spread in zip(_means(results, name, 16, HOT), _means(results, name, 16, SPREAD), strict=True)
+            for hot, spread in zip(_means(results, name, (16, HOT)), _means(results, name, (16, SPREAD)), strict=True)
         )
         rows.append([name, *(f"{mean:,.0f}" for mean in means), f"{hot:.2f}", f"{memory[name]:.0f}"])
     for name in PEERS:
-        ratios = [f"{_ratio(results, name, *load_):.2f}" for load_ in LOADS]
+        ratios = [f"{_ratio(results, name, load_):.2f}" for load_ in LOADS]
         rows.append([f"{OURS} / {name}", *ratios, "", ""])
         for operation in OPERATIONS:
-            ratios = [f"{_ratio(results, name, *load_, (operation,)):.2f}" for load_ in LOADS]
+            ratios = [f"{_ratio(results, name, load_, (operation,)):.2f}" for load_ in LOADS]
             rows.append([f"… {operation} alone", *ratios, "", ""])
+        savings = [f"{1 / _ratio(results, name, load_, field='cpu'):.2f}" for load_ in LOADS]
+        rows.append([f"processor time of {name} / {OURS}", *savings, "", ""])
     return report.table(header, rows)
 
 
-def _means(results: Results, name: str, connections: int, keys: str, operations=OPERATIONS) -> list[float]:
+def _means(results: Results, name: str, load_: tuple[int, str], operations=OPERATIONS, field="requests") -> list[float]:
     """The geometric mean over the operations in each round."""
-    rounds = zip(*(results[name, operation, connections, keys] for operation in operations), strict=True)
-    return [geometric_mean(run.requests for run in round_) for round_ in rounds]
+    rounds = zip(*(results[name, operation, *load_] for operation in operations), strict=True)
+    return [geometric_mean(getattr(run, field) for run in round_) for round_ in rounds]
 
 
-def _ratio(results: Results, peer: str, connections: int, keys: str, operations=OPERATIONS) -> float:
+def _ratio(results: Results, peer: str, load_: tuple[int, str], operations=OPERATIONS, field="requests") -> float:
     """The median of the rounds' own ratios, which a change of other load on the machine affects less."""
-    ours, theirs = (_means(results, name, connections, keys, operations) for name in (OURS, peer))
+    ours, theirs = (_means(results, name, load_, operations, field) for name in (OURS, peer))
     return median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
