@@ -43,6 +43,9 @@ LEFT JOIN LATERAL (
 """
 
 
+KEYS = ApiKey.objects.all()  # made once: a manager makes a filtered queryset at each call
+
+
 class Row(Stateful, namedtuple("Row", COLUMNS)):
     """The columns of a generation that are shown."""
 
@@ -125,7 +128,7 @@ def _prepare(call: Call) -> tuple[AuthResult, dict]:
 
 def _authenticate(call: Call, selection: Selection | None = None, **parameters) -> AuthResult:
     try:
-        auth_result = ApiKey.objects.authenticate(call.token, 1, selection, **parameters)
+        auth_result = KEYS.authenticate(call.token, 1, selection, **parameters)
     except retry.ERRORS as error:
         raise Fallback(error=error) from None
     if not auth_result.is_admitted:

@@ -18,6 +18,7 @@ from procrastinate.exceptions import ConnectorException
 from tenacity import RetryCallState, Retrying, retry_if_exception
 
 from lockngen import retry_policies
+from lockngen.database.base import is_ended
 from lockngen.database.breaker import breaker
 from lockngen.plain import one_line
 
@@ -104,9 +105,15 @@ def idempotent(function: Callable, *, long_running: bool = False) -> Callable:
     return repeated
 
 
-@idempotent
 def connect() -> None:
-    """Open a connection for a statement that must not be sent twice."""
+    """Open a connection for a statement that must not be sent twice, unless there is one that works."""
+    if connection.connection is None or is_ended(connection.connection):
+        _reconnect()
+
+
+@idempotent
+def _reconnect() -> None:
+    connection.close()
     connection.ensure_connection()
 
 

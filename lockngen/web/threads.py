@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any
 
@@ -18,6 +18,7 @@ from django.db import connection
 
 from lockngen.database.breaker import breaker
 
+KEPT_IDLE = 0.1  # seconds for which an idle thread keeps its connection
 MAX_WAIT = 5.0  # seconds in which a call must begin
 
 
@@ -63,9 +64,13 @@ class DatabaseThreads:
 
     def _work(self) -> None:
         while True:
-            self._tokens.get()
+            try:
+                self._tokens.get(timeout=KEPT_IDLE if connection.connection else None)
+            except Empty:
+                connection.close()
+                continue
             self._calls.popleft().make()
-            if not self._calls or connection.pool.get_stats()["requests_waiting"]:
+            if connection.pool.get_stats()["requests_waiting"]:
                 connection.close()
 
 

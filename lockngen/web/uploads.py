@@ -44,6 +44,8 @@ class Upload:
 
     async def discard_rest(self) -> None:
         """Read what is left of a refused body. A client that can't send it doesn't read the response either."""
+        if self._is_complete:
+            return
         size = 0
         try:
             async with asyncio.timeout(DISCARD_TIMEOUT):
