@@ -23,12 +23,12 @@ HEALTH_TOKEN = env.secret("HEALTH_TOKEN")
 HEALTH_STRICT_MIGRATIONS = env.flag("HEALTH_STRICT_MIGRATIONS")
 TRUSTED_PROXIES = env.items("TRUSTED_PROXIES", "127.0.0.1,::1")
 
-# Cookies travel over TLS only where the public address says that there is TLS.
+# Cookies require TLS if the public address has it.
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PUBLIC_URL.startswith("https://")
 SECURE_HSTS_SECONDS = 31_536_000 if PUBLIC_URL.startswith("https://") else 0
 
 INSTALLED_APPS = [
-    # Commands of the first app win: lockngen's migrate and runserver, generations' procrastinate.
+    # Commands of the first app take precedence: lockngen's migrate and runserver, generations' procrastinate.
     "lockngen",
     "apikeys",
     "generations",
@@ -50,7 +50,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",  # first: every response gets its headers
     "csp.middleware.CSPMiddleware",
     "lockngen.health.LivenessMiddleware",  # it answers before the host check and without a database
-    "lockngen.web.hosts.ProbeHostMiddleware",  # before what checks the host
+    "lockngen.web.hosts.ProbeHostMiddleware",  # before middleware that checks the host
     "corsheaders.middleware.CorsMiddleware",  # around all answers of the API, errors included
     "apikeys.rate_limit.headers.LimitHeadersMiddleware",  # outside middleware that may replace a response
     "lockngen.web.problems.ApiProblemsMiddleware",  # around all that can fail, so that the API has one error shape
@@ -64,7 +64,7 @@ MIDDLEWARE = [
     "axes.middleware.AxesMiddleware",  # last: it turns a refused login into its own response
 ]
 
-REDACT = "apikeys.tokens.redacted"  # what takes tokens out of the text of an error
+REDACT = "apikeys.tokens.redacted"  # removes tokens from the text of an error
 # Browsers of other origins. A preflight is answered before anything else, so it needs no key and isn't counted.
 CORS_ALLOWED_ORIGINS = env.items("CORS_ALLOWED_ORIGINS")
 CORS_URLS_REGEX = r"^/api/"
@@ -97,7 +97,7 @@ CORS_EXPOSE_HEADERS = (
 
 ROOT_URLCONF = "lockngen.urls"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024  # bytes; the API answers 413 beyond it
-DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_100  # as many rows as an action of the admin takes, and its own fields
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_100  # the maximum of rows of an admin action, and its own fields
 
 TEMPLATES = [
     {
@@ -201,7 +201,7 @@ PROCRASTINATE_WORKER_DEFAULTS = {
 }
 PROCRASTINATE_ON_APP_READY = "lockngen.queue.use_connector"
 
-# How long generations are kept, in days; 0 is for ever.
+# Days for which generations are kept; 0 keeps them forever.
 RETENTION_FINISHED = env.integer("RETENTION_FINISHED", 0, maximum=36_500)
 RETENTION_DELETED = env.integer("RETENTION_DELETED", 0, maximum=36_500)
 

@@ -1,4 +1,4 @@
-"""LISTEN during the whole life of a process: one direct connection, which is reopened after each loss."""
+"""LISTEN for as long as a process runs: one direct connection, which is reopened after each loss."""
 
 import logging
 import threading

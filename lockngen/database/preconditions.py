@@ -12,7 +12,7 @@ from psycopg import sql
 
 from lockngen.plain import one_line
 
-STARTUP_OPTIONS = "unsupported startup parameter"  # PgBouncer's words
+STARTUP_OPTIONS = "unsupported startup parameter"  # in PgBouncer's error
 REMEDIES = {  # by what a refused connection's error contains; there is no SQLSTATE before a session exists
     STARTUP_OPTIONS: "Behind a pooler set DB_PGBOUNCER=on, and DATABASE_DIRECT_URL to PostgreSQL itself.",
     r'database ".*" does not exist': "Create it: CREATE DATABASE name OWNER role ENCODING 'UTF8' TEMPLATE template0;",

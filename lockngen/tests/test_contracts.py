@@ -5,6 +5,7 @@ A test fails if a release moves such a part, and if the pinned version differs f
 
 import asyncio
 import inspect
+import logging
 import re
 from datetime import UTC, datetime
 from unittest.mock import AsyncMock
@@ -16,6 +17,7 @@ from django.db import connection, connections
 from django.http import HttpResponse
 from django.test import TransactionTestCase
 from django.utils.log import log_response
+from gunicorn.glogging import Logger
 from ninja import NinjaAPI, Schema
 from ninja.operation import Operation
 from ninja.testing import TestClient
@@ -71,6 +73,8 @@ def test_django(db, caplog):
 
 def test_gunicorn():
     check_pin("gunicorn", checked="27.0.1", parts=GUNICORN)
+
+    assert logging.Formatter(Logger.error_fmt)._fmt == Logger.error_fmt  # read by apikeys/logs.py
 
 
 def test_ninja():
