@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import tempfile
 from pathlib import Path
 
@@ -20,14 +21,14 @@ CONNECTIONS, ROWS = 16, 20_000
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="of every case in turn (5)")
-    parser.add_argument("--seconds", type=float, default=5, help="for each case in a round (5)")
+    parser.add_argument("--seconds", type=int, default=5, help="for each case in a round (5)")
     arguments = parser.parse_args()
     load.require_wrk()
     with tempfile.TemporaryDirectory(prefix="lockngen-benchmark-") as folder, database(Path(folder)):
         run(Path(folder), arguments.rounds, arguments.seconds)
 
 
-def run(folder: Path, rounds: int, seconds: float) -> None:
+def run(folder: Path, rounds: int, seconds: int) -> None:
     unlimited, limited = make_keys(KEYS, rate_limit=0), make_keys(KEYS)
     fill([*unlimited, *limited], ROWS)
     lines = load.write_calls(folder / "all", [*unlimited.values(), *limited.values()], ROWS).read_text().split("\n")
@@ -46,6 +47,8 @@ def run(folder: Path, rounds: int, seconds: float) -> None:
         for round_ in range(rounds + 1):
             for name, (server, file) in cases.items():
                 result = load.run(server, "get", CONNECTIONS, folder / file, seconds if round_ else min(2, seconds))
+                if result.failed:
+                    sys.exit(f"{name}: {result.failed} of the calls failed")
                 if round_:  # the first one warms up
                     measured[name].append(result)
     print(table(measured))

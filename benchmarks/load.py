@@ -53,7 +53,7 @@ def write_calls(path: Path, tokens: list[str], rows: int) -> Path:
     return path
 
 
-def run(server: Server, operation: str, connections: int, calls: Path, seconds: float) -> Result:
+def run(server: Server, operation: str, connections: int, calls: Path, seconds: int) -> Result:
     """The most even of a few runs, or the first that is even enough."""
     results = []
     while len(results) < ATTEMPTS:
@@ -63,11 +63,11 @@ def run(server: Server, operation: str, connections: int, calls: Path, seconds: 
     return max(results, key=lambda result: result.balance)
 
 
-def _run(server: Server, operation: str, connections: int, calls: Path, seconds: float) -> Result:
+def _run(server: Server, operation: str, connections: int, calls: Path, seconds: int) -> Result:
     database = postmaster()
     before, machine = _used(server, database), _machine_seconds()
     by_worker, started_at = server.worker_seconds(), time.monotonic()
-    options = ["-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "10s"]
+    options = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s"]
     script = Path(__file__).with_name("load.lua")
     done = subprocess.run(
         ["wrk", *options, "-s", script, f"http://127.0.0.1:{server.port}"],

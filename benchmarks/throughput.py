@@ -30,7 +30,7 @@ Results = dict[tuple[str, str, int, str], list[Result]]  # a round's result by s
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="in which all servers take turns (3)")
-    parser.add_argument("--seconds", type=float, default=5, help="of each run (5)")
+    parser.add_argument("--seconds", type=int, default=5, help="of each run (5)")
     parser.add_argument("--rows", type=int, default=ROWS, help=f"in the table ({ROWS})")
     report.add_arguments(parser)
     arguments = parser.parse_args()
@@ -47,7 +47,7 @@ def main() -> None:
         plots.throughput({name: _requests(results, name) for name in (OURS, *PEERS)})
 
 
-def compare(folder: Path, rounds: int, seconds: float, rows: int) -> tuple[Results, dict[str, float]]:
+def compare(folder: Path, rounds: int, seconds: int, rows: int) -> tuple[Results, dict[str, float]]:
     """The results, and the memory of each server's processes afterwards."""
     keys = make_keys(KEYS)
     fill(list(keys), rows, IMAGE)

@@ -1,4 +1,4 @@
-"""LockN Gen without a limiter: the key is found by a plain SELECT, and nothing is counted or noted."""
+"""LockN Gen without a limiter: the key is found by a plain SELECT, and nothing is counted."""
 
 import os
 
@@ -10,6 +10,10 @@ from lockngen.asgi import application  # noqa: F401  what is served, and sets Dj
 from apikeys.rate_limit import statement
 
 statement.STATEMENT = """
-SELECT {columns}, 'admitted', NULL, NULL FROM apikeys_apikey WHERE key_hash = %(digest)s::bpchar
-AND NOT is_deleted AND revoked_at IS NULL AND is_active AND (expires_at IS NULL OR expires_at > statement_timestamp())
+WITH found AS (
+    SELECT {columns}, {state} AS state
+    FROM apikeys_apikey WHERE key_hash = %(digest)s::bpchar
+)
+SELECT {found}, state, spent, is_admitted {selected}
+FROM found CROSS JOIN (SELECT NULL::bigint AS spent, NULL::boolean AS is_admitted) AS taken {joins}
 """

@@ -15,8 +15,8 @@ SHORT = {
     "slow_clients": ["--seconds", "2", "--scale", "0.05"],
     "parked": ["--seconds", "2", "--streams", "40", "--waits", "20", "--ends", "10"],
     "growth": ["--rows", "1000", "2000", "--rounds", "1", "--calls", "2"],
-    "throughput": ["--seconds", "0.5", "--rounds", "1", "--rows", "20000"],
-    "limiter": ["--seconds", "0.5", "--rounds", "1"],
+    "throughput": ["--seconds", "1", "--rounds", "1", "--rows", "20000"],
+    "limiter": ["--seconds", "1", "--rounds", "1"],
 }
 NEEDS_WRK = {"throughput", "limiter"}
 
