@@ -1,4 +1,4 @@
-"""Folders and servers that a test may break as it likes."""
+"""Folders and servers that a test may damage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def folder():
 
 @pytest.fixture(scope="session")
 def template():
-    """A data folder with a cluster: copying it is quicker than initdb."""
+    """A data folder with a cluster. Copying it is faster than initdb."""
     with open_folder() as path:
         with running(path / "data"):
             pass
@@ -45,7 +45,7 @@ def make_server(folder, template):
 
 @pytest.fixture(autouse=True)
 def elsewhere(folder, monkeypatch):
-    """Stands in for the folder under /var/lib, and like that one is not there yet."""
+    """Used instead of the folder under /var/lib. It doesn't exist yet."""
     monkeypatch.setattr(programs, "ELSEWHERE", folder / "elsewhere")
     return folder / "elsewhere"
 

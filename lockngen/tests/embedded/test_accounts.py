@@ -1,4 +1,4 @@
-"""Who may use the embedded PostgreSQL, as whom it runs, and what it leaves alone."""
+"""Who can use the embedded PostgreSQL, which account runs it, and which files it doesn't change."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from lockngen.tests.support.embedded_servers import (
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as several users")
 
 
-def test_acquire__server_is_apart_from_terminal_and_network(make_server):
+def test_acquire__server_is_isolated_from_terminal_and_network(make_server):
     server = make_server()
     url = server.acquire()
     leader = postmaster(server.cluster)
@@ -36,7 +36,7 @@ def test_acquire__server_is_apart_from_terminal_and_network(make_server):
     assert leader.net_connections("inet") == []
 
 
-def test_acquire__removes_no_folder_but_its_own(make_server, folder):
+def test_acquire__removes_only_its_own_folder(make_server, folder):
     server = make_server()
     detour = Path(tempfile.mkdtemp(prefix="lockngen-", dir="/tmp"))
     (server.home / "socket").write_text(f"{detour}/../{folder.name}")
@@ -87,17 +87,17 @@ def test_acquire__under_private_parent(folder, elsewhere, capsys):
 
 @needs_root
 @needs_open_checkout
-def test_acquire__half_made_cluster_elsewhere_is_removed(make_server, folder, elsewhere):
+def test_acquire__incomplete_cluster_elsewhere_is_removed(make_server, folder, elsewhere):
     server = make_server(folder / "private/data")
     server.home.mkdir(parents=True)
     (folder / "private").chmod(0o700)
-    half = programs.make_elsewhere() / "half"
-    programs.make_folder_of(server._account(), half)
-    (server.home / "cluster.new").symlink_to(half)
+    incomplete = programs.make_elsewhere() / "incomplete"
+    programs.make_folder_of(server._account(), incomplete)
+    (server.home / "cluster.new").symlink_to(incomplete)
 
     server.acquire()
 
-    assert not half.exists()
+    assert not incomplete.exists()
     assert list(elsewhere.iterdir()) == [server.cluster.readlink()]
 
 
@@ -133,7 +133,7 @@ def test_acquire__server_runs_as_owner_of_cluster(make_server):
 
 @needs_root
 @needs_open_checkout
-def test_acquire__root_and_owner_take_turns(folder):
+def test_acquire__root_and_owner_alternate(folder):
     data = folder / "owned/data"
     data.mkdir(parents=True)
     shutil.chown(data, "nobody")
@@ -148,7 +148,7 @@ def test_acquire__root_and_owner_take_turns(folder):
 
 @needs_root
 @needs_open_checkout
-def test_acquire__root_comes_first_to_folder_of_another(folder):
+def test_acquire__root_starts_first_in_a_user_s_folder(folder):
     data = folder / "data"
     data.mkdir()
     shutil.chown(data, "nobody")
@@ -175,7 +175,7 @@ def test_acquire__root_and_owner_at_once(folder, make_server):
 
 
 @needs_root
-def test_acquire__cluster_of_root_refuses_another(template):
+def test_acquire__cluster_of_root_is_refused_to_another_user(template):
     with pytest.raises(EmbeddedError, match=r"belongs to root\. Set LOCKNGEN_DATA") as caught:
         result_of(in_child(count_visit, template, user="nobody"))
 
@@ -183,7 +183,7 @@ def test_acquire__cluster_of_root_refuses_another(template):
 
 
 @needs_root
-def test_acquire__root_follows_no_link_of_another(folder):
+def test_acquire__root_follows_no_link_of_another_user(folder):
     data, victim = folder / "data", folder / "victim"
     data.mkdir()
     victim.mkdir(mode=0o700)

