@@ -22,6 +22,7 @@ OPERATIONS = ("create", "get", "list")
 SPREAD, HOT = f"{KEYS} keys", "one key"
 LOADS = ((16, SPREAD), (64, SPREAD), (16, HOT))
 ROWS = 200_000
+BUSY = 15  # percent of the processors' time for other processes
 IMAGE = b"\x89PNG\r\n\x1a\n" + bytes(100)  # its content is not read here
 
 Results = dict[tuple[str, str, int, str], list[Result]]  # a round's result by server, operation, connections and keys
@@ -141,11 +142,12 @@ def conditions(results: Results) -> str:
     runs = [run for each in results.values() for run in each]
     generator, others = (100 * median(getattr(run, field) for run in runs) for field in ("generator", "others"))
     balances = [run.balance for run in runs]
-    return (
+    text = (
         f"{report.machine()}. Medians of {len(runs) // len(results)} rounds. Other processes used {others:.0f}% "
         f"of the processors' time, wrk {generator:.0f}%. The less busy of two web processes used at least "
         f"{min(balances):.2f} of the other's processor time, {median(balances):.2f} in the median."
     )
+    return f"{text} On a machine this busy the figures are only rough." if others > BUSY else text
 
 
 if __name__ == "__main__":
