@@ -36,6 +36,7 @@ api = ProblemAPI(
     },
 )
 api.add_router("/generations", generations.api.operations.router)
+api.add_router("/events", generations.api.operations.events_router)
 api.add_router("/models", generations.api.available_models.router)
 api.add_router("/key", apikeys.api.router)
 

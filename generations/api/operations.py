@@ -9,6 +9,7 @@ from ninja import Status as Reply
 
 from apikeys.authentication import BearerToken
 from generations.api import event_stream, limits, presenters
+from generations.api.key_events import KeyEvents, since
 from generations.api.presenters import Viewer
 from generations.api.schemas import (
     GenerationIn,
@@ -34,6 +35,7 @@ from lockngen.web.problems import Problem, problems
 QUEUE_RETRY_AFTER = 5  # seconds; about as long as one render takes
 
 router = Router(auth=BearerToken(), tags=["generations"])
+events_router = Router(auth=BearerToken(is_free=True), tags=["generations"])
 
 
 @router.post(
@@ -71,6 +73,36 @@ def list_(request: HttpRequest, query: Query[ListQuery]):
         generations = generations.older_than(query.cursor)
     rows = list(generations[: query.limit + 1])
     return presenters.response(presenters.page(rows, query.limit, Viewer.of(request)))
+
+
+@events_router.get(
+    "",
+    operation_id="streamEvents",
+    summary="Follow all generations",
+    openapi_extra={
+        "responses": {
+            200: {
+                "description": "Events `generation` with a GenerationOut, and `progress` with an id and a ProgressOut",
+                "content": {
+                    "text/event-stream": {
+                        "schema": {"type": "string"},
+                        "x-event-schemas": {
+                            "generation": {"$ref": "#/components/schemas/GenerationOut"},
+                            "progress": ProgressOut.model_json_schema(),
+                        },
+                    }
+                },
+            }
+        }
+    },
+    response=problems(),
+)
+def key_events(request: HttpRequest):
+    """Server-sent events of all generations of the key: the unfinished ones now, then each change. Isn't counted.
+    A client that reconnects with `Last-Event-ID` also gets those that ended meanwhile.
+    """
+    events = KeyEvents(request, since(request))
+    return EventStream(events.stream(), limits.wait(request.auth))
 
 
 @router.get(

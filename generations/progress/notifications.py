@@ -91,7 +91,7 @@ class ProgressHub:
     def __init__(self):
         self._lock = threading.Lock()
         self._reports: OrderedDict[UUID, Report] = OrderedDict()
-        self._subscriptions: dict[UUID, set[Subscription]] = defaultdict(set)
+        self._subscriptions: dict[UUID | None, set[Subscription]] = defaultdict(set)
 
     def receive(self, payload: str) -> None:
         """Process a payload. An invalid one, such as that of another release, is ignored."""
@@ -113,7 +113,8 @@ class ProgressHub:
         return report if report and report.attempt == attempt else None
 
     @contextmanager
-    def subscribe(self, id: UUID) -> Iterator[Subscription]:
+    def subscribe(self, id: UUID | None) -> Iterator[Subscription]:
+        """Subscribe to a generation, or without an id to all."""
         subscription = Subscription()
         with self._lock:
             self._subscriptions[id].add(subscription)
@@ -135,8 +136,8 @@ class ProgressHub:
             self._reports.popitem(last=False)
 
     def _wake(self, id: UUID | None, *, refresh: bool) -> None:
-        """Wake the subscriptions of a generation, or all without an id."""
-        woken = [self._subscriptions.get(id, ())] if id else self._subscriptions.values()
+        """Wake the subscriptions of a generation and those to all generations; without an id, every subscription."""
+        woken = [self._subscriptions.get(each, ()) for each in (id, None)] if id else self._subscriptions.values()
         for subscription in chain.from_iterable(woken):
             subscription.wake(refresh=refresh)
 

@@ -107,6 +107,7 @@ def examine(web, key, tmp_path, seed: int, examples: int, phases: str) -> None:
     (tmp_path / "schemathesis.toml").write_text(SCHEMATHESIS)
     run(PROGRAMS / "schemathesis", "run", DOCUMENT, "--url", f"http://127.0.0.1:{web.port}",
         "--header", f"Authorization: Bearer {key.token}", "--phases", phases,
+        "--exclude-operation-id", "streamEvents",  # it doesn't end
         "--seed", seed, "--max-examples", examples, "--no-color", cwd=tmp_path)  # fmt: skip
 
 

@@ -20,9 +20,10 @@ Source = AsyncGenerator[bytes | None, None]
 """Yields events, and None after TICK seconds without one or when it was woken."""
 
 
-def event(name: str, data: str) -> bytes:
+def event(name: str, data: str, id: str = "") -> bytes:
     """One event. The data is one line, as JSON is."""
-    return f"event: {name}\ndata: {data}\n\n".encode()
+    start = f"id: {id}\n" if id else ""
+    return f"{start}event: {name}\ndata: {data}\n\n".encode()
 
 
 class EventStream(StreamingHttpResponse):

@@ -1,0 +1,141 @@
+"""The event stream of all generations of a key, through a real web process."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from http.client import HTTPConnection, HTTPResponse
+
+import pytest
+
+from generations.progress.reports import Report
+from lockngen.tests.support.dev import URL
+
+EVENTS = "/api/v1/events"
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def follow(web, key):
+    with ExitStack() as opened:
+
+        def follow(token: str = "", **headers: str) -> HTTPResponse:
+            client = opened.enter_context(closing(HTTPConnection("127.0.0.1", web.port, timeout=20)))
+            client.request("GET", EVENTS, headers={"Authorization": f"Bearer {token or key.token}", **headers})
+            return client.getresponse()
+
+        yield follow
+
+
+def events(response: HTTPResponse) -> Iterator[tuple[str, dict, str]]:
+    """Name, data and id of each event."""
+    id = ""
+    for line in response:
+        name, _, value = line.decode().strip().partition(": ")
+        if name == "id":
+            id = value
+        elif name == "event":
+            yield value, json.loads(response.readline().removeprefix(b"data: ")), id
+            id = ""
+
+
+def changes(response: HTTPResponse) -> Iterator[tuple[str, str]]:
+    return ((data["id"], data["status"]) for name, data, _ in events(response) if name == "generation")
+
+
+def test_stream__shows_unfinished_ones_then_each_change(follow, make_generation, make_completed):
+    make_completed()
+    first, second = make_generation(), make_generation()
+    seen = changes(follow())
+    assert [next(seen), next(seen)] == [(str(first.id), "pending"), (str(second.id), "pending")]
+
+    first.complete(first.start(), "a.png")
+    second.cancel()
+
+    last = {}
+    while last.get(str(first.id)) != "completed" or last.get(str(second.id)) != "cancelled":
+        id, status = next(seen)
+        last[id] = status
+
+
+def test_stream__shows_a_new_generation(follow, make_generation):
+    seen = changes(follow())
+
+    generation = make_generation()
+    generation.start()
+
+    assert next(seen)[0] == str(generation.id)
+
+
+def test_stream__shows_progress(follow, make_generation):
+    generation = make_generation()
+    attempt = generation.start()
+    seen = events(follow())
+    assert next(seen)[:2][0] == "generation"
+
+    generation.publish(Report(attempt, 40, 12, 30))
+
+    shown = next(data for name, data, _ in seen if name == "progress" and data["progress"])
+    assert shown == {"id": str(generation.id), "status": "processing", "progress": 40, "step": 12, "steps": 30}
+
+
+def test_stream__repeats_what_a_client_has_missed(follow, make_generation):
+    generation, later = make_generation(), make_generation()
+    _, _, id = next(events(follow()))
+    assert abs(int(id) / 1000 - time.time()) < 5
+
+    generation.cancel()
+
+    repeated = [next(seen) for seen in [changes(follow(**{"Last-Event-ID": id}))] for _ in range(2)]
+    assert repeated == [(str(generation.id), "cancelled"), (str(later.id), "pending")]
+
+
+@pytest.mark.parametrize("id", ["x", "-1", "99999999999999", "1e3", "\xb2"])
+def test_last_event_id__that_is_no_time_is_ignored(follow, make_generation, id):
+    make_generation()
+
+    assert next(changes(follow(**{"Last-Event-ID": id})))[1] == "pending"
+
+
+def test_stream__is_of_the_key_alone(follow, make_key, make_generation):
+    other = make_key()
+    make_generation(api_key=other)
+    own = make_generation()
+
+    assert next(changes(follow())) == (str(own.id), "pending")
+
+
+def test_stream__ends_with_its_key(follow, key, make_generation):
+    make_generation()
+    seen = changes(follow())
+    next(seen)
+
+    key.revoke()
+
+    assert list(seen) == []
+
+
+def test_stream__shows_a_deletion_as_cancelled(follow, make_generation):
+    generation = make_generation()
+    seen = changes(follow())
+    next(seen)
+
+    generation.delete()
+
+    assert next(seen) == (str(generation.id), "cancelled")
+
+
+def test_stream__needs_a_key(follow):
+    assert follow("nobody").status == 401
+
+
+def test_stream__is_not_counted(web, make_key, follow):
+    key = make_key(rate_limit=1)
+
+    statuses = [follow(key.token).status for _ in range(3)]
+
+    assert statuses == [200] * 3
+    with closing(HTTPConnection("127.0.0.1", web.port, timeout=20)) as client:
+        client.request("GET", URL, headers={"Authorization": f"Bearer {key.token}"})
+        assert client.getresponse().status == 200
