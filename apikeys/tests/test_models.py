@@ -31,7 +31,7 @@ def test_authenticate__finds_the_key_of_a_token(key):
     assert ApiKey.objects.usable_key(key.token) == key
 
 
-def test_authenticate__takes_a_key_that_expires_later(make_key):
+def test_authenticate__accepts_a_key_that_expires_later(make_key):
     key = make_key(expires_at=timezone.now() + timedelta(minutes=1))
 
     assert ApiKey.objects.usable_key(key.token) == key
@@ -44,7 +44,7 @@ def test_authenticate__refuses_an_unusable_key(make_key, state):
     assert ApiKey.objects.usable_key(key.token) is None
 
 
-def test_usable__leaves_out_deleted_keys_whatever_the_manager(key):
+def test_usable__excludes_deleted_keys_of_all_objects(key):
     key.delete()
 
     assert not ApiKey.all_objects.usable().exists()
@@ -55,12 +55,12 @@ def test_authenticate__refuses_an_unknown_token(key):
 
 
 @pytest.mark.parametrize("token", ["", "x", "lg_live_", "Ünïcode", "lg_live_" + "0" * 49])
-def test_authenticate__asks_no_database_about_what_is_no_token(db, django_assert_num_queries, token):
+def test_authenticate__malformed_token_costs_no_query(db, django_assert_num_queries, token):
     with django_assert_num_queries(0):
         assert ApiKey.objects.usable_key(token) is None
 
 
-def test_authenticate__takes_a_test_key_with_debug_only(make_key, settings, django_assert_num_queries):
+def test_authenticate__accepts_a_test_key_only_with_debug(make_key, settings, django_assert_num_queries):
     key = make_key(token=tokens.make(tokens.TEST))
 
     settings.DEBUG = True
@@ -82,7 +82,7 @@ def test_ensure_development__makes_the_key_usable_again(db, settings, state):
     assert ApiKey.all_objects.count() == 1
 
 
-def test_hash__is_not_given_to_a_second_key_even_after_deletion(key, make_key):
+def test_key_hash__is_unique_among_deleted_keys_too(key, make_key):
     key.delete()
 
     with pytest.raises(IntegrityError, match="apikey_key_hash_unique"), transaction.atomic():
@@ -90,7 +90,7 @@ def test_hash__is_not_given_to_a_second_key_even_after_deletion(key, make_key):
 
 
 @pytest.mark.parametrize("digest", ["x" * 64, "A" * 64, "a" * 63])
-def test_hash__is_64_hex_digits(make_key, digest):
+def test_key_hash__is_64_hex_digits(make_key, digest):
     with pytest.raises(IntegrityError, match="apikey_key_hash_is_sha256"), transaction.atomic():
         make_key(key_hash=digest)
 
@@ -101,11 +101,11 @@ def test_delete__hides_a_key_with_generations(key, make_generation):
     assert key.delete() == (1, {"apikeys.ApiKey": 1})
 
     generation.refresh_from_db()
-    assert generation.api_key == key  # a forward key still reaches its deleted parent
+    assert generation.api_key == key  # the foreign key still reaches the deleted key
     assert not ApiKey.objects.exists()
 
 
-def test_delete__of_a_deleted_key_counts_and_dates_nothing(key):
+def test_delete__of_a_deleted_key_changes_nothing(key):
     key.delete()
     deleted_at = key.deleted_at
 
@@ -114,13 +114,13 @@ def test_delete__of_a_deleted_key_counts_and_dates_nothing(key):
     assert ApiKey.all_objects.get().deleted_at == deleted_at
 
 
-def test_hard_delete__is_refused_while_generations_refer_to_the_key(key, make_generation):
+def test_hard_delete__is_refused_if_the_key_has_generations(key, make_generation):
     make_generation().delete()
 
     with pytest.raises(ProtectedError):
         key.hard_delete()
 
 
-def test_str__shows_no_more_than_the_prefix(key):
+def test_str__contains_only_the_prefix_of_the_token(key):
     assert str(key) == f"Test ({key.token[:14]}…)"
     assert key.token[14:20] not in repr(key)

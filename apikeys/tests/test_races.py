@@ -1,4 +1,4 @@
-"""What several connections do to one key at the same moment happens once."""
+"""Concurrent transitions of one key: only one applies."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,12 +13,12 @@ from apikeys.models import ApiKey
 from apikeys.querysets import TransitionRefused
 
 pytestmark = pytest.mark.django_db(transaction=True)
-AT_ONCE = 3  # a pool has four connections by default, and the test has one of them
+CONNECTIONS = 3  # a pool has four connections by default, and the test has one of them
 
 
 def race(act: Callable[[ApiKey], object], key: ApiKey) -> list:
-    """Do it on several connections, none before all are there, and return what each got."""
-    barrier = Barrier(AT_ONCE, timeout=20)
+    """Run `act` on several connections at once and return the results."""
+    barrier = Barrier(CONNECTIONS, timeout=20)
 
     def run(_) -> object:
         try:
@@ -30,20 +30,20 @@ def race(act: Callable[[ApiKey], object], key: ApiKey) -> list:
         finally:
             connection.close()
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(run, range(AT_ONCE)))
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        return list(pool.map(run, range(CONNECTIONS)))
 
 
-def test_revoke__is_won_by_one(key):
-    assert sorted(race(ApiKey.revoke, key)) == [False] * (AT_ONCE - 1) + [True]
+def test_revoke__applies_once(key):
+    assert sorted(race(ApiKey.revoke, key)) == [False] * (CONNECTIONS - 1) + [True]
     assert [event.action for event in key.events.all()] == [Action.REVOKED]
 
 
 @pytest.mark.parametrize("grace", [timedelta(0), timedelta(hours=1)])
-def test_rotate__is_won_by_one(key, grace):
+def test_rotate__applies_once(key, grace):
     results = race(lambda key: key.rotate(grace=grace), key)
 
-    (won,) = [result for result in results if not isinstance(result, TransitionRefused)]
-    assert ApiKey.objects.usable_key(won[1]).rotated_from == key
+    (rotated,) = [result for result in results if not isinstance(result, TransitionRefused)]
+    assert ApiKey.objects.usable_key(rotated[1]).rotated_from == key
     assert ApiKey.objects.count() == 2
     assert [event.action for event in key.events.all()] == [Action.ROTATED]

@@ -1,4 +1,4 @@
-"""The statement under concurrency: what it waits for, what it reads, and that it is sent once."""
+"""The statement that authenticates: locks, query plans, prepared statements and retries."""
 
 from threading import Thread
 
@@ -19,7 +19,7 @@ def authenticate(key: ApiKey):
     return ApiKey.objects.authenticate(key.token)
 
 
-def test_last_use__waits_for_nobody_who_holds_the_key(key, other):
+def test_last_use__skips_a_locked_key(key, other):
     with other.transaction():
         other.execute("SELECT FROM apikeys_apikey FOR UPDATE")
 
@@ -31,7 +31,7 @@ def test_last_use__waits_for_nobody_who_holds_the_key(key, other):
 
 
 def test_clock__is_read_after_the_wait_for_the_bucket(key, other):
-    """What was taken while a call waited lies before it, whenever that call began."""
+    """So a call that waited is never dated before the one it waited for."""
     authenticate(key)
 
     with other.transaction():
@@ -44,7 +44,7 @@ def test_clock__is_read_after_the_wait_for_the_bucket(key, other):
     assert RateLimitBucket.objects.get().measured_at > held_until
 
 
-def test_revocation__holds_from_the_next_call_on_in_every_connection(key, other):
+def test_revoke__applies_to_the_next_call_of_another_connection(key, other):
     assert authenticate(key).is_admitted
 
     other.execute("UPDATE apikeys_apikey SET revoked_at = now()")
@@ -67,7 +67,7 @@ def wait_until_blocked(other) -> None:
     wait_until(lambda: other.execute(waiting).fetchone() is not None)
 
 
-def test_statement__is_not_repeated_once_it_was_sent(key, other):
+def test_statement__is_not_retried_once_it_was_sent(key, other):
     sent = []
 
     def end_connection(run, sql, params, many, context):
@@ -81,13 +81,13 @@ def test_statement__is_not_repeated_once_it_was_sent(key, other):
     connection.close()  # as the end of a request does
 
 
-def test_connection__is_tried_for_again_before_anything_is_sent(key, other, monkeypatch):
+def test_connect__is_retried_before_the_statement_is_sent(key, other, monkeypatch):
     connection.close()
-    tries, connect = [], DatabaseWrapper.get_new_connection
+    attempts, connect = [], DatabaseWrapper.get_new_connection
 
     def fail_once(self, params):
-        tries.append(1)
-        if len(tries) == 1:
+        attempts.append(1)
+        if len(attempts) == 1:
             with self.wrap_database_errors:
                 raise psycopg.OperationalError("connection refused")
         return connect(self, params)
@@ -95,10 +95,10 @@ def test_connection__is_tried_for_again_before_anything_is_sent(key, other, monk
     monkeypatch.setattr(DatabaseWrapper, "get_new_connection", fail_once)
 
     assert authenticate(key).is_admitted
-    assert len(tries) == 2
+    assert len(attempts) == 2
 
 
-def test_connect__leaves_a_transaction_as_it_is(key):
+def test_connect__in_a_transaction_keeps_the_connection(key):
     with transaction.atomic():
         retry.connect()
 
@@ -119,7 +119,7 @@ def many_keys(db, key):
 
 
 def scans(plan) -> set[tuple[str, str]]:
-    """Each table that a plan reads, and how."""
+    """The scan nodes of a plan, with their tables."""
     nodes = [plan]
     for node in nodes:
         nodes += node.get("Plans", [])
@@ -131,7 +131,7 @@ def scans(plan) -> set[tuple[str, str]]:
     }
 
 
-def test_plan__reads_by_index_alone_among_100_000_keys(many_keys):
+def test_plan__uses_the_index_with_100_000_keys(many_keys):
     parameters = {"digest": tokens.digest(many_keys.token), "units": 1}
     with connection.cursor() as cursor:
         cursor.execute("EXPLAIN (FORMAT json) " + statement(ApiKey), parameters)
@@ -149,7 +149,7 @@ def test_plan__reads_by_index_alone_among_100_000_keys(many_keys):
         assert "'Conflict Resolution': 'UPDATE'" in str(plan)
 
 
-def test_count__writes_no_log_that_a_commit_would_wait_for(make_key):
+def test_statement__writes_no_wal(make_key):
     key = make_key(rate_limit=5)
     authenticate(key)
     with connection.cursor() as cursor:
@@ -164,7 +164,7 @@ def test_count__writes_no_log_that_a_commit_would_wait_for(make_key):
 
 
 def prepare(key: ApiKey) -> str:
-    """The name of the very statement that ships, as the server keeps it."""
+    """The name of the prepared statement in the server, once there is one."""
     while True:
         authenticate(key)
         with connection.cursor() as cursor:
@@ -174,14 +174,14 @@ def prepare(key: ApiKey) -> str:
                 return name
 
 
-def anew() -> None:
-    """Leave the pool's connections, and what they have prepared."""
+def discard_connections() -> None:
+    """Close all connections, and with them their prepared statements."""
     connection.close()
     connection.close_pool()
 
 
-def test_statement__is_planned_once_for_a_connection(key, other):
-    anew()
+def test_statement__is_planned_once_per_connection(key, other):
+    discard_connections()
 
     for _ in range(30):
         authenticate(key)
@@ -193,9 +193,9 @@ def test_statement__is_planned_once_for_a_connection(key, other):
     assert (custom, generic) == (5, 20)  # after 5 that weren't prepared, by DB_PREPARE_THRESHOLD
 
 
-def test_statement__is_sent_whole_where_nothing_is_to_be_prepared(key, other, monkeypatch):
+def test_statement__is_not_prepared_without_a_threshold(key, other, monkeypatch):
     monkeypatch.setitem(connection.settings_dict["OPTIONS"], "prepare_threshold", None)
-    anew()
+    discard_connections()
 
     auth_results = [authenticate(key) for _ in range(10)]
 
@@ -203,4 +203,4 @@ def test_statement__is_sent_whole_where_nothing_is_to_be_prepared(key, other, mo
         cursor.execute("SELECT count(*) FROM pg_prepared_statements")
         assert cursor.fetchone() == (0,)
     assert [auth_result.is_admitted for auth_result in auth_results] == [True] * 10
-    anew()
+    discard_connections()
