@@ -34,6 +34,7 @@ from generations.progress import notifications  # noqa: E402
 from generations.scheduling.fair_share import FIRST  # noqa: E402
 from lockngen import retry_policies  # noqa: E402
 from lockngen.database.base import Connection  # noqa: E402
+from lockngen.database.breaker import breaker  # noqa: E402
 
 
 def pytest_unconfigure() -> None:
@@ -164,6 +165,12 @@ def waiting_jobs(db):
         return [job.args["generation_id"] for job in jobs]
 
     return read
+
+
+@pytest.fixture(autouse=True)
+def keep_breaker_closed(monkeypatch):
+    """Simulated outages must not open this process's breaker, which other tests use."""
+    monkeypatch.setattr(breaker, "report", lambda: None)
 
 
 @pytest.fixture

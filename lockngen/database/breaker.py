@@ -12,6 +12,7 @@ import psycopg
 from django.db import connection
 
 from lockngen import retry_policies
+from lockngen.database import outage_flag
 from lockngen.plain import one_line
 
 logger = logging.getLogger(__name__)
@@ -24,28 +25,36 @@ class Breaker:
     """Opens when a request has failed after its retries. Closes when a probe succeeds: at once after a false alarm."""
 
     def __init__(self, probe: Callable[[], None]):
-        self.is_open = False
+        self._is_open = False
         self._probe = probe
         self._lock = threading.Lock()
+
+    @property
+    def is_open(self) -> bool:
+        if not self._is_open and outage_flag.is_set():
+            self.report()  # another process has found out
+        return self._is_open
 
     def report(self) -> None:
         """A request has failed because the database is unavailable: probe it until a probe succeeds."""
         with self._lock:
-            if self.is_open:
+            if self._is_open:
                 return
-            self.is_open = True
+            self._is_open = True
         threading.Thread(target=self._run, name="breaker", daemon=True).start()
 
     def _run(self) -> None:
         failures = 0
         while error := self._failure():
             failures += 1
+            outage_flag.set_to(True)
             if failures == 1:
                 logger.warning("Requests get 503 until the database is available: %s", one_line(error))
             time.sleep(retry_policies.DATABASE_PROBE.pause(failures))
         if failures:
             logger.info("The database is available again.")
-        self.is_open = False
+        outage_flag.set_to(False)
+        self._is_open = False
 
     def _failure(self) -> Exception | None:
         try:

@@ -1,10 +1,12 @@
 """Requests fail at once while the database is unavailable."""
 
+import os
 import threading
 
 import psycopg
 import pytest
 
+from lockngen.database import outage_flag
 from lockngen.database.breaker import Breaker, breaker, probe
 from lockngen.tests.support.waiting import wait_until
 
@@ -58,6 +60,27 @@ def test_breaker__opens_again(failing):
     assert breaker.is_open
 
 
+def test_breaker__opens_with_that_of_another_process(failing):
+    breaker = Breaker(failing)
+    outage_flag.set_to(True)
+
+    assert breaker.is_open
+
+    failing.is_back.set()
+    wait_until(lambda: not breaker.is_open)
+    assert not outage_flag.is_set()
+
+
+def test_flag__is_shared_with_forked_processes():
+    if not (child := os.fork()):
+        outage_flag.set_to(True)
+        os._exit(0)
+    os.waitpid(child, 0)
+
+    assert outage_flag.is_set()
+    outage_flag.set_to(False)
+
+
 def test_probe__succeeds_on_a_primary(transactional_db):
     probe()
 
@@ -71,7 +94,7 @@ def test_probe__fails_without_a_server(monkeypatch):
 
 
 def test_api__responds_at_once_while_it_is_open(api, monkeypatch, django_assert_num_queries):
-    monkeypatch.setattr(breaker, "is_open", True)
+    monkeypatch.setattr(breaker, "_is_open", True)
 
     with django_assert_num_queries(0):
         response = api.get("/api/v1/generations")

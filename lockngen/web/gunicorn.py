@@ -10,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 try:
     from lockngen import environment as env
     from lockngen import ports, settings  # reports a missing setting in one line, before a worker's traceback
+    from lockngen.database import outage_flag  # noqa: F401  before the fork, so that the processes share it
 
     bind = env.listen_address()
     workers = settings.WEB_WORKERS

@@ -176,7 +176,9 @@ def _without_body(answer: HttpResponse) -> HttpResponse:
 def _refusal(request: HttpRequest) -> HttpResponse | None:
     """An error for a request that is rejected before it is read, or None."""
     if breaker.is_open:
-        return unavailable()
+        answer = unavailable()
+        answer._has_been_logged = True  # once, by the breaker
+        return answer
     if reason := hosts.refusal(request):
         return response(400, reason)
     length = request.META.get("CONTENT_LENGTH") or "0"

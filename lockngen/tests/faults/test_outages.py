@@ -77,3 +77,31 @@ def seconds_to_start(client: Client) -> float:
     generation = client.get(f"{URL}/{id}").json
     created, started = (datetime.fromisoformat(generation[name]) for name in ("created_at", "started_at"))
     return (started - created).total_seconds()
+
+
+@pytest.mark.faults
+def test_requests__fail_at_once_while_the_database_is_down(stack):
+    calls: list[tuple[float, float, int]] = []  # began at, seconds, status
+
+    def call() -> int:
+        began_at = time.monotonic()
+        with Client(stack) as client:
+            status = client.get(URL).status
+        calls.append((began_at, time.monotonic() - began_at, status))
+        return status
+
+    assert call() == 200
+    stack.cluster.stop("immediate")
+    down_at = time.monotonic()
+    while time.monotonic() - down_at < 12:
+        call()
+        time.sleep(0.05)
+    stack.cluster.start()
+    back_at = time.monotonic()
+    wait_until(lambda: call() == 200, 5)
+
+    assert time.monotonic() - back_at < 1.5
+    first, *later = [(began_at - down_at + seconds, seconds) for began_at, seconds, status in calls if status == 503]
+    assert first[0] < 6.5
+    assert len(later) > 50
+    assert sorted(seconds for _, seconds in later)[len(later) * 95 // 100] < 0.1
