@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from apikeys.rate_limit.algorithm import COST, RateLimitState
 
 
-def test_allowance__of_a_key_at_rest_is_the_whole_limit():
+def test_remaining__without_use_is_the_whole_limit():
     rate_limit_state = RateLimitState(limit=60, spent=0)
 
     assert (rate_limit_state.remaining, rate_limit_state.reset, rate_limit_state.retry_after) == (60, 0, 0)
@@ -26,7 +26,7 @@ def test_allowance__of_a_key_at_rest_is_the_whole_limit():
         (1, COST, 0, 60, 60),
     ],
 )
-def test_allowance__of_what_is_spent(limit, spent, remaining, reset, retry_after):
+def test_state__after_use(limit, spent, remaining, reset, retry_after):
     rate_limit_state = RateLimitState(limit, spent)
 
     assert (rate_limit_state.remaining, rate_limit_state.reset, rate_limit_state.retry_after) == (
@@ -37,7 +37,7 @@ def test_allowance__of_what_is_spent(limit, spent, remaining, reset, retry_after
 
 
 @given(limit=st.integers(1, 2**31 - 1), share=st.fractions(0, 1))
-def test_retry_after__is_long_enough_and_not_a_second_longer(limit, share):
+def test_retry_after__is_the_shortest_sufficient_time(limit, share):
     spent = math.floor(limit * COST * share)
     seconds = RateLimitState(limit, spent).retry_after
 
@@ -48,7 +48,7 @@ def test_retry_after__is_long_enough_and_not_a_second_longer(limit, share):
     assert seconds == 0 or left_after(seconds - 1) == 0
 
 
-def test_headers__say_the_same_in_both_forms():
+def test_headers__are_equal_in_both_forms():
     assert RateLimitState(limit=60, spent=58 * COST).headers() == {
         "RateLimit-Limit": "60",
         "RateLimit-Remaining": "2",

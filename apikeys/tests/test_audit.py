@@ -24,6 +24,15 @@ def test_issue__is_recorded_without_secrets(db):
     assert key.key_hash not in str(vars(event))
 
 
+def test_revoke__records_the_cancelled_generations(key, make_generation):
+    make_generation()
+
+    key.revoke(cancel_pending=True, by=ANN)
+
+    assert events(key) == [Action.REVOKED, Action.CANCELLED]
+    assert key.events.order_by("id").last().changes == {"generations": 1}
+
+
 @pytest.mark.parametrize(
     "statement", ["UPDATE apikeys_keyevent SET actor = 'bob'", "DELETE FROM apikeys_keyevent", "TRUNCATE {table}"]
 )

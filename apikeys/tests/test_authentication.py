@@ -11,19 +11,28 @@ from apikeys.models import ApiKey
 from apikeys.tests.test_models import UNUSABLE
 from generations.models import Generation
 from generations.tests.support.calls import URL, assert_problem, post
+from lockngen.database.breaker import breaker
+from lockngen.tests.support.waiting import wait_until
 
 HEADERS = [f"{form}RateLimit-{name}" for form in ("", "X-") for name in ("Limit", "Remaining", "Reset")]
 
 
-def limits(answer) -> list[str | None]:
-    return [answer.get(name) for name in HEADERS]
+@pytest.fixture(autouse=True)
+def closed_breaker():
+    """Simulated outages open the circuit breaker, which closes shortly after, by a probe in a thread."""
+    yield
+    wait_until(lambda: not breaker.is_open)
 
 
-def remaining(answer) -> int:
-    return int(answer["RateLimit-Remaining"])
+def limits(response) -> list[str | None]:
+    return [response.get(name) for name in HEADERS]
 
 
-def test_counted_call__shows_where_the_key_stands(make_key, client_of):
+def remaining(response) -> int:
+    return int(response["RateLimit-Remaining"])
+
+
+def test_counted_call__has_the_limit_headers(make_key, client_of):
     client = client_of(make_key(rate_limit=6))
 
     first, second = client.get(URL), client.get(URL)
@@ -32,7 +41,7 @@ def test_counted_call__shows_where_the_key_stands(make_key, client_of):
     assert limits(second) == ["6", "4", "20"] * 2
 
 
-def test_counted_call__without_a_limit_has_nothing_to_show(make_key, client_of):
+def test_counted_call__without_a_limit_has_no_headers(make_key, client_of):
     assert limits(client_of(make_key(rate_limit=0)).get(URL)) == [None] * 6
 
 
@@ -47,43 +56,43 @@ def test_counted_call__without_a_limit_has_nothing_to_show(make_key, client_of):
         (lambda client: client.head(URL), 200),
     ],
 )
-def test_counted_call__shows_it_whatever_the_answer(api, debug, call, status):
-    answer = call(api)
+def test_counted_call__has_the_headers_with_every_status(api, debug, call, status):
+    response = call(api)
 
-    assert (answer.status_code, remaining(answer)) == (status, 99)
-    assert None not in limits(answer)
+    assert (response.status_code, remaining(response)) == (status, 99)
+    assert None not in limits(response)
 
 
-def test_counted_call__shows_it_in_a_conflict(api, make_generation):
+def test_counted_call__has_the_headers_in_a_conflict(api, make_generation):
     generation = make_generation()
     generation.complete(generation.start(), "a.png")
 
-    answer = api.post(f"{URL}/{generation.id}/cancel")
+    response = api.post(f"{URL}/{generation.id}/cancel")
 
-    assert (answer.status_code, remaining(answer)) == (409, 99)
+    assert (response.status_code, remaining(response)) == (409, 99)
 
 
 @pytest.mark.parametrize(("error", "status"), [(ZeroDivisionError("broken"), 500), (OperationalError("away"), 503)])
-def test_counted_call__shows_it_when_we_fail(api, debug, monkeypatch, error, status):
+def test_counted_call__has_the_headers_in_a_server_error(api, debug, monkeypatch, error, status):
     monkeypatch.setattr(Generation.objects, "owned_by", Mock(side_effect=error))
 
-    answer = api.get(URL)
+    response = api.get(URL)
 
-    assert (answer.status_code, remaining(answer)) == (status, 99)
+    assert (response.status_code, remaining(response)) == (status, 99)
 
 
 @pytest.mark.parametrize("path", ["/api/v1/key", f"{URL}/nothing/image"])
-def test_free_call__takes_nothing(make_key, client_of, path):
+def test_free_call__is_not_counted(make_key, client_of, path):
     client = client_of(make_key(rate_limit=2))
     client.get(URL)
 
-    answers = [client.get(path) for _ in range(5)]
+    responses = [client.get(path) for _ in range(5)]
 
-    assert {remaining(answer) for answer in answers} == {1}
+    assert {remaining(response) for response in responses} == {1}
     assert client.get(URL).status_code == 200
 
 
-def test_free_call__is_answered_when_the_limit_is_used_up(make_key, client_of):
+def test_free_call__is_admitted_when_the_limit_is_used_up(make_key, client_of):
     client = client_of(make_key(rate_limit=1))
     client.get(URL)
 
@@ -91,19 +100,19 @@ def test_free_call__is_answered_when_the_limit_is_used_up(make_key, client_of):
     assert client.get("/api/v1/key").json()["remaining"] == 0
 
 
-def test_limited_call__is_a_429_that_states_when_to_try_again(make_key, client_of, debug):
+def test_limited_call__is_a_429_with_retry_after(make_key, client_of, debug):
     client = client_of(make_key(rate_limit=2))
     client.get(URL), client.get(URL)
 
-    answer = client.get(URL)
+    response = client.get(URL)
 
-    assert_problem(answer, 429, "2 requests a minute")
-    assert answer.json()["type"] == "urn:lockngen:problem:rate-limited"
-    assert answer["Retry-After"] in ("29", "30")
-    assert limits(answer)[:2] == ["2", "0"]
+    assert_problem(response, 429, "2 requests a minute")
+    assert response.json()["type"] == "urn:lockngen:problem:rate-limited"
+    assert response["Retry-After"] in ("29", "30")
+    assert limits(response)[:2] == ["2", "0"]
 
 
-def test_limited_call__does_nothing(make_key, client_of):
+def test_limited_call__creates_nothing(make_key, client_of):
     client = client_of(make_key(rate_limit=1))
     post(client, {"prompt": "x"})
 
@@ -111,7 +120,7 @@ def test_limited_call__does_nothing(make_key, client_of):
     assert Generation.objects.count() == 1
 
 
-def test_limit__is_one_for_all_calls_of_a_key_and_each_key_has_its_own(make_key, client_of):
+def test_limit__counts_all_calls_of_one_key(make_key, client_of):
     ann, bea = client_of(make_key(rate_limit=2)), client_of(make_key(rate_limit=2))
 
     assert [ann.get(URL).status_code, post(ann, {"prompt": "x"}).status_code, ann.get(URL).status_code] == [
@@ -132,40 +141,40 @@ def test_one_statement__admits_a_call(api, django_assert_num_queries):
     assert "apikeys_" not in captured[1]["sql"]
 
 
-def test_database_away__closes_the_door(api, debug, monkeypatch):
+def test_database_unavailable__rejects_the_call(api, debug, monkeypatch):
     monkeypatch.setattr(
         "apikeys.rate_limit.statement.AuthenticationQuerySet._execute", Mock(side_effect=OperationalError("away"))
     )
     submit = Mock()
     monkeypatch.setattr(Generation.objects, "submit", submit)
 
-    answer = post(api, {"prompt": "x"})
+    response = post(api, {"prompt": "x"})
 
-    assert_problem(answer, 503)
-    assert answer["Retry-After"]
+    assert_problem(response, 503)
+    assert response["Retry-After"]
     submit.assert_not_called()
 
 
 def bad_tokens(make_key) -> dict[str, str]:
-    """A token for every reason not to admit it, with DEBUG off."""
-    dead = {state: make_key(**fields).token for state, fields in UNUSABLE.items()}
-    return dead | {"unknown": tokens.make(), "malformed": "secret", "development": tokens.make(tokens.TEST)}
+    """A token for each reason of rejection, with DEBUG off."""
+    unusable = {state: make_key(**fields).token for state, fields in UNUSABLE.items()}
+    return unusable | {"unknown": tokens.make(), "malformed": "secret", "development": tokens.make(tokens.TEST)}
 
 
 def bearer(token: str) -> Client:
     return Client(headers={"Authorization": f"Bearer {token}"})
 
 
-def test_bad_key__gets_one_answer_for_every_reason(make_key):
-    answers = [Client().get(URL), *(bearer(token).get(URL) for token in bad_tokens(make_key).values())]
+def test_bad_key__same_response_for_every_reason(make_key):
+    responses = [Client().get(URL), *(bearer(token).get(URL) for token in bad_tokens(make_key).values())]
 
-    assert {answer.status_code for answer in answers} == {401}
-    assert len({answer.content for answer in answers}) == 1
-    assert {tuple(answer.items()) for answer in answers} == {tuple(answers[0].items())}
-    assert limits(answers[0]) == [None] * 6
+    assert {response.status_code for response in responses} == {401}
+    assert len({response.content for response in responses}) == 1
+    assert {tuple(response.items()) for response in responses} == {tuple(responses[0].items())}
+    assert limits(responses[0]) == [None] * 6
 
 
-def test_token_for_development__opens_nothing_in_production(make_key, settings):
+def test_development_token__is_rejected_without_debug(make_key, settings):
     client = bearer(make_key(token=tokens.make(tokens.TEST)).token)
 
     settings.DEBUG = True
@@ -175,29 +184,29 @@ def test_token_for_development__opens_nothing_in_production(make_key, settings):
 
 
 @pytest.mark.parametrize("name", ["api_key", "apikey", "api-key", "Key", "token", "access_token", "authorization"])
-def test_key_in_query__is_refused_by_the_parameter_s_name(api, debug, name):
-    answer = api.get(URL, {name: "hunter2"})
+def test_key_in_query__detected_by_parameter_name(api, debug, name):
+    response = api.get(URL, {name: "hunter2"})
 
-    assert_problem(answer, 400, "Authorization: Bearer")
-    assert answer.json()["type"] == "urn:lockngen:problem:key-in-query"
-    assert b"hunter2" not in answer.content
+    assert_problem(response, 400, "Authorization: Bearer")
+    assert response.json()["type"] == "urn:lockngen:problem:key-in-query"
+    assert b"hunter2" not in response.content
 
 
 @pytest.mark.parametrize("url", [URL + "?q={}", URL + "?limit={}", "/api/v1/key?x={}", URL + "?cursor=x{}y&limit=1"])
-def test_key_in_query__is_refused_by_what_it_looks_like(key, client_of, caplog, url):
-    answer = client_of(key).get(url.format(key.token))
+def test_key_in_query__detected_by_format(key, client_of, caplog, url):
+    response = client_of(key).get(url.format(key.token))
 
-    assert_problem(answer, 400)
-    assert key.token not in answer.content.decode() + caplog.text
+    assert_problem(response, 400)
+    assert key.token not in response.content.decode() + caplog.text
     assert "reason=in-query" in caplog.text
 
 
-def test_key_in_query__is_refused_with_and_without_a_good_key_and_takes_nothing(key, api):
+def test_key_in_query__is_not_counted(key, api):
     assert api.get(URL, {"token": key.token}).content == Client().get(URL, {"token": key.token}).content
     assert remaining(api.get("/api/v1/key")) == 100
     assert ApiKey.objects.get().last_used_at  # by the last of them
 
 
-def test_query__of_other_parameters_is_no_key(api):
+def test_query__other_parameters_are_accepted(api):
     assert api.get(URL, {"limit": 1, "status": "pending"}).status_code == 200
     assert "keyword" in api.get(URL, {"keyword": "lg_live_"}).json()["detail"]  # unknown, but no key

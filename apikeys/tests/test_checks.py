@@ -15,7 +15,7 @@ def production(db, settings):
     settings.SECRET_KEY = STRONG
 
 
-def test_development_key__must_not_be_active_in_production(production):
+def test_development_key__is_an_error_without_debug(production):
     assert development_key_is_not_active(None) == []
 
     ApiKey.objects.ensure_development()
@@ -25,21 +25,21 @@ def test_development_key__must_not_be_active_in_production(production):
 
 
 @pytest.mark.parametrize("state", UNUSABLE)
-def test_development_key__may_be_there_as_long_as_it_opens_nothing(production, state):
+def test_development_key__is_no_error_if_unusable(production, state):
     ApiKey.objects.ensure_development()
     ApiKey.objects.update(**UNUSABLE[state])
 
     assert development_key_is_not_active(None) == []
 
 
-def test_development_key__is_fine_in_development(db, settings):
+def test_development_key__is_no_error_with_debug(db, settings):
     settings.DEBUG = True
     ApiKey.objects.ensure_development()
 
     assert development_key_is_not_active(None) == []
 
 
-def test_development_key__that_can_not_be_looked_for_is_a_warning(production, monkeypatch):
+def test_development_key__is_a_warning_without_a_database(production, monkeypatch):
     def fail(*_):
         raise OperationalError("away")
 
@@ -68,7 +68,7 @@ def test_check_deploy__fails_with_settings_of_development(production, settings, 
         call_command("check", "--deploy")
 
 
-def test_check__that_starts_the_web_asks_no_database(settings, capsys):
+def test_check__without_deploy_costs_no_query(settings, capsys):
     settings.DEBUG = True
 
     call_command("check", "--fail-level", "WARNING")  # without a database at hand it would raise

@@ -1,4 +1,4 @@
-"""The limiter in PostgreSQL, held against the textbook's algorithm in Python."""
+"""The rate limit in PostgreSQL compared with the textbook's algorithm in Python."""
 
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
@@ -30,8 +30,8 @@ def test_gcra__admits_a_whole_limit_from_rest_and_then_one_at_a_time():
     rate_limit=st.one_of(st.integers(1, 20), st.sampled_from([60, 100, 997, 2**31 - 1])),
     gaps=st.lists(st.one_of(st.just(0), st.integers(0, 120_000_000)), max_size=25),
 )
-def test_limiter__is_the_textbook_s_gcra(key, rate_limit, gaps):
-    """Any rate and any pauses, in microseconds: the same verdicts and the same figures."""
+def test_authenticate__equals_the_textbook(key, rate_limit, gaps):
+    """Any rate and any pauses, in microseconds: the same decisions and the same numbers."""
     RateLimitBucket.objects.all().delete()
     ApiKey.objects.update(rate_limit=rate_limit)
     model, passed = Gcra(rate_limit), timedelta(0)

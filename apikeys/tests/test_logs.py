@@ -16,7 +16,7 @@ from apikeys.tests.test_models import UNUSABLE
 from generations.tests.support.calls import URL
 
 
-def test_log__shows_the_reason_of_each_refusal_in_one_line(make_key, caplog):
+def test_log__has_one_line_with_the_reason(make_key, caplog):
     sent = bad_tokens(make_key)
     Client().get(URL)
     for token in sent.values():
@@ -29,7 +29,7 @@ def test_log__shows_the_reason_of_each_refusal_in_one_line(make_key, caplog):
         assert line.endswith(f" remote=127.0.0.1 method=GET path='{URL}'")
 
 
-def test_log__holds_no_token_and_nothing_of_what_is_none(make_key, caplog):
+def test_log__contains_no_token_and_no_malformed_one(make_key, caplog):
     sent = bad_tokens(make_key)
     for token in sent.values():
         bearer(token).get(URL)
@@ -38,7 +38,7 @@ def test_log__holds_no_token_and_nothing_of_what_is_none(make_key, caplog):
     assert sent["unknown"][:14] in caplog.text
 
 
-def test_log__names_the_key_of_a_dead_one_and_of_a_limited_one(make_key, client_of, caplog):
+def test_log__names_an_unusable_and_a_limited_key(make_key, client_of, caplog):
     revoked, limited = make_key(**UNUSABLE["revoked"]), make_key(rate_limit=1)
 
     client_of(revoked).get(URL)
@@ -49,7 +49,7 @@ def test_log__names_the_key_of_a_dead_one_and_of_a_limited_one(make_key, client_
     assert f"reason=limited key={limited.pk} prefix={limited.prefix} " in second
 
 
-def test_log__states_nothing_of_an_admitted_call(api, caplog):
+def test_log__has_no_line_for_an_admitted_call(api, caplog):
     api.get(URL)
 
     assert caplog.records == []
@@ -65,13 +65,13 @@ def test_log__names_the_client_behind_a_trusted_proxy(caplog, db, settings):
 
 @pytest.fixture
 def formatter():
-    """The one that the settings name."""
+    """The formatter of the settings."""
     options = dict(settings.LOGGING["formatters"]["line"])
     return import_string(options.pop("()"))("{message}", style="{")
 
 
 @given(before=st.text(), after=st.text(), kind=st.sampled_from([tokens.LIVE, tokens.TEST]))
-def test_redacted__leaves_of_a_token_what_may_be_shown(before, after, kind):
+def test_redacted__keeps_the_visible_start(before, after, kind):
     token = tokens.make(kind)
 
     redacted = tokens.redacted(before + token + after)
@@ -81,26 +81,26 @@ def test_redacted__leaves_of_a_token_what_may_be_shown(before, after, kind):
 
 
 @pytest.mark.parametrize("length", [15, 30, 56, 57])
-def test_redacted__shows_no_more_of_a_part_of_a_token(length):
+def test_redacted__truncates_part_of_a_token(length):
     part = tokens.make()[:length]
 
     assert tokens.redacted(part) == part[:14] + "…"
     assert tokens.is_in(part)
 
 
-def test_redacted__leaves_what_may_be_shown():
+def test_redacted__keeps_a_visible_start_as_it_is():
     assert tokens.redacted("lg_live_4tsBjs") == "lg_live_4tsBjs"
     assert not tokens.is_in("lg_live_4tsBjs")
 
 
-def test_format__takes_tokens_out_of_the_message_and_its_arguments(formatter):
+def test_format__redacts_message_and_arguments(formatter):
     token = tokens.make()
     record = logging.LogRecord("web", logging.INFO, "", 0, "GET /?key=%s HTTP/1.1", (token,), None)
 
     assert formatter.format(record) == f"GET /?key={tokens.visible(token)}… HTTP/1.1"
 
 
-def test_format__takes_tokens_out_of_a_traceback(formatter, caplog):
+def test_format__redacts_a_traceback(formatter, caplog):
     token = tokens.make()
     try:
         raise ValueError(token)

@@ -20,7 +20,7 @@ def migrate():
 
 
 def rows() -> list[dict]:
-    """What is in the table, whose columns aren't always those of the model."""
+    """The rows of the table, whose columns may differ from the model's."""
     unsettled = {"id", "created_at", "last_used_at"}
     with connection.cursor() as cursor:
         cursor.execute("SELECT * FROM apikeys_apikey")
@@ -29,7 +29,7 @@ def rows() -> list[dict]:
     return [{name: row[name] for name in row if name not in unsettled} for row in found]
 
 
-def test_seed__makes_the_row_that_ensure_development_makes(settings, migrate):
+def test_seed__creates_the_same_row_as_ensure_development(settings, migrate):
     settings.DEBUG = True
     migrate("apikeys", "0001")
     migrate()
@@ -66,7 +66,7 @@ def test_seed__does_nothing_without_debug(migrate):
 
 
 @pytest.mark.parametrize("debug", [True, False])
-def test_going_back__removes_an_unreferenced_key(settings, migrate, debug):
+def test_reverse__removes_an_unreferenced_key(settings, migrate, debug):
     settings.DEBUG = debug
     ApiKey.objects.ensure_development()
 
@@ -75,7 +75,7 @@ def test_going_back__removes_an_unreferenced_key(settings, migrate, debug):
     assert rows() == []
 
 
-def test_going_back__leaves_every_other_key(settings, migrate, key):
+def test_reverse__keeps_other_keys(settings, migrate, key):
     settings.DEBUG = True
     ApiKey.objects.ensure_development()
 
@@ -84,7 +84,7 @@ def test_going_back__leaves_every_other_key(settings, migrate, key):
     assert [row["name"] for row in rows()] == [key.name]
 
 
-def test_going_back__leaves_a_key_that_something_refers_to(settings, migrate):
+def test_reverse__keeps_a_referenced_key(settings, migrate):
     settings.DEBUG = True
     ApiKey.objects.ensure_development()
     with connection.cursor() as cursor:

@@ -122,6 +122,15 @@ def test_activate__makes_the_key_usable_again(key):
     assert is_usable(key)
 
 
+def test_activate__does_not_apply_to_a_revoked_key(make_key):
+    key = make_key(**UNUSABLE["inactive"] | UNUSABLE["revoked"])
+
+    assert not key.activate()
+
+    assert not key.is_active
+    assert events(key) == []
+
+
 def test_restore__makes_the_key_usable_again(key):
     key.delete()
     key.restore()

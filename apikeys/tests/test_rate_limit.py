@@ -27,11 +27,11 @@ def authenticate(key: ApiKey, **options):
 
 
 def let_pass(key: ApiKey, time: timedelta) -> None:
-    """As if the last call had been that much earlier."""
+    """Move the last call into the past."""
     RateLimitBucket.objects.filter(pk=key.pk).update(measured_at=F("measured_at") - time)
 
 
-def test_admit__takes_a_unit_in_one_statement(key, django_assert_num_queries):
+def test_authenticate__takes_a_unit_in_one_statement(key, django_assert_num_queries):
     authenticate(key)  # records the use of the key
 
     with django_assert_num_queries(1):
@@ -42,7 +42,7 @@ def test_admit__takes_a_unit_in_one_statement(key, django_assert_num_queries):
     assert auth_result.key == key
 
 
-def test_admit__returns_the_whole_key(make_key):
+def test_authenticate__returns_all_fields_of_the_key(make_key):
     key = make_key(name="Ann", rate_limit=7, max_pending=3, expires_at=timezone.now() + MINUTE)
 
     found = authenticate(key).key
@@ -54,7 +54,7 @@ def test_admit__returns_the_whole_key(make_key):
     assert ApiKey.objects.get().name == "Bea"
 
 
-def test_admit__refuses_what_is_beyond_the_limit_and_states_when_to_come_back(make_key):
+def test_authenticate__limited_has_retry_after(make_key):
     key = make_key(rate_limit=3)
 
     auth_results = [authenticate(key) for _ in range(5)]
@@ -66,7 +66,7 @@ def test_admit__refuses_what_is_beyond_the_limit_and_states_when_to_come_back(ma
     assert 55 <= auth_results[-1].rate_limit_state.reset <= 60
 
 
-def test_admit__gives_back_a_sixtieth_of_the_limit_a_second(make_key):
+def test_refill__is_a_sixtieth_of_the_limit_per_second(make_key):
     key = make_key(rate_limit=6)
     for _ in range(6):
         authenticate(key)
@@ -76,7 +76,7 @@ def test_admit__gives_back_a_sixtieth_of_the_limit_a_second(make_key):
     assert [authenticate(key).is_admitted for _ in range(4)] == [True] * 3 + [False]
 
 
-def test_admit__never_saves_more_than_one_limit(make_key):
+def test_refill__never_exceeds_the_limit(make_key):
     key = make_key(rate_limit=3)
     authenticate(key)
 
@@ -85,7 +85,7 @@ def test_admit__never_saves_more_than_one_limit(make_key):
     assert [authenticate(key).is_admitted for _ in range(4)] == [True] * 3 + [False]
 
 
-def test_longest_rest__overflows_nothing_at_the_highest_rate(make_key):
+def test_refill__does_not_overflow_at_the_highest_rate(make_key):
     key = make_key(rate_limit=2**31 - 1)
     authenticate(key)
 
@@ -94,7 +94,7 @@ def test_longest_rest__overflows_nothing_at_the_highest_rate(make_key):
     assert authenticate(key).rate_limit_state.remaining == 2**31 - 2
 
 
-def test_free_call__takes_nothing_and_is_never_refused(make_key):
+def test_free_call__is_not_counted_and_not_limited(make_key):
     key = make_key(rate_limit=1)
 
     assert authenticate(key, units=0).rate_limit_state.remaining == 1
@@ -103,7 +103,7 @@ def test_free_call__takes_nothing_and_is_never_refused(make_key):
     assert not authenticate(key).is_admitted
 
 
-def test_no_limit__needs_no_bucket(make_key):
+def test_no_limit__writes_no_bucket(make_key):
     key = make_key(rate_limit=0)
 
     auth_results = [authenticate(key) for _ in range(3)]
@@ -115,7 +115,7 @@ def test_no_limit__needs_no_bucket(make_key):
 
 
 @pytest.mark.parametrize("state", UNUSABLE)
-def test_dead_key__is_named_with_its_state_and_takes_nothing(make_key, state):
+def test_unusable_key__is_rejected_with_its_state_and_not_counted(make_key, state):
     key = make_key(**UNUSABLE[state])
 
     auth_result = authenticate(key)
@@ -130,7 +130,7 @@ def test_dead_key__is_named_with_its_state_and_takes_nothing(make_key, state):
     assert ApiKey.all_objects.get().last_used_at is None
 
 
-def test_expiry__is_by_the_database_s_clock_and_to_the_moment(key):
+def test_expiry__is_exact_by_the_clock_of_the_database(key):
     ApiKey.objects.update(expires_at=Now() + timedelta(seconds=30))
     assert authenticate(key).is_admitted
 
@@ -139,7 +139,7 @@ def test_expiry__is_by_the_database_s_clock_and_to_the_moment(key):
     assert authenticate(key).reason == "expired"
 
 
-def test_usable__agrees_with_the_statement_in_every_combination_of_states(make_key):
+def test_usable__agrees_with_the_statement_for_all_combinations(make_key):
     now = timezone.now()
     ends = [None, now - MINUTE, now + MINUTE]
     deletions = [{}, {"is_deleted": True, "deleted_at": now}]
@@ -153,7 +153,7 @@ def test_usable__agrees_with_the_statement_in_every_combination_of_states(make_k
     assert len(usable) == 2
 
 
-def test_unknown_token__is_reported_from_a_limited_one(key, django_assert_num_queries):
+def test_unknown_token__differs_from_a_limited_key(key, django_assert_num_queries):
     token = tokens.make()
 
     with django_assert_num_queries(1):
@@ -163,7 +163,7 @@ def test_unknown_token__is_reported_from_a_limited_one(key, django_assert_num_qu
 
 
 @pytest.mark.parametrize("token", ["", "x", "lg_live_", "lg_live_" + "0" * 49, "Ünïcode", "\x00"])
-def test_malformed_token__costs_no_query_and_nothing_of_it_is_kept(db, django_assert_num_queries, token):
+def test_malformed_token__costs_no_query_and_is_not_kept(db, django_assert_num_queries, token):
     with django_assert_num_queries(0):
         auth_result = ApiKey.objects.authenticate(token)
 
@@ -179,7 +179,7 @@ def test_changed_token__costs_no_query(position, character):
     assert changed == token or ApiKey.objects.authenticate(changed).reason == "malformed"
 
 
-def test_token_for_development__costs_no_query_in_production(make_key, settings, django_assert_num_queries):
+def test_development_token__costs_no_query_without_debug(make_key, settings, django_assert_num_queries):
     settings.DEBUG = False
     key = make_key(token=tokens.make(tokens.TEST))
 
@@ -189,7 +189,7 @@ def test_token_for_development__costs_no_query_in_production(make_key, settings,
     assert (auth_result.reason, auth_result.key) == ("development", None)
 
 
-def test_raised_limit__counts_what_was_used_before(make_key):
+def test_raised_limit__keeps_the_usage(make_key):
     key = make_key(rate_limit=2)
     authenticate(key), authenticate(key)
 
@@ -198,7 +198,7 @@ def test_raised_limit__counts_what_was_used_before(make_key):
     assert [authenticate(key).is_admitted for _ in range(4)] == [True] * 3 + [False]
 
 
-def test_lowered_limit__owes_no_more_than_a_minute(make_key):
+def test_lowered_limit__is_available_again_within_a_minute(make_key):
     key = make_key(rate_limit=100)
     for _ in range(100):
         authenticate(key)
@@ -211,7 +211,7 @@ def test_lowered_limit__owes_no_more_than_a_minute(make_key):
     assert authenticate(key).is_admitted
 
 
-def test_clock_set_back__is_no_time_and_blocks_no_longer_than_a_minute(make_key):
+def test_clock_set_back__counts_as_no_time(make_key):
     key = make_key(rate_limit=2)
     authenticate(key), authenticate(key)
 
@@ -222,7 +222,7 @@ def test_clock_set_back__is_no_time_and_blocks_no_longer_than_a_minute(make_key)
     assert [authenticate(key).is_admitted for _ in range(3)] == [True, True, False]
 
 
-def test_emptied_table__grants_the_limit_anew(make_key):
+def test_emptied_table__restores_the_whole_limit(make_key):
     key = make_key(rate_limit=1)
     authenticate(key)
 
@@ -231,7 +231,7 @@ def test_emptied_table__grants_the_limit_anew(make_key):
     assert [authenticate(key).is_admitted for _ in range(2)] == [True, False]
 
 
-def test_requests_last_minute__are_those_not_yet_regained(make_key):
+def test_requests_last_minute__are_those_not_regained(make_key):
     key, unused, unlimited = make_key(rate_limit=6), make_key(), make_key(rate_limit=0)
     for _ in range(4):
         authenticate(key)
@@ -244,7 +244,7 @@ def test_requests_last_minute__are_those_not_yet_regained(make_key):
     assert requests_last_minute([key]) == {key.pk: 0}
 
 
-def test_bucket__keeps_no_key_from_being_removed(key):
+def test_bucket__does_not_prevent_hard_delete(key):
     authenticate(key)
     key.delete()
     key.restore()
@@ -254,7 +254,7 @@ def test_bucket__keeps_no_key_from_being_removed(key):
     assert not RateLimitBucket.objects.exists()
 
 
-def test_bucket__keeps_no_key_from_being_removed_by_hand(key):
+def test_bucket__does_not_prevent_removal_in_sql(key):
     authenticate(key)
 
     with connection.cursor() as cursor:
@@ -268,7 +268,7 @@ def used_at(key: ApiKey):
     return ApiKey.objects.values_list("last_used_at", flat=True).get(pk=key.pk)
 
 
-def test_last_use__is_written_once_a_minute(make_key):
+def test_last_use__is_recorded_once_a_minute(make_key):
     other, key = make_key(), make_key(last_used_at=timezone.now() - timedelta(seconds=61))
 
     authenticate(key)
@@ -280,7 +280,7 @@ def test_last_use__is_written_once_a_minute(make_key):
     assert used_at(other) is None
 
 
-def test_last_use__is_written_for_the_first_time(key):
+def test_last_use__is_recorded_at_the_first_call(key):
     authenticate(key)
 
     assert used_at(key)
@@ -288,18 +288,18 @@ def test_last_use__is_written_for_the_first_time(key):
 
 @pytest.mark.parametrize("field", ["is_active", "expires_at", "revoked_at", "is_deleted"])
 @pytest.mark.parametrize("other", ["is_active", "expires_at", "revoked_at", "is_deleted"])
-def test_state__is_the_one_that_the_life_of_keys_has(make_key, field, other):
+def test_reason__equals_the_state_of_the_key(make_key, field, other):
     now = timezone.now()
-    dead = {
+    fields = {
         "is_active": {"is_active": False},
         "expires_at": {"expires_at": now},
         "revoked_at": {"revoked_at": now},
         "is_deleted": {"is_deleted": True, "deleted_at": now},
     }
-    key = make_key(**dead[field], **({} if field == other else dead[other]))
+    key = make_key(**fields[field], **({} if field == other else fields[other]))
 
     assert ApiKey.objects.authenticate(key.token).reason == key.state
 
 
-def test_state__of_a_good_key_is_active(key):
+def test_state__of_a_usable_key_is_active(key):
     assert (ApiKey.objects.authenticate(key.token).reason, key.state) == (ACCEPTED, ACTIVE)

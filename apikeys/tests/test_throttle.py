@@ -8,7 +8,7 @@ from generations.tests.support.calls import assert_problem
 
 @pytest.fixture
 def clock(monkeypatch):
-    """What the throttle takes for the time, as clock[0]."""
+    """The throttle's clock; clock[0] is its time."""
     clock = [1000.0]
     monkeypatch.setattr(throttle.time, "monotonic", lambda: clock[0])
     return clock
@@ -24,7 +24,7 @@ def test_throttle__allows_a_burst_and_then_the_rate(clock):
     assert [limit.retry_after("a") for _ in range(7)] == [0] * 6 + [10]
 
 
-def test_throttle__counts_each_key_for_itself(clock):
+def test_throttle__counts_each_key_separately(clock):
     limit = Throttle(1)
 
     assert [limit.retry_after(key) for key in "aab"] == [0, 60, 0]

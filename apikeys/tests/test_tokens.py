@@ -22,7 +22,7 @@ def test_make__never_repeats():
     assert len({tokens.make() for _ in range(1000)}) == 1000
 
 
-def test_make__fills_every_place_of_the_secret():
+def test_make__uses_every_position_of_the_secret():
     made = [tokens.make() for _ in range(200)]
 
     start = len(tokens.LIVE)
@@ -48,7 +48,7 @@ def test_is_valid__refuses_any_other_text(text):
 
 
 @pytest.mark.parametrize("extra", ["\n", " ", "x", "é"])
-def test_is_valid__refuses_what_is_appended(extra):
+def test_is_valid__refuses_appended_characters(extra):
     assert not tokens.is_valid(tokens.make() + extra)
 
 
@@ -80,5 +80,5 @@ def test_redacted__finds_a_percent_encoded_token(characters, times):
 
 
 @pytest.mark.parametrize("text", ["/100%25", "%0d%0aGET", "%6c%67", "%", "%2", "100% sure"])
-def test_redacted__leaves_other_text_as_it_is(text):
+def test_redacted__keeps_other_text(text):
     assert tokens.redacted(text) == text
