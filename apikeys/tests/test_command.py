@@ -1,11 +1,9 @@
 import os
 import pwd
-import subprocess
-import sys
 from datetime import timedelta
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError, ManagementUtility, call_command
 from django.db import OperationalError
 from django.utils import timezone
 from psycopg_pool import PoolTimeout
@@ -190,11 +188,12 @@ def test_outage__is_reported_on_one_line(key, monkeypatch):
     assert error.value.returncode == 3
 
 
-def test_wrong_arguments__exit_code():
-    result = subprocess.run([sys.executable, "manage.py", "apikey", "rotate"], capture_output=True, text=True)
+def test_wrong_arguments__exit_code(capsys):
+    with pytest.raises(SystemExit) as exited:
+        ManagementUtility(["manage.py", "apikey", "rotate"]).execute()
 
-    assert result.returncode == 2
-    assert result.stdout == ""
+    assert exited.value.code == 2
+    assert capsys.readouterr().out == ""
 
 
 def test_help__lists_the_exit_codes():

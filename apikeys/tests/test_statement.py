@@ -9,7 +9,7 @@ from django.db import OperationalError, connection, transaction
 from apikeys import tokens
 from apikeys.models import ApiKey
 from apikeys.rate_limit.bucket import RateLimitBucket
-from apikeys.rate_limit.statement import statement
+from apikeys.rate_limit.statement import RECORD_USE, statement
 from lockngen.database import retry
 from lockngen.database.base import DatabaseWrapper
 from lockngen.tests.support.waiting import wait_until
@@ -19,15 +19,29 @@ def authenticate(key: ApiKey):
     return ApiKey.objects.authenticate(key.token)
 
 
-def test_last_use__skips_a_locked_key(key, other):
+def test_last_use__skips_a_locked_key(key, other, caplog):
+    caplog.set_level("INFO")
     with other.transaction():
         other.execute("SELECT FROM apikeys_apikey FOR UPDATE")
 
         assert authenticate(key).is_admitted
 
+    assert "was not recorded" not in caplog.text  # as after a wait until the timeout
     assert ApiKey.objects.get().last_used_at is None
     authenticate(key)
     assert ApiKey.objects.get().last_used_at
+
+
+def test_last_use__error_does_not_fail_the_call(key, caplog):
+    def fail(execute, sql, params, many, context):
+        if sql == RECORD_USE:
+            raise OperationalError("away")
+        return execute(sql, params, many, context)
+
+    with caplog.at_level("INFO"), connection.execute_wrapper(fail):
+        assert authenticate(key).is_admitted
+
+    assert "The use of a key was not recorded: away" in caplog.text
 
 
 def test_clock__is_read_after_the_wait_for_the_bucket(key, other):
