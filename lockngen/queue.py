@@ -46,6 +46,7 @@ UPSERT_HEARTBEAT = """
     INSERT INTO procrastinate_workers (id) OVERRIDING SYSTEM VALUE VALUES (%(worker_id)s)
     ON CONFLICT (id) DO UPDATE SET last_heartbeat = now()
 """
+# A job that was assigned to this worker in a result that was lost.
 LOST_FETCH = """
     SELECT * FROM procrastinate_jobs WHERE worker_id = %(worker_id)s AND status = 'doing' AND id <> ALL(%(running)s)
     ORDER BY id LIMIT 1
@@ -145,13 +146,9 @@ class WorkerConnector(PsycopgConnector):
             received = self._received
             row = await super().execute_query_one_async(query, **arguments)
             if row["id"] is None:
-                row = await self._recover_job(arguments["worker_id"])
+                lost = {"worker_id": arguments["worker_id"], "running": self._running}
+                row = next(iter(await super().execute_query_all_async(LOST_FETCH, **lost)), NO_JOB)
         return row
-
-    async def _recover_job(self, worker_id: int) -> dict[str, Any]:
-        """Return a job that was assigned to this worker in a result that was lost."""
-        rows = await super().execute_query_all_async(LOST_FETCH, worker_id=worker_id, running=self._running)
-        return rows[0] if rows else NO_JOB
 
     async def _finish_job(self, query: str, **arguments: Any) -> None:
         id = arguments["job_id"]
