@@ -1,6 +1,7 @@
 """Reads a `.env` file as Docker Compose does: a byte order mark, spaces around `=`, quotes and comments are accepted.
 
-A line that can't be read is refused by its number. Its text may hold a secret, so no message contains it.
+django-environ skips such lines and logs them. Here an unreadable line is an error with its number, without its text,
+which may hold a secret.
 """
 
 import io
@@ -9,14 +10,17 @@ from pathlib import Path
 
 import environ
 
-LINE = re.compile(r"\s*(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?P<value>.*?)\s*")
 COMMENT = re.compile(r"\s*(?:#.*)?")
-QUOTED = re.compile(r"""(?P<value>"(?:[^"\\]|\\.)*"|'[^']*')\s*(?:#.*)?""")
-UNQUOTED = re.compile(r"""(?P<value>(?!["'])(?:\S|\s(?!\s*#))*?)(?:\s+#.*)?""")
+ASSIGNMENT = re.compile(r"\s*(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*")
+# A comment follows whitespace or a quoted value.
+VALUE = re.compile(
+    r"""(?P<quoted>"(?:[^"\\]|\\.)*"|'[^']*')\s*(?:\#.*)?"""
+    r"""|(?P<unquoted>(?!["'])(?:[^\#]|(?<!\s)\#)*?)\s*(?:(?<=\s)\#.*)?"""
+)
 
 
-class EnvFileError(ValueError):
-    """A file that can't be read, with the remedy in one line."""
+class EnvFileError(SystemExit):
+    """The file can't be read. Ends the process with the remedy in one line."""
 
 
 def load(path: Path) -> None:
@@ -29,23 +33,18 @@ def load(path: Path) -> None:
         raise EnvFileError(f"{path} can't be read: {error.strerror}. Change its owner or remove it.") from None
     except UnicodeDecodeError:
         raise EnvFileError(f"{path} is not UTF-8: save it with that encoding.") from None
-    lines = [_cleaned(line, f"{path}, line {number}") for number, line in enumerate(text.splitlines(), 1)]
+    lines = [_normalized(line, f"{path}, line {number}") for number, line in enumerate(text.splitlines(), 1)]
     environ.Env.read_env(io.StringIO("\n".join(lines)))
 
 
-def _cleaned(line: str, where: str) -> str:
-    """The line in the one form that django-environ reads: NAME=value."""
+def _normalized(line: str, where: str) -> str:
+    """The line in the form that django-environ reads, NAME=value, or an empty line for a comment."""
     if COMMENT.fullmatch(line):
         return ""
-    assignment = LINE.fullmatch(line)
+    assignment = ASSIGNMENT.match(line)
     if assignment is None or "\0" in line:
         raise EnvFileError(f"{where} can't be read: it takes NAME=value.")
-    value = "" if assignment["value"].startswith("#") and _has_space_before_value(line) else assignment["value"]
-    found = QUOTED.fullmatch(value) or UNQUOTED.fullmatch(value)
-    if found is None:
+    value = VALUE.fullmatch(line, assignment.end())
+    if value is None:
         raise EnvFileError(f"{where}: the quotes around the value of {assignment['name']} do not match.")
-    return f"{assignment['name']}={found['value']}"
-
-
-def _has_space_before_value(line: str) -> bool:
-    return line.partition("=")[2][:1].isspace()
+    return f"{assignment['name']}={value['quoted'] or value['unquoted']}"

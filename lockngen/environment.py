@@ -1,12 +1,13 @@
-"""Reads `.env` and the environment, which wins, for everything else here. An empty value counts as unset.
+"""Reads settings from the environment and from `.env`, which the environment overrides. An empty value counts as unset.
 
-Every reader raises ImproperlyConfigured with one line that names the variable and what it takes.
+Every reader raises ImproperlyConfigured with one line that names the variable and what it takes. django-environ's
+readers don't: they read DEBUG=perhaps as off and 1e3 as 13, and $NAME as another variable.
 """
 
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -17,53 +18,29 @@ from django.core.exceptions import ImproperlyConfigured
 from lockngen import database_url, env_file
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-PRESTART_DONE = "LOCKNGEN_PRESTART_DONE"  # `manage.py dev` tells the web that it has done what `prestart` does
-TRUE = {"1", "on", "true", "yes"}
-FALSE = {"0", "off", "false", "no"}
-
+PRESTART_DONE = "LOCKNGEN_PRESTART_DONE"  # set for the web by `manage.py dev`, which has done what `prestart` does
 SHOW_REQUESTS = "LOCKNGEN_SHOW_REQUESTS"  # set for the web by `manage.py dev`, whose console shows requests
-REMEMBERED_DATA = BASE_DIR / ".data-folder"  # written by bin/dev: the folder that LOCKNGEN_DATA named last
+REMEMBERED_DATA = BASE_DIR / ".data-folder"  # written by bin/dev: the last value of LOCKNGEN_DATA
+FLAGS = {
+    **dict.fromkeys(("1", "on", "true", "yes"), True),
+    **dict.fromkeys(("0", "off", "false", "no"), False),
+}
+MAX_INTEGER = 2**31 - 1
+MAX_SECONDS = 2_000_000  # PostgreSQL's timeouts are 32-bit numbers of milliseconds
 
 T = TypeVar("T")
 
-try:
-    env_file.load(BASE_DIR / ".env")
-except env_file.EnvFileError as error:
-    raise SystemExit(str(error)) from None
-if os.environ.get("SSL_CERT_FILE") == "":  # OpenSSL takes it for the name of a file, and then trusts nobody
+env_file.load(BASE_DIR / ".env")
+if os.environ.get("SSL_CERT_FILE") == "":  # OpenSSL takes it for the name of a file, and trusts no certificate
     del os.environ["SSL_CERT_FILE"]
 
 
 def text(name: str, default: str = "") -> str:
-    """The value without spaces and quotes around it: `docker run --env-file` passes quotes on."""
+    """The value without spaces and quotes around it: `docker run --env-file` keeps quotes."""
     value = os.environ.get(name, "").strip()
     if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
         value = value[1:-1].strip()
     return value or default
-
-
-def flag(name: str, default: bool = False) -> bool:
-    return _parse(name, default, _flag, "on or off")
-
-
-def integer(name: str, default: int, minimum: int = 0, maximum: int = 2**31 - 1) -> int:
-    limits = f"from {minimum} " + (f"to {maximum}" if maximum < 2**31 - 1 else "up")
-    return _parse(name, default, _between(int, minimum, maximum), f"a whole number {limits}")
-
-
-def seconds(name: str, default: float, minimum: float = 0) -> float:
-    # PostgreSQL's timeouts are 32-bit numbers of milliseconds.
-    return _parse(name, default, _between(float, minimum, 2_000_000), f"a number of seconds from {minimum:g} up")
-
-
-def file_mode(name: str, default: int) -> int:
-    """Permissions of a file in octal digits. The owner must be able to read and write it."""
-    return _parse(name, default, _mode_with(0o600), "three octal digits that start with 6 or 7, such as 640")
-
-
-def folder_mode(name: str, default: int) -> int:
-    """Permissions of a folder in octal digits. The owner must be able to list, change and enter it."""
-    return _parse(name, default, _mode_with(0o700), "three octal digits that start with 7, such as 750")
 
 
 def items(name: str, default: str = "") -> list[str]:
@@ -71,17 +48,45 @@ def items(name: str, default: str = "") -> list[str]:
     return [item.strip() for item in text(name, default).split(",") if item.strip()]
 
 
+def flag(name: str, default: bool = False) -> bool:
+    return _read(name, default, lambda value: FLAGS.get(value.lower()), "on or off")
+
+
+def integer(name: str, default: int, minimum: int = 0, maximum: int = MAX_INTEGER) -> int:
+    limits = f"from {minimum} " + (f"to {maximum}" if maximum < MAX_INTEGER else "up")
+    return _read(name, default, _between(int, minimum, maximum), f"a whole number {limits}")
+
+
+def seconds(name: str, default: float, minimum: float = 0) -> float:
+    return _read(name, default, _between(float, minimum, MAX_SECONDS), f"a number of seconds from {minimum:g} up")
+
+
+def file_mode(name: str, default: int) -> int:
+    """Permissions of a file. The owner must be able to read and write it."""
+    return _read(name, default, _octal("[67]"), "three octal digits that start with 6 or 7, such as 640")
+
+
+def folder_mode(name: str, default: int) -> int:
+    """Permissions of a folder. The owner must be able to list, change and enter it."""
+    return _read(name, default, _octal("7"), "three octal digits that start with 7, such as 750")
+
+
 def url(name: str) -> str:
-    """An http(s) address without its trailing slash, empty where there is none."""
+    """An http(s) URL without its trailing slash, or an empty string."""
     value = text(name).rstrip("/")
-    if value and not (re.fullmatch(r"https?://[^/\s?#@]+(/[^\s?#]*)?", value) and _has_valid_port(value)):
+    try:
+        is_valid = re.fullmatch(r"https?://[^/\s?#@]+(/[^\s?#]*)?", value) and urlsplit(value).hostname
+        is_valid = is_valid and urlsplit(value).port != 0
+    except ValueError:  # the port
+        is_valid = False
+    if value and not is_valid:
         # The value may hold a password.
         raise ImproperlyConfigured(f"{name} can't be read: it takes an address such as https://images.example.org.")
     return value
 
 
 def origins_of(public_url: str) -> list[str]:
-    """The origin of an address, as browsers send it."""
+    """The origin of a URL, as browsers send it."""
     parts = urlsplit(public_url.lower())
     default_port = {"http": 80, "https": 443}.get(parts.scheme)
     host = parts.netloc.removesuffix(f":{default_port}")
@@ -89,17 +94,17 @@ def origins_of(public_url: str) -> list[str]:
 
 
 def hosts_of(public_url: str) -> list[str]:
-    """The host of an address, without its port."""
+    """The host of a URL, without its port."""
     host = urlsplit(public_url).hostname
     return [f"[{host}]" if ":" in host else host] if host else []
 
 
 def secret(name: str) -> str:
-    """The value of a variable, or the contents of the file that `NAME_FILE` names, without the newline at its end."""
-    path = text(f"{name}_FILE")
+    """The value of a variable, or the content of the file that `NAME_FILE` names, without its final newline."""
+    value, path = text(name), text(f"{name}_FILE")
     if not path:
-        return text(name)
-    if text(name):
+        return value
+    if value:
         raise ImproperlyConfigured(f"{name} and {name}_FILE are both set: remove one of them.")
     try:
         value = (BASE_DIR / path).read_text(encoding="utf-8-sig").rstrip("\r\n")
@@ -112,14 +117,13 @@ def secret(name: str) -> str:
 
 
 def required(name: str, remedy: str) -> str:
-    value = secret(name)
-    if not value:
-        raise ImproperlyConfigured(f"{name} is not set: {remedy}")
-    return value
+    if value := secret(name):
+        return value
+    raise ImproperlyConfigured(f"{name} is not set: {remedy}")
 
 
 def secret_key(name: str) -> str:
-    """A secret, which has to be strong unless DEBUG is on: sessions and signed addresses depend on it."""
+    """A secret, which has to be strong unless DEBUG is on: sessions and signed URLs depend on it."""
     remedy = "set it to 50 or more random characters, such as openssl rand -hex 32 prints, and keep it secret."
     # Upstream would have to offer: a public form of its check that takes a key, as there are no settings yet.
     key = required(name, remedy)
@@ -129,16 +133,14 @@ def secret_key(name: str) -> str:
 
 
 def database(name: str = "DATABASE_URL") -> dict[str, Any]:
-    """Django's settings of the database that a URL `postgres://user:password@host:port/name` names."""
-    address = required(
-        name, "set it to postgres://user:password@host:5432/name, or DEBUG=on to use the embedded PostgreSQL."
-    )
-    parsed = database_url.parse(name, address)
-    return {**parsed, "PASSWORD": parsed.get("PASSWORD") or secret("POSTGRES_PASSWORD")}
+    """Django's settings of the database that the URL names."""
+    remedy = "set it to postgres://user:password@host:5432/name, or DEBUG=on to use the embedded PostgreSQL."
+    parsed = database_url.parse(name, required(name, remedy))
+    return {**parsed, "PASSWORD": parsed["PASSWORD"] or secret("POSTGRES_PASSWORD")}
 
 
 def host() -> str:
-    """BIND: the address to listen at, an IPv6 one in brackets as in a URL."""
+    """BIND: the address to listen on, an IPv6 one in brackets as in a URL."""
     address = text("BIND", "127.0.0.1")
     return f"[{address}]" if ":" in address and not address.startswith("[") else address
 
@@ -147,13 +149,14 @@ def port() -> int:
     return integer("PORT", 8000, minimum=1, maximum=65535)
 
 
-def listen_address() -> str:
-    return f"{host()}:{port()}"
-
-
 def data_folder() -> Path:
     """LOCKNGEN_DATA, or its value at the last `bin/dev`: for the embedded PostgreSQL and, by default, the images."""
-    return (BASE_DIR / (text("LOCKNGEN_DATA") or _remembered_data() or ".data")).absolute()
+    remembered = ""
+    with suppress(OSError):
+        remembered = REMEMBERED_DATA.read_text(encoding="utf-8").strip()
+    if not Path(remembered).is_dir():
+        remembered = ""
+    return (BASE_DIR / (text("LOCKNGEN_DATA") or remembered or ".data")).absolute()
 
 
 def remember_data_folder() -> None:
@@ -161,71 +164,39 @@ def remember_data_folder() -> None:
     REMEMBERED_DATA.write_text(f"{data_folder()}\n", encoding="utf-8")
 
 
-def _remembered_data() -> str:
-    try:
-        folder = REMEMBERED_DATA.read_text(encoding="utf-8").strip()
-    except OSError:
-        return ""
-    return folder if folder and Path(folder).is_dir() else ""
-
-
 @contextmanager
 def development_database() -> Iterator[str | None]:
-    """The embedded PostgreSQL as DATABASE_URL while this lasts, where there is none and DEBUG is on."""
+    """Run the embedded PostgreSQL as DATABASE_URL during the context, if there is none and DEBUG is on."""
     if secret("DATABASE_URL") or not flag("DEBUG"):
         yield None
         return
-    from lockngen.database import embedded  # production has no need of it
+    from lockngen.database import embedded  # not needed in production
 
     try:
         with embedded.running(data_folder()) as address:
-            os.environ.update(
-                DATABASE_URL=address, DATABASE_DIRECT_URL="", DATABASE_DIRECT_URL_FILE=""
-            )  # nor migrate another by mistake
+            # An empty DATABASE_DIRECT_URL, so that `migrate` does not migrate another database.
+            os.environ.update(DATABASE_URL=address, DATABASE_DIRECT_URL="", DATABASE_DIRECT_URL_FILE="")
             yield address
     except embedded.EmbeddedError as error:
         raise ImproperlyConfigured(str(error)) from None
 
 
-def _parse(name: str, default: T, parse: Callable[[str], T], takes: str) -> T:
-    value = text(name)
-    if not value:
+def _read(name: str, default: T, parse: Callable[[str], T | None], takes: str) -> T:
+    """The parsed value. `parse` returns None or raises ValueError if it is invalid."""
+    if not (value := text(name)):
         return default
-    try:
-        return parse(value)
-    except ValueError:
-        raise ImproperlyConfigured(f"{name} is {value!r}: it takes {takes}.") from None
-
-
-def _has_valid_port(value: str) -> bool:
-    try:
-        return bool(urlsplit(value).hostname) and urlsplit(value).port != 0
-    except ValueError:
-        return False
-
-
-def _flag(value: str) -> bool:
-    if value.lower() not in TRUE | FALSE:
-        raise ValueError(value)
-    return value.lower() in TRUE
-
-
-def _mode_with(required_bits: int) -> Callable[[str], int]:
-    def parse(value: str) -> int:
-        mode = int(value, 8) if re.fullmatch(r"0?[0-7]{3}", value, re.ASCII) else 0
-        if mode & required_bits != required_bits:
-            raise ValueError(value)
-        return mode
-
-    return parse
+    parsed = None
+    with suppress(ValueError):
+        parsed = parse(value)
+    if parsed is None:
+        raise ImproperlyConfigured(f"{name} is {value!r}: it takes {takes}.")
+    return parsed
 
 
 def _between(number: Callable[[str], Any], minimum: float, maximum: float) -> Callable[[str], Any]:
-    def parse(value: str) -> Any:
-        parsed = number(value)
-        # Written so that NaN, which compares false with everything, is refused.
-        if not minimum <= parsed <= maximum:
-            raise ValueError(value)
-        return parsed
+    # NaN compares false with every number, so it is invalid.
+    return lambda value: parsed if minimum <= (parsed := number(value)) <= maximum else None
 
-    return parse
+
+def _octal(first_digit: str) -> Callable[[str], int | None]:
+    return lambda value: int(value, 8) if re.fullmatch(f"0?{first_digit}[0-7][0-7]", value) else None

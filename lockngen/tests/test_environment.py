@@ -83,11 +83,10 @@ def test_url__loses_its_trailing_slash(setting):
 @pytest.mark.parametrize(
     ("bind", "host"), [("", "127.0.0.1"), ("0.0.0.0", "0.0.0.0"), ("::1", "[::1]"), ("[::]", "[::]")]
 )
-def test_listen_address__has_an_ipv6_one_in_brackets(monkeypatch, bind, host):
+def test_host__of_ipv6_has_brackets(monkeypatch, bind, host):
     monkeypatch.setenv("BIND", bind)
-    monkeypatch.setenv("PORT", "8001")
 
-    assert env.listen_address() == f"{host}:8001"
+    assert env.host() == host
 
 
 @pytest.mark.parametrize("value", ["0", "65536"])

@@ -12,7 +12,7 @@ try:
     from lockngen import ports, settings  # reports a missing setting in one line, before a worker's traceback
     from lockngen.database import outage_flag  # noqa: F401  before the fork, so that the processes share it
 
-    bind = env.listen_address()
+    bind = f"{env.host()}:{env.port()}"
     workers = settings.WEB_WORKERS
     forwarded_allow_ips = ",".join(env.items("TRUSTED_PROXIES", "127.0.0.1,::1"))
 except ImproperlyConfigured as error:
