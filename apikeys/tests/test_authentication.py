@@ -11,17 +11,8 @@ from apikeys.models import ApiKey
 from apikeys.tests.test_models import UNUSABLE
 from generations.models import Generation
 from generations.tests.support.calls import URL, assert_problem, post
-from lockngen.database.breaker import breaker
-from lockngen.tests.support.waiting import wait_until
 
 HEADERS = [f"{form}RateLimit-{name}" for form in ("", "X-") for name in ("Limit", "Remaining", "Reset")]
-
-
-@pytest.fixture(autouse=True)
-def closed_breaker():
-    """Simulated outages open the circuit breaker, which closes shortly after, by a probe in a thread."""
-    yield
-    wait_until(lambda: not breaker.is_open)
 
 
 def limits(response) -> list[str | None]:

@@ -50,7 +50,6 @@ def create(request: HttpRequest, query: Query[WaitQuery], body: GenerationIn):
     try:
         generation = Generation.objects.submit(api_key=request.auth, **body.dict())
     except QueueFull as error:
-        wait.give_up()
         raise Problem(
             429,
             f"{error} Wait until one ends, or cancel one.",

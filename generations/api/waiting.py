@@ -45,10 +45,6 @@ class Wait:
         response.finish = HeldResponse(generation, Viewer.of(request), self.seconds, self._slot)
         return response
 
-    def give_up(self) -> None:
-        if self._slot:
-            self._slot.release()
-
 
 class HeldResponse:
     """Awaited by the event loop for the response's body."""

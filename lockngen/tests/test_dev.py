@@ -47,6 +47,7 @@ def test_readme_s_tour__works_as_pasted(dev, tmp_path):
     assert answers[0]["id"] in [item["id"] for item in answers[1]["items"]]
     assert answers[3]["id"] == answers[0]["id"]
     assert answers[0]["id"] not in [item["id"] for item in dev.newest()]
+    assert answers[-1]["status"] == "completed"
     with Image.open(tmp_path / "picture.png") as picture:
         assert picture.size == (1024, 576)
 

@@ -170,6 +170,7 @@ def _without_body(answer: HttpResponse) -> HttpResponse:
         answer.streaming_content = ()
     else:
         answer.content = b""
+        answer.finish = None  # it doesn't wait either
     return answer
 
 
