@@ -71,6 +71,8 @@ async def create(call: Call) -> Result:
     auth_result, parameters = await threads.API.run(_prepare, call)
     try:
         generation = await _submissions.add({"api_key": auth_result.key, **parameters})
+    except threads.Busy:  # it was not stored
+        raise
     except Exception as error:
         raise Fallback(auth_result, error) from None
     viewer = Viewer(call.base_url, auth_result.key.pk)

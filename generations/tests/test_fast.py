@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from apikeys.models import ApiKey
+from apikeys.rate_limit.statement import AuthResult
 from apikeys.tests.test_models import UNUSABLE
 from generations.api import fast, presenters
 from generations.api.presenters import Viewer
@@ -17,6 +18,7 @@ from generations.api.schemas import GenerationOut
 from generations.models import Generation
 from lockngen.tests.support.dev import URL
 from lockngen.tests.support.web import Caller
+from lockngen.web import threads
 
 THROUGH_DJANGO = {"Content-Encoding": "identity"}
 VARYING = {"Date", "RateLimit-Remaining", "X-RateLimit-Remaining", "RateLimit-Reset", "X-RateLimit-Reset"}
@@ -216,6 +218,21 @@ def test_rotated_key__sees_what_its_predecessor_made(respond, key, make_generati
         responses = respond("GET", path, token)
         assert compare(responses) == 200
         assert generation.prompt in responses[0][2]
+
+
+@pytest.mark.anyio
+async def test_create__that_no_thread_stored_in_time_is_not_taken_for_an_error(monkeypatch):
+    async def prepare(*_) -> tuple:
+        return AuthResult("admitted"), {"prompt": "x"}
+
+    async def refuse(_) -> None:
+        raise threads.Busy
+
+    monkeypatch.setattr(fast.threads.API, "run", prepare)
+    monkeypatch.setattr(fast._submissions, "add", refuse)
+
+    with pytest.raises(threads.Busy):
+        await fast.create(None)
 
 
 def test_presenter__is_what_the_schema_documents(make_generation, make_completed):

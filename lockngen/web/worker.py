@@ -120,6 +120,7 @@ class Worker(gasgi.ASGIWorker):
         super().run()
 
     def _check(self) -> None:
+        self.loop.call_later(CHECK_INTERVAL, self._check)  # first: an error below must not be the last check
         now, is_full, is_ending = self.loop.time(), self.is_full, not self.alive
         self.is_full = False
         if is_ending and not self.has_ended_streams:
@@ -130,7 +131,6 @@ class Worker(gasgi.ASGIWorker):
         self.asgi.check()
         for client in list(self.clients):
             client.check(now, is_full=is_full, is_ending=is_ending)
-        self.loop.call_later(CHECK_INTERVAL, self._check)
 
 
 def _allow_files(connections: int) -> int:
