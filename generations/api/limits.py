@@ -25,9 +25,9 @@ def _take(slots: Slots, key: ApiKey, what: str, remedy: str) -> Slot:
     try:
         return slots.take(key.pk)
     except Full:
-        raise _problem(503, f"The service has as many {what} as it may have. {remedy}") from None
+        raise _problem(503, f"The service has reached its limit of {what}. {remedy}") from None
     except HolderFull:
-        raise _problem(429, f"The key has as many {what} at once as it may have. {remedy}") from None
+        raise _problem(429, f"The key has reached its limit of concurrent {what}. {remedy}") from None
 
 
 def _problem(status: int, detail: str) -> Problem:

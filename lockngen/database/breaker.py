@@ -1,6 +1,6 @@
 """A circuit breaker for requests (Nygard, Release It!): while the database is unavailable, they get 503 at once.
 
-Without it every request retries for DB_RETRY_TIMEOUT, and others wait for a thread meanwhile.
+Without it every request occupies a thread for DB_RETRY_TIMEOUT, while others wait for one.
 """
 
 import logging
@@ -32,11 +32,11 @@ class Breaker:
     @property
     def is_open(self) -> bool:
         if not self._is_open and outage_flag.is_set():
-            self.report()  # another process has found out
+            self.report()  # another process has detected it
         return self._is_open
 
     def report(self) -> None:
-        """A request has failed because the database is unavailable: probe it until a probe succeeds."""
+        """Open the breaker after a request failed, and probe the database until a probe succeeds."""
         with self._lock:
             if self._is_open:
                 return
@@ -65,7 +65,7 @@ class Breaker:
 
 
 class ProbeConnection(psycopg.Connection):
-    """Gives up where a frozen server doesn't respond."""
+    """A connection that fails after PROBE_TIMEOUT if a frozen server doesn't respond."""
 
     def wait(self, *args, **options):
         return super().wait(*args, **{**options, "timeout": PROBE_TIMEOUT})

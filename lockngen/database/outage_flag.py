@@ -1,6 +1,6 @@
-"""One byte that all web processes of a server share: one of them has found the database unavailable.
+"""A flag in shared memory: one of the web processes on this machine has detected that the database is unavailable.
 
-gunicorn's master imports this module before it forks. In other processes the byte is their own.
+gunicorn's master imports this module before it forks, so its workers share the byte. Other processes have their own.
 """
 
 import mmap

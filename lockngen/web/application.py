@@ -58,7 +58,7 @@ class Application:
         except problems.Problem as problem:
             return as_raw(problems.of(problem))
         if scope["path"] in ("/ht/live", "/ht/live/") and scope["method"] in ("GET", "HEAD"):
-            return ALIVE  # by the loop itself: every thread may be waiting for a database that is unavailable
+            return ALIVE  # without a thread, as all may be waiting for a database that is unavailable
         try:
             return await self._in_thread(scope, body)
         except threads.Busy:
@@ -74,13 +74,13 @@ class Application:
         return await threads.of_path(scope["path"]).run(self._handler, scope, body)
 
     def check(self) -> None:
-        """Called every second: refuse requests that wait too long, and find out whether the database is the cause."""
+        """Called every second: refuse requests that wait too long. If the API has any, the database is probed."""
         if threads.API.refuse_late():
             breaker.report()
         threads.PAGES.refuse_late()
 
     async def _common_headers(self, scope: Scope) -> Headers:
-        """The headers that the middleware adds to a successful response of the API: those of any, looked at once."""
+        """The headers that the middleware adds to a successful response of the API, read once from a sample."""
         scheme = scope["scheme"]
         if scheme not in self._headers:
             host = [(name, value) for name, value in scope["headers"] if name == b"host"]
@@ -106,7 +106,7 @@ def refusal(scope: Scope) -> str | None:
 
 
 async def _finished(response: RawResponse) -> RawResponse:
-    """The response with its body, where that is only known later."""
+    """The response with its body, which a held response computes here."""
     if response.finish is None:
         return response
     body = await response.finish()

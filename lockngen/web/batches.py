@@ -1,4 +1,4 @@
-"""Joins calls of many clients: those that arrive while a batch is under way share the next one."""
+"""Batches the calls of many clients: calls that arrive during a batch form the next one."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,8 +12,8 @@ MAX_SIZE = 500  # items of a batch
 class Batches:
     """Calls a function in a thread with a list of items. Used in one event loop.
 
-    The function returns a list of the items' results; one that is an exception is raised for its item. A client that
-    goes away doesn't cancel its item.
+    The function returns a result for each item; a result that is an exception is raised for its item. A client that
+    disconnects doesn't cancel its item.
     """
 
     def __init__(self, function: Callable[[list], list]):
@@ -43,6 +43,6 @@ class Batches:
 def _resolve(future: asyncio.Future, result: Any) -> None:
     if isinstance(result, Exception):
         future.set_exception(result)
-        future.exception()  # a client that went away doesn't retrieve it
+        future.exception()  # prevents asyncio's log line if the client has disconnected
     else:
         future.set_result(result)

@@ -1,4 +1,4 @@
-"""Server-sent events: each stream is a coroutine, which waits without a thread and without a connection."""
+"""Server-sent events. Each stream is a coroutine, which holds neither a thread nor a connection while it waits."""
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -9,7 +9,7 @@ from django.http import StreamingHttpResponse
 
 from lockngen.web.slots import Slot
 
-process_ends = Signal()  # sent once when this process stops, to wake what waits
+process_ends = Signal()  # sent once when this process stops, to wake waiting coroutines
 
 TICK = 5.0  # seconds a stream's source may wait before it yields
 HEARTBEAT = 15.0  # seconds without an event before a comment is sent, to detect a disconnected client

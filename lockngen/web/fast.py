@@ -1,7 +1,7 @@
 """The fast path of a few operations: without Django's request, its middleware and ninja.
 
-Only the usual case is served here. Everything else, from a special header to a failed statement, falls
-back to Django with what is known so far (`Prior`). So each error is made in one place, and nothing is counted twice.
+Only the usual case is served here. Everything else, from a special header to a failed statement, falls back to Django
+with the result so far (`Prior`). So each error is made in one place, and no call is counted twice.
 """
 
 from collections.abc import Awaitable, Callable
@@ -15,7 +15,7 @@ from django.http import HttpRequest
 
 from lockngen.database.breaker import breaker
 
-# A request with one of these isn't a usual case: browsers of other origins, and options of single calls.
+# Requests with one of these fall back: they need CORS headers, or use an option that only Django's path supports.
 SPECIAL_HEADERS = {b"origin", b"prefer", b"idempotency-key", b"content-encoding"}
 
 Operation = Callable[["Call"], Awaitable["Result"]]
@@ -36,7 +36,7 @@ class Call:
 
 @dataclass
 class Result:
-    """A successful response, without the headers that all responses have."""
+    """A successful response, without the headers that all responses share."""
 
     body: bytes
     status: int = 200
@@ -45,7 +45,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Prior:
-    """What the fast path knows of a call that Django responds to: its authentication, or the error to respond with."""
+    """The fast path's result for a call that falls back to Django: its authentication, or the error to respond with."""
 
     auth_result: Any = None
     error: Exception | None = None
@@ -57,7 +57,7 @@ class Fallback(Exception):
 
 
 def register(method: str, path: str, operation: Operation) -> None:
-    """Serve a path by an operation. A path that ends with a slash stands for all with one more part, the id."""
+    """Serve a path by an operation. A path that ends with a slash matches all paths with an id after it."""
     _operations[method, path] = operation
 
 

@@ -6,7 +6,7 @@ from typing import Any
 PROBLEM_TYPE = "application/problem+json"
 PROBLEM = {PROBLEM_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
 COMMON = (400, 401, 404, 405, 413, 422, 500, 503)  # any URL can return these
-# gunicorn's own answer, in HTML; without a content, as generated clients need no type for it.
+# gunicorn's own response. It has no content here, as generated clients need no type for it.
 LONG_ADDRESS = {"description": "The request line is longer than 4,094 bytes."}
 INTEGER = {"type": "integer", "minimum": 0}
 TEXT = {"type": "string"}
@@ -17,7 +17,7 @@ LIMIT_HEADERS = {
 }
 HEADERS = {
     **LIMIT_HEADERS,
-    "Retry-After": ("Seconds to wait before the next try.", INTEGER),
+    "Retry-After": ("Seconds to wait before the next attempt.", INTEGER),
     "Location": ("The address of what was created or is elsewhere.", {"type": "string", "format": "uri"}),
     "ETag": ("The image's SHA-256 in quotes.", TEXT),
     "WWW-Authenticate": ("The authentication scheme: Bearer.", TEXT),

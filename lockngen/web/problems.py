@@ -27,13 +27,13 @@ MOST_ERRORS, LONGEST_FIELD = 20, 100  # errors listed in a 422, and characters o
 DETAILS = {
     400: "The request can't be read.",
     401: "A valid API key is needed: send it as 'Authorization: Bearer <token>'.",
-    404: "There is nothing at this address.",
-    405: "This address doesn't take this method.",
+    404: "This address does not exist.",
+    405: "This address doesn't support this method.",
     413: "The body is larger than {limit} bytes.",
-    500: "Something went wrong here. It was logged.",
+    500: "An internal error occurred. It was logged.",
     503: "The database can't be reached at the moment. Try again.",
 }
-IN_DOUBT = "The database was lost while this was being stored. Look whether it is there before you try again."
+IN_DOUBT = "The database was lost while this was being stored. Check whether it exists before you try again."
 
 
 class ProblemDocument(Schema):
@@ -52,7 +52,7 @@ def problems(*codes: int) -> dict[int, type[ProblemDocument]]:
 
 
 class Problem(Exception):
-    """An error that a view answers with; `members` are `type`, `headers` and whatever else `response` takes."""
+    """An error that a view responds with; `members` are further arguments of `response`, such as `type`."""
 
     def __init__(self, status: int, detail: str, **members):
         super().__init__(detail)
@@ -64,7 +64,7 @@ def response(status: int, detail: str = "", headers: dict[str, str] | None = Non
     title = HTTPStatus(status).phrase
     general = DETAILS.get(status, f"{title}.").format(limit=settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
     body = {"type": "about:blank", "title": title, "status": status, "detail": detail or general, **members}
-    # Field names and the like come from the request, and may hold what must not be repeated.
+    # Field names and other parts come from the request and may contain a token, which must not be repeated.
     text = import_string(settings.REDACT)(json.dumps(body))
     answer = HttpResponse(text, status=status, content_type=CONTENT_TYPE, headers=headers)
     answer["Content-Length"] = len(answer.content)  # some responses bypass the middleware that adds these
@@ -105,8 +105,8 @@ class ProblemAPI(NinjaAPI):
 class ApiProblemsMiddleware:
     """Gives every error under /api/ the same format, with DEBUG on and off.
 
-    Django answers unknown addresses, wrong methods and bad hosts in shapes of its own, before any view is found. What
-    isn't HTTP at all never gets here: gunicorn refuses it.
+    Django has other formats for unknown addresses, wrong methods and bad hosts, which it refuses before it finds a
+    view. Requests that are not valid HTTP are refused by gunicorn.
     """
 
     def __init__(self, get_response):

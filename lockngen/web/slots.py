@@ -1,4 +1,4 @@
-"""Limits on what clients hold open at once: streams, waits and downloads."""
+"""Limits on the streams, waits and downloads that clients hold open at once."""
 
 import threading
 from collections import defaultdict
@@ -7,15 +7,15 @@ from weakref import WeakSet
 
 
 class Full(Exception):
-    """This process holds as many as it may."""
+    """The process has reached its limit."""
 
 
 class HolderFull(Exception):
-    """This holder has as many as it may have in this process."""
+    """The holder has reached its limit in this process."""
 
 
 class Slot:
-    """What a client holds, until it is released or discarded."""
+    """One unit of the limits. It counts until it is released or garbage-collected."""
 
     def __init__(self, *sets: WeakSet):
         self._sets = sets
@@ -28,9 +28,9 @@ class Slot:
 
 
 class Slots:
-    """Slots of one process, `total()` of them and `each()` for a holder, such as a key.
+    """The slots of one process: at most `total()`, and at most `each()` for a holder, such as a key.
 
-    Weak references count them: a response may be discarded without being closed.
+    They are counted by weak references, because a response may be discarded without being closed.
     """
 
     def __init__(self, total: Callable[[], int], each: Callable[[], int]):

@@ -1,7 +1,7 @@
 """The threads that run Django and use the database. The event loop itself never blocks.
 
-Work of one kind can't delay that of another: slow pages of the admin leave the API alone, and probes have threads of
-their own, as all others may be waiting for a database that is unavailable.
+Each kind of work has its own threads: slow admin pages don't delay the API, and health probes are answered while all
+other threads wait for a database that is unavailable.
 """
 
 import asyncio
@@ -29,13 +29,13 @@ class Busy(Exception):
 class DatabaseThreads:
     """Threads that keep their database connection while there is work, and return it to the pool when there is none.
 
-    A checkout for each call costs about 75 us. A thread also returns its connection if others wait for one of the pool.
+    A checkout for each call costs about 75 us. A thread also returns its connection if others wait for the pool.
     """
 
     def __init__(self, name: str, count: int):
         self._name, self._count = name, count
-        self._calls: deque[_Call] = deque()  # that wait for a thread
-        self._tokens: SimpleQueue[None] = SimpleQueue()  # one for each of them
+        self._calls: deque[_Call] = deque()  # waiting for a thread
+        self._tokens: SimpleQueue[None] = SimpleQueue()  # one for each waiting call
         self._lock = Lock()
         self._is_started = False
 
@@ -49,7 +49,7 @@ class DatabaseThreads:
         return call.future
 
     def refuse_late(self) -> bool:
-        """Raise Busy for calls that have waited too long. They are not made. Returns whether there were any."""
+        """Fail calls that have waited longer than MAX_WAIT with Busy; return whether there were any."""
         earliest = time.monotonic() - MAX_WAIT
         late = [call for call in list(self._calls) if call.enqueued_at < earliest and call.claim()]
         for call in late:
@@ -57,7 +57,7 @@ class DatabaseThreads:
         return bool(late)
 
     def _start(self) -> None:
-        with self._lock:  # here and not earlier: threads don't survive a fork
+        with self._lock:  # at the first call, as threads don't survive a fork
             for number in range(0 if self._is_started else self._count):
                 Thread(target=self._work, name=f"{self._name}-{number}", daemon=True).start()
             self._is_started = True
@@ -84,7 +84,7 @@ class _Call:
         self._claims = [None]
 
     def claim(self) -> bool:
-        """Whether the caller is the first that claims this call: a thread makes it, or the loop refuses it."""
+        """Claim the call, to make it or to refuse it. Returns whether the caller is the first."""
         try:
             self._claims.pop()
         except IndexError:
@@ -115,7 +115,7 @@ class _Call:
 API = DatabaseThreads("api", settings.WEB_THREADS)
 PAGES = DatabaseThreads("pages", 2)
 PROBES = DatabaseThreads("probes", 4)
-REFUSALS = DatabaseThreads("refusals", 1)  # of requests that get 503 without a query
+REFUSALS = DatabaseThreads("refusals", 1)  # requests that get 503 without a query
 FILES = ThreadPoolExecutor(4, "files")
 
 

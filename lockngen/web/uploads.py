@@ -1,4 +1,4 @@
-"""Request bodies, read whole before a thread sees the request."""
+"""Request bodies, read whole before a thread handles the request."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -28,10 +28,10 @@ class Upload:
         self._size = 0
 
     async def read(self) -> bytes:
-        """The body. One that is too large is read in part or not at all; Django refuses it by its Content-Length.
+        """The body. A body that is too large is read in part or not at all; Django refuses it by its Content-Length.
 
-        A chunked body gets its Content-Length here, which Django needs. Raises Disconnected, and Problem where the
-        client is too slow or this process receives too much at once.
+        A chunked body gets the Content-Length that Django needs. Raises Disconnected, or Problem if the client is too
+        slow or this process receives too many bytes at once.
         """
         declared = next((value for name, value in self._scope["headers"] if name == b"content-length"), None)
         if declared and declared.isdigit() and int(declared) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
@@ -43,7 +43,7 @@ class Upload:
         return body
 
     async def discard_rest(self) -> None:
-        """Read what is left of a refused body. A client that can't send it doesn't read the response either."""
+        """Read the rest of a refused body. Many clients read the response only after they have sent the body."""
         if self._is_complete:
             return
         size = 0

@@ -1,8 +1,8 @@
-"""gunicorn's ASGI worker with deadlines and a limit of connections, so that no client can hold up the others.
+"""gunicorn's ASGI worker with deadlines and a limit of connections, so that no client can block the others.
 
 gunicorn has deadlines for idle connections and single reads of a body. Upstream would have to offer: a deadline for
 headers and for clients that don't read, a limit of connections, and settings for the protocol class and the format of
-errors. Until then this overrides private methods, and `lockngen/tests/test_worker.py` fails where a release moves them.
+errors. Until then this overrides private methods; `lockngen/tests/test_worker.py` fails if a release changes them.
 
 gunicorn's master imports this module. Nothing of Django is imported before the fork, so that HUP loads new code.
 """
@@ -16,10 +16,10 @@ from gunicorn.workers import gasgi
 from lockngen import settings
 
 HEADER_TIMEOUT = 10.0  # seconds for the whole header of a request
-WRITE_TIMEOUT = 30.0  # seconds in which a client must take what was sent
+WRITE_TIMEOUT = 30.0  # seconds in which a client must read what was sent
 IDLE_TIMEOUT_IF_FULL = 2.0  # seconds after which idle connections are closed to make room
 CHECK_INTERVAL = 1.0  # seconds
-OTHER_FILES = 200  # descriptors for other things than clients' connections
+OTHER_FILES = 200  # descriptors that are not clients' connections
 DETAILS = {
     400: "The request is not valid HTTP.",
     408: f"The request's header did not arrive within {HEADER_TIMEOUT:g} seconds.",
@@ -36,7 +36,7 @@ class Protocol(ASGIProtocol):
         super().__init__(worker)
         self._active_at = self._opened_at = worker.loop.time()
         self._header_began_at: float | None = None  # of a request whose header is incomplete
-        self._blocked_since: float | None = None  # the client takes nothing
+        self._blocked_since: float | None = None  # the client does not read
 
     def connection_made(self, transport) -> None:
         self.worker.clients.add(self)
@@ -50,7 +50,7 @@ class Protocol(ASGIProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._closed:  # refused: what it still sends is discarded until it has read the response
+        if self._closed:  # refused: further input is discarded until the client has read the response
             return
         self._active_at = self.worker.loop.time()
         super().data_received(data)
@@ -68,20 +68,20 @@ class Protocol(ASGIProtocol):
         super().resume_writing()
 
     def check(self, now: float, *, is_full: bool, is_ending: bool) -> None:
-        """Close the connection if its client has missed a deadline, or if it is idle and in the way."""
+        """Close the connection if its client missed a deadline, or if it is idle and the process is full or ends."""
         if self.transport.is_closing():
-            self._blocked_since = self._blocked_since or now  # what is left of the response must still be read
+            self._blocked_since = self._blocked_since or now  # the rest of the response must still be read
         if self._blocked_since and now - self._blocked_since > WRITE_TIMEOUT:
             self.transport.abort()
         elif self._current_request is not None:
             return
         elif self._header_began_at and now - self._header_began_at > HEADER_TIMEOUT:
             self._refuse(408)
-        elif self._is_unwanted(now - self._active_at, is_full, is_ending):
+        elif self._should_close(now - self._active_at, is_full, is_ending):
             self._close_transport()
 
-    def _is_unwanted(self, idle: float, is_full: bool, is_ending: bool) -> bool:
-        is_new = self._active_at == self._opened_at  # nothing was sent yet
+    def _should_close(self, idle: float, is_full: bool, is_ending: bool) -> bool:
+        is_new = self._active_at == self._opened_at  # the client has sent nothing yet
         return is_ending or (is_new and idle > HEADER_TIMEOUT) or (is_full and idle > IDLE_TIMEOUT_IF_FULL)
 
     def _refuse(self, status: int) -> None:
@@ -89,7 +89,7 @@ class Protocol(ASGIProtocol):
         self._close_transport()
 
     def _send_error_response(self, status, message, extra_headers=()):
-        """A problem document, as for all errors. gunicorn's message may repeat a header, so it isn't sent."""
+        """Send a problem document, as for all errors. gunicorn's message may repeat a header, so it isn't sent."""
         from lockngen.web import problems
         from lockngen.web.handler import as_raw
 
