@@ -14,11 +14,11 @@ from lockngen import environment, exit_codes
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lockngen.settings")
-    # By default these end Python at once; as exceptions they let the embedded server be stopped.
+    # By default these signals end Python at once. An exception lets the embedded server stop first.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     with environment.development_database() as address:
-        from lockngen import settings  # noqa: F401  says what is missing in one line, before Django's traceback
+        from lockngen import settings  # noqa: F401  reports a missing setting in one line, without a traceback
 
         if address and "migrate" not in sys.argv and is_empty(address):
             execute_from_command_line([sys.argv[0], "migrate", "--verbosity=0"])

@@ -20,31 +20,31 @@ from benchmarks.database import database, make_keys
 SHORT, LONG, KEYS = 100, 100_000, 10
 QUEUES = {"fetch": None, "fetch from render": ["render"]}
 
-# As if each key in turn had submitted one, a thousandth of a second after the one before.
+# The keys submit in rotation, one generation each millisecond.
 FILL_GENERATIONS = """
     INSERT INTO generations_generation (id, api_key_id, prompt)
     SELECT (lpad(to_hex((extract(epoch FROM now()) * 1000)::bigint - %(count)s + number), 12, '0')
-            || '7000' || '8' || substr(md5(number::text), 1, 15))::uuid, (%(keys)s::uuid[])[1 + number %% %(per_turn)s],
-           'backlog ' || number
+            || '7000' || '8' || substr(md5(number::text), 1, 15))::uuid,
+           (%(keys)s::uuid[])[1 + number %% %(key_count)s], 'backlog ' || number
     FROM generate_series(0, %(count)s - 1) number
 """
 FILL_JOBS = """
     INSERT INTO procrastinate_jobs (queue_name, task_name, queueing_lock, args, priority)
     SELECT 'render', 'generations.render', id::text, jsonb_build_object('generation_id', id),
-           %(first)s - %(step)s * ((row_number() OVER (ORDER BY id) - 1) / %(per_turn)s)
+           %(first)s - %(share)s * ((row_number() OVER (ORDER BY id) - 1) / %(key_count)s)
     FROM generations_generation ORDER BY id
 """
-FILL_TURNS = """
+FILL_SHARES = """
     INSERT INTO generations_turn (api_key_id, taken, taken_at, started)
-    SELECT unnest(%(keys)s::uuid[]), %(step)s * (%(count)s / %(per_turn)s), now(), 0
+    SELECT unnest(%(keys)s::uuid[]), %(share)s * (%(count)s / %(key_count)s), now(), 0
 """
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=10, help="in which both queues take turns (10)")
-    parser.add_argument("--calls", type=int, default=40, help="of each kind for each queue in a round (40)")
-    parser.add_argument("--json", action="store_true", help="the figures for a program to read")
+    parser.add_argument("--rounds", type=int, default=10, help="each measures both queues (10)")
+    parser.add_argument("--calls", type=int, default=40, help="calls of each kind for each queue in a round (40)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="lockngen-benchmark-") as folder, database(Path(folder)):
         costs = run(arguments.rounds, arguments.calls)
@@ -105,7 +105,7 @@ class Backlog:
         Generation.objects.submit(api_key=self.keys[number % KEYS], prompt="one more")
 
     def fetch(self, queues: list[str] | None) -> None:
-        """Take a job as a worker does."""
+        """Fetch a job as a worker does."""
         assert self.runner.run(self.jobs.fetch_job(queues=queues, worker_id=self.worker_id))
 
     def close(self) -> None:
@@ -125,7 +125,7 @@ def copy_the_database(*backlogs: int) -> None:
 
     settings = connection.settings_dict
     with connection._nodb_cursor() as cursor:
-        close(connection)  # nobody may use what is copied
+        close(connection)  # a template database must have no connections
         for pending in backlogs:
             cursor.execute(f"CREATE DATABASE {name(pending)} TEMPLATE {settings['NAME']}")
             connections.settings[name(pending)] = {**settings, "NAME": name(pending)}
@@ -137,15 +137,15 @@ def close(connection) -> None:
 
 
 def fill(pending: int, keys: list, then: str = "ANALYZE") -> None:
-    """Have so many generations pending, whose keys take turns."""
+    """Insert `pending` generations, submitted by the keys in rotation."""
     from django.db import connection
 
     from generations.scheduling.fair_share import FIRST, ONE_SHARE
 
     ids = [key.pk for key in keys]
-    values = {"count": pending, "keys": ids, "per_turn": len(ids), "first": FIRST, "step": ONE_SHARE}
+    values = {"count": pending, "keys": ids, "key_count": len(ids), "first": FIRST, "share": ONE_SHARE}
     with connection.cursor() as cursor:
-        for statement in (FILL_GENERATIONS, FILL_JOBS, FILL_TURNS):
+        for statement in (FILL_GENERATIONS, FILL_JOBS, FILL_SHARES):
             cursor.execute(statement, values)
         cursor.execute(then)
 

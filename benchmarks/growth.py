@@ -31,7 +31,7 @@ Latencies = dict[str, dict[int, list[list[float]]]]  # milliseconds in each roun
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 1_000_000], help="sizes (10000 1000000)")
-    parser.add_argument("--rounds", type=int, default=10, help="in which all sizes take turns (10)")
+    parser.add_argument("--rounds", type=int, default=10, help="each measures all sizes (10)")
     parser.add_argument("--calls", type=int, default=20, help="of each kind for each size in a round (20)")
     report.add_arguments(parser)
     arguments = parser.parse_args()
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def measure(sizes: list[int], rounds: int, calls: int) -> Latencies:
-    """The sizes take turns, so that other load on the machine affects all of them."""
+    """Each round measures all sizes, so that other load on the machine affects all of them."""
     latencies: Latencies = defaultdict(lambda: defaultdict(list))
     with ExitStack() as stack:
         clients = [stack.enter_context(_client(rows)) for rows in sizes]

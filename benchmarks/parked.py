@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=2000, help="event streams in all (2000)")
     parser.add_argument("--waits", type=int, default=500, help="calls with wait=60 in all (500)")
     parser.add_argument("--seconds", type=float, default=30, help="for which they are measured, at most 45 (30)")
-    parser.add_argument("--ends", type=int, default=100, help="generations that end meanwhile (100)")
+    parser.add_argument("--ends", type=int, default=100, help="generations that end during the measurement (100)")
     report.add_arguments(parser)
     arguments = parser.parse_args()
     files = resource.getrlimit(resource.RLIMIT_NOFILE)

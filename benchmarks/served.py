@@ -19,7 +19,7 @@ from benchmarks.database import BASE
 APPLICATION = "lockngen.asgi"
 COMMAND = [sys.executable, "-m", "gunicorn", "-c", "lockngen/web/gunicorn.py"]
 PROCESSES = 2
-# The checks at the start would demand collected static files.
+# The system checks at startup require collected static files.
 ENVIRONMENT = {"WEB_WORKERS": str(PROCESSES), "LOCKNGEN_PRESTART_DONE": "1"}
 
 

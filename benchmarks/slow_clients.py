@@ -1,4 +1,4 @@
-"""What slow and rude clients do to others: latencies of plain requests meanwhile. See docs/performance.md.
+"""The effect of slow and abusive clients on others: latencies of plain requests. See docs/performance.md.
 
 .venv/bin/python -m benchmarks.slow_clients [--seconds 60] [--scale 1] [--database URL] [--write]
 """

@@ -30,7 +30,7 @@ Results = dict[tuple[str, str, int, str], list[Result]]  # a round's result by s
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="in which all servers take turns (3)")
+    parser.add_argument("--rounds", type=int, default=3, help="each measures all servers (3)")
     parser.add_argument("--seconds", type=int, default=5, help="of each run (5)")
     parser.add_argument("--rows", type=int, default=ROWS, help=f"in the table ({ROWS})")
     report.add_arguments(parser)

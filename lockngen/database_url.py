@@ -53,7 +53,7 @@ def _reason(address: str) -> str:
 
 
 def _quoted(userinfo: str | None) -> str:
-    """User and password with all that libpq wants encoded, such as a single % or @."""
+    """User and password percent-encoded for libpq, including a single % or @."""
     if userinfo is None:
         return ""
     parts = [unquote_to_bytes(part).decode() for part in userinfo.split(":", 1)]
@@ -75,4 +75,4 @@ def _refuse_unknown_options(name: str, query: str) -> None:
         if option not in known or (option == "ssl" and value != "true"):  # libpq takes JDBC's ssl=true
             shown = option if re.fullmatch(r"\w{1,40}", option) else "with this name"
             remedy = REMEDIES.get(option, "remove it")
-            raise ImproperlyConfigured(f"{name} has an option {shown} that PostgreSQL does not know: {remedy}.")
+            raise ImproperlyConfigured(f"{name} has an option {shown} that PostgreSQL does not support: {remedy}.")

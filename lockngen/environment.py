@@ -18,7 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 from lockngen import database_url, env_file
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-PRESTART_DONE = "LOCKNGEN_PRESTART_DONE"  # set for the web by `manage.py dev`, which has done what `prestart` does
+PRESTART_DONE = "LOCKNGEN_PRESTART_DONE"  # set for the web by `manage.py dev`, which replaces `prestart`
 SHOW_REQUESTS = "LOCKNGEN_SHOW_REQUESTS"  # set for the web by `manage.py dev`, whose console shows requests
 REMEMBERED_DATA = BASE_DIR / ".data-folder"  # written by bin/dev: the last value of LOCKNGEN_DATA
 FLAGS = {
@@ -31,7 +31,7 @@ MAX_SECONDS = 2_000_000  # PostgreSQL's timeouts are 32-bit numbers of milliseco
 T = TypeVar("T")
 
 env_file.load(BASE_DIR / ".env")
-if os.environ.get("SSL_CERT_FILE") == "":  # OpenSSL takes it for the name of a file, and trusts no certificate
+if os.environ.get("SSL_CERT_FILE") == "":  # OpenSSL would treat it as a file name, and trust no certificate
     del os.environ["SSL_CERT_FILE"]
 
 
@@ -123,9 +123,9 @@ def required(name: str, remedy: str) -> str:
 
 
 def secret_key(name: str) -> str:
-    """A secret, which has to be strong unless DEBUG is on: sessions and signed URLs depend on it."""
+    """A secret that must be strong unless DEBUG is on: sessions and signed URLs depend on it."""
     remedy = "set it to 50 or more random characters, such as openssl rand -hex 32 prints, and keep it secret."
-    # Upstream would have to offer: a public form of its check that takes a key, as there are no settings yet.
+    # Django has no public function that checks a key, and there are no settings yet.
     key = required(name, remedy)
     if not (flag("DEBUG") or _check_secret_key(key)):
         raise ImproperlyConfigured(f"{name} can be guessed, as it is short or repeats a few characters: {remedy}")

@@ -30,7 +30,7 @@ from lockngen.database.base import Connection
 from lockngen.plain import one_line
 
 # A frozen server blocks these threads and no others: later checks time out while they wait for one. An executor for
-# each request would wait until its own threads end.
+# each request would wait for its threads to end.
 THREADS = ThreadPoolExecutor(max_workers=6, thread_name_prefix="health")
 STORAGE_THREADS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="storage")
 SERVER = """

@@ -28,7 +28,7 @@ from lockngen.plain import one_line
 
 logger = logging.getLogger(__name__)
 
-# procrastinate's statements, recognised by their text. Upstream would have to offer a method of the connector for each.
+# procrastinate's statements, recognised by their text: its connector has no method for each of them.
 FETCH_JOB = queries["fetch_job"]
 FINISH_JOB = queries["finish_job"]
 RETRY_JOB = queries["retry_job"]
@@ -160,7 +160,7 @@ class WorkerConnector(PsycopgConnector):
         except ConnectorException as error:
             if not isinstance(error.__cause__, psycopg.errors.RaiseException):
                 raise
-            # By an attempt whose result was lost, or by another worker.
+            # An earlier statement whose result was lost has finished it, or another worker has.
             logger.info("Job %s was already finished.", id)
         finally:
             if id in self._running:

@@ -49,7 +49,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",  # first: every response gets its headers
     "csp.middleware.CSPMiddleware",
-    "lockngen.health.LivenessMiddleware",  # it answers before the host check and without a database
+    "lockngen.health.LivenessMiddleware",  # answers before the host check and without a database
     "lockngen.web.hosts.ProbeHostMiddleware",  # before middleware that checks the host
     "corsheaders.middleware.CorsMiddleware",  # around all answers of the API, errors included
     "apikeys.rate_limit.headers.LimitHeadersMiddleware",  # outside middleware that may replace a response
@@ -61,7 +61,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "axes.middleware.AxesMiddleware",  # last: it turns a refused login into its own response
+    "axes.middleware.AxesMiddleware",  # last: it replaces the response to a refused login
 ]
 
 REDACT = "apikeys.tokens.redacted"  # removes tokens from the text of an error
@@ -192,7 +192,7 @@ DEFAULT_WORKFLOW = env.text("DEFAULT_WORKFLOW", "sdxl")
 RENDER_MAX_ATTEMPTS = env.integer("RENDER_MAX_ATTEMPTS", 3, minimum=1)
 RENDER_TIMEOUT = env.seconds("RENDER_TIMEOUT", 600, minimum=1)
 RENDER_GRACE = env.seconds("RENDER_GRACE", 8)
-# The queue runs tasks in asyncio's default executor, which has as many threads as this and no more.
+# The queue runs tasks in asyncio's default executor, which has at most this many threads.
 MAX_CONCURRENT_RENDERS = min(32, (os.cpu_count() or 1) + 4)
 WORKER_CONCURRENCY = env.integer("WORKER_CONCURRENCY", min(2 * len(RENDERER_URL), MAX_CONCURRENT_RENDERS), minimum=1)
 PROCRASTINATE_WORKER_DEFAULTS = {
@@ -269,7 +269,7 @@ CONTENT_SECURITY_POLICY = {
 }
 
 # Logins to the admin. Failures are counted in the database, so the limit holds across processes. One address and one
-# name share a count: neither a proxy's other users nor the owner of a name that others try are locked out.
+# name share a count: this locks out neither a proxy's other users nor the owner of a name that others try.
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 AXES_FAILURE_LIMIT = env.integer("LOGIN_MAX_FAILURES", 10, minimum=1)
 AXES_COOLOFF_TIME = timedelta(seconds=env.seconds("LOGIN_LOCKOUT", 900, minimum=1))
@@ -278,7 +278,7 @@ AXES_CLIENT_IP_CALLABLE = "lockngen.web.proxies.client_address"
 AXES_USERNAME_CALLABLE = "lockngen.login.counted_name"
 AXES_LOCKOUT_TEMPLATE = "admin/locked_out.html"
 AXES_RESET_ON_SUCCESS = True
-AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # a lockout ends, whatever is sent meanwhile
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # attempts during a lockout do not extend it
 AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False

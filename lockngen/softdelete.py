@@ -1,11 +1,11 @@
-"""Soft delete: a deleted row is hidden, not gone, until somebody says `hard_delete`.
+"""Soft delete: a deleted row is hidden until `hard_delete` removes it.
 
-`objects` sees live rows and `all_objects` sees all of them. What Django reaches by the default manager, which is
-`objects`, hides deleted rows as well: `get_object_or_404`, reverse relations. A forward key still finds its parent.
+`objects` returns live rows and `all_objects` returns all rows. The default manager is `objects`, so
+`get_object_or_404` and reverse relations hide deleted rows too. A forward key still finds its parent.
 
-What is unique is unique among all rows (a deleted secret must not come to life again) unless the constraint says
-`condition=LIVE`; then a deleted row frees its value, and `restore` raises IntegrityError where it has been taken since.
-A soft delete is an UPDATE: it sends no delete signals and cascades nowhere.
+A unique constraint covers all rows, so that a deleted secret can't be used again. With `condition=LIVE` a deleted row
+frees its value, and `restore` raises IntegrityError if another row has taken it.
+A soft delete is an UPDATE: it sends no delete signals and does not cascade.
 """
 
 from django.db import models
@@ -49,7 +49,7 @@ class SoftDeleteQuerySet(models.QuerySet):
 
 
 class LiveManager(models.Manager):
-    """Sees live rows. Make a model's manager of it with `LiveManager.from_queryset(ItsQuerySet)()`."""
+    """Returns live rows. Combine it with a queryset: `LiveManager.from_queryset(ItsQuerySet)()`."""
 
     def get_queryset(self):
         return super().get_queryset().live()

@@ -23,7 +23,7 @@ api = ProblemAPI(
     description="Stores prompts, renders them with image generators and serves the images.",
     # Swagger's validator would send the address of this service to a third party.
     docs=Swagger(settings={"validatorUrl": None, "persistAuthorization": True}),
-    # Nothing under /api/ looks at cookies, so a form that somebody else made can do no harm there.
+    # /api/ ignores cookies, so a forged form has no effect there.
     docs_decorator=lambda view: csrf_exempt(require_safe(view)),
     parser=JSONParser(),
     servers=[{"url": "/", "description": "Where this document was fetched"}],

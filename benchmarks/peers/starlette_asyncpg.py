@@ -98,10 +98,10 @@ async def create(request: Request) -> Response:
     async with request.app.state.pool.acquire() as connection:
         key_id, headers = await authenticate(connection, request)
         try:
-            asked = as_generation(body)
+            parsed = as_generation(body)
         except ValidationError:
             raise Refused(422, headers) from None
-        values = [getattr(asked, name) for name in contract.GenerationIn.model_fields]
+        values = [getattr(parsed, name) for name in contract.GenerationIn.model_fields]
         row = await connection.fetchrow(CREATE, contract.uuid7(), key_id, *values)
     headers["Location"] = f"{base(request)}/api/v1/generations/{row.id}"
     return as_json(contract.represent(row, key_id, base(request)), 201, headers)

@@ -26,7 +26,7 @@ SETTINGS = (
 
 
 class Command(BaseCommand):
-    help = "Tell what the database is, which of its settings hold for us, and how long connecting takes."
+    help = "Show the database server, its settings, the connection pool and the time a connection takes."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="for machines; times are milliseconds")
@@ -54,7 +54,7 @@ def gather() -> dict[str, dict[str, Any]]:
 
 
 def show(name: str) -> str:
-    """A setting as it is in force in a connection of ours, which may not be what was asked for."""
+    """The effective value of a setting, which may differ from the configured one."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_setting(%s)", [name])
         return cursor.fetchone()[0]

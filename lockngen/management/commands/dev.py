@@ -1,4 +1,4 @@
-"""The whole of LockN Gen on one machine, for development: `bin/dev`."""
+"""Runs all of LockN Gen on one machine, for development: `bin/dev`."""
 
 import ctypes
 import fcntl
@@ -41,7 +41,7 @@ class Command(BaseCommand):
 
     def handle(self, *, remember_data: bool = False, **options) -> None:
         self.children: dict[str, subprocess.Popen] = {}
-        # What listens on every address answers on this machine's own.
+        # A server that listens on all addresses is reachable at the loopback address.
         self.host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(env.host(), env.host())  # noqa: S104
         self.port = env.port()
         lock = hold_data_folder(env.data_folder())
@@ -61,7 +61,7 @@ class Command(BaseCommand):
             lock.close()
 
     def run(self) -> None:
-        # Past PgBouncer, which would keep a session that is older than the timeouts that migrate gives to the role.
+        # Bypass PgBouncer: it would keep a session that started before migrate set the role's timeouts.
         with directly(connection):
             call_command("waitdb")
         self.stderr.write("Migrating …")
@@ -101,14 +101,14 @@ class Command(BaseCommand):
         while not (self.web_answers() and ProcrastinateWorker.objects.filter(id__gt=last_worker).exists()):
             for name, child in self.children.items():
                 if child.poll() is not None:
-                    raise CommandError(f"The {name} ended with code {child.returncode}: the lines above say why.")
+                    raise CommandError(f"The {name} ended with code {child.returncode}: see the lines above.")
             if time.monotonic() > deadline:
-                raise CommandError(f"Not ready after {READY_TIMEOUT} seconds: the lines above may say why.")
+                raise CommandError(f"Not ready after {READY_TIMEOUT} seconds: see the lines above.")
             time.sleep(0.1)
         connection.close()
 
     def web_answers(self) -> bool:
-        # Not by a library that would ask a proxy of the environment for this machine's own address.
+        # http.client ignores the proxy settings of the environment.
         client = HTTPConnection(self.host, self.port, timeout=5)
         try:
             client.request("GET", "/ht/live")
@@ -141,7 +141,7 @@ class Command(BaseCommand):
             time.sleep(0.5)
 
     def end_children(self) -> None:
-        # A second Ctrl-C must not interrupt the end.
+        # A second Ctrl-C must not interrupt the shutdown.
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         for child in self.children.values():
@@ -164,7 +164,7 @@ def stop(*_) -> None:
 
 
 def hold_data_folder(folder: Path):
-    """An open lock on the data folder, so that two of us never share it."""
+    """Lock the data folder, so that only one instance uses it. Returns the open lock file."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = open(folder / "dev.lock", "w")  # noqa: SIM115  held until the end
@@ -179,6 +179,6 @@ def hold_data_folder(folder: Path):
 
 
 def die_with_parent() -> None:
-    """In a child of ours: end when the parent is killed, where the system offers that (Linux)."""
+    """End this child process when its parent is killed. Linux only."""
     if sys.platform == "linux":
         LIBC.prctl(PARENT_DEATH_SIGNAL, signal.SIGTERM)

@@ -23,7 +23,7 @@ from lockngen.database import preconditions, timeouts
 from lockngen.database.direct import directly, is_pooled
 from lockngen.plain import one_line
 
-LOCK = 0x6C6F636B6E67656E  # "lockngen", as the 64-bit number that an advisory lock is named by
+LOCK = 0x6C6F636B6E67656E  # "lockngen" as a 64-bit number: the key of the advisory lock
 
 
 class Command(migrate.Command):
@@ -38,7 +38,7 @@ class Command(migrate.Command):
         )
 
     def execute(self, *args, **options) -> str | None:
-        # The system checks, which come first, ask the database as well.
+        # The system checks run first and query the database too.
         with directly(connections[options["database"]]):
             return super().execute(*args, **options)
 
@@ -74,7 +74,7 @@ class Command(migrate.Command):
                 query(connection, "SELECT pg_advisory_unlock(%s)", LOCK)
 
     def drop_invalid_indexes(self, connection: BaseDatabaseWrapper) -> None:
-        """What a CREATE INDEX CONCURRENTLY leaves that was killed; its migration will make the index again."""
+        """Drop indexes that a killed CREATE INDEX CONCURRENTLY left. Their migration creates them again."""
         tables = sorted({model._meta.db_table for model in apps.get_models()})
         rows = query(
             connection,

@@ -11,7 +11,7 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def handle(self, **options) -> None:
-        wait_for_database()  # without a database the web starts too, and answers 503 until there is one
+        wait_for_database()  # the web also starts without a database, and answers 503 until it is available
         self.check(databases=["default"], fail_level=WARNING)
         if settings.AUTO_MIGRATE:
             call_command("migrate", interactive=False, verbosity=0, skip_checks=True)

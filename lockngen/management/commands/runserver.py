@@ -8,11 +8,9 @@ from lockngen import environment as env
 
 
 class Command(BaseCommand):
-    """The production server with one process, started again by each change of the code. It migrates first if
-    AUTO_MIGRATE is on.
-    """
+    """The production server with one process, restarted when the code changes. AUTO_MIGRATE migrates first."""
 
-    help = "Starts a web process that is restarted when the code changes."
+    help = "Run a web process that is restarted when the code changes."
 
     def add_arguments(self, parser) -> None:
         parser.add_argument("addrport", nargs="?", default="127.0.0.1:8000", help="Address and port, or a port.")
