@@ -1,4 +1,4 @@
-"""What a long queue costs: to submit and to fetch with 100 generations pending, and with 100,000. See README.md.
+"""The cost of a long queue: submitting and fetching with 100 generations pending, and with 100,000. See README.md.
 
 .venv/bin/python -m benchmarks.backlog [--rounds 10] [--calls 40] [--json]
 """
@@ -70,7 +70,7 @@ def run(rounds: int, calls: int) -> dict[str, dict[str, float]]:
 
 
 class Backlog:
-    """A database with so many pending generations, and what works with it."""
+    """A database with `pending` generations, and the calls that are measured on it."""
 
     def __init__(self, pending: int, keys: list, runner: asyncio.Runner):
         from procrastinate.contrib.django import app

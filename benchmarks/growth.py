@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 1_000_000], help="sizes (10000 1000000)")
     parser.add_argument("--rounds", type=int, default=10, help="each measures all sizes (10)")
-    parser.add_argument("--calls", type=int, default=20, help="of each kind for each size in a round (20)")
+    parser.add_argument("--calls", type=int, default=20, help="calls of each kind for each size in a round (20)")
     report.add_arguments(parser)
     arguments = parser.parse_args()
     with (

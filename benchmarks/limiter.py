@@ -1,4 +1,4 @@
-"""What the limiter costs: requests a second of a cheap call with it and without, through gunicorn. See README.md.
+"""The cost of the limiter: requests a second of a cheap call with it and without, through gunicorn. See README.md.
 
 .venv/bin/python -m benchmarks.limiter [--rounds 5] [--seconds 5]
 """
@@ -20,7 +20,7 @@ CONNECTIONS, ROWS = 16, 20_000
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="of every case in turn (5)")
+    parser.add_argument("--rounds", type=int, default=5, help="each measures every case (5)")
     parser.add_argument("--seconds", type=int, default=5, help="for each case in a round (5)")
     arguments = parser.parse_args()
     load.require_wrk()

@@ -1,4 +1,4 @@
-"""Load by wrk on a server, and what it costs."""
+"""Load by wrk on a server, and its cost."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ async def received(clients: list[Parked], ended_at: list[float]) -> str:
 
 
 async def end(generations: list) -> list[float]:
-    """End each as a worker does; returns when."""
+    """End each generation as a worker does; returns the times."""
     return [await asyncio.to_thread(_fail, generation) for generation in generations]
 
 

@@ -15,7 +15,7 @@ DOCUMENT = BASE / "docs/performance.md"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--database", default="", metavar="URL", help="of a server to create a database on")
+    parser.add_argument("--database", default="", metavar="URL", help="server on which to create a database")
     parser.add_argument("--write", action="store_true", help="put the tables and the plot into docs/")
 
 

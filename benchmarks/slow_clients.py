@@ -26,8 +26,8 @@ COMPLETED = 2 * KEYS  # the first number of a row that is completed and belongs 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60, help="for which each kind of clients is held (60)")
-    parser.add_argument("--scale", type=float, default=1, help="of the numbers of clients (1)")
+    parser.add_argument("--seconds", type=float, default=60, help="duration for each kind of client (60)")
+    parser.add_argument("--scale", type=float, default=1, help="factor of the numbers of clients (1)")
     report.add_arguments(parser)
     arguments = parser.parse_args()
     files = resource.getrlimit(resource.RLIMIT_NOFILE)

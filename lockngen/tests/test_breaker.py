@@ -13,7 +13,7 @@ from lockngen.tests.support.waiting import wait_until
 
 @pytest.fixture
 def failing():
-    """A probe that fails until it is told to succeed."""
+    """A probe that fails until it is set to succeed."""
     is_back = threading.Event()
 
     def fail() -> None:

@@ -42,13 +42,13 @@ def assert_one_applies(migrators: list[subprocess.Popen]) -> None:
 @pytest.mark.faults
 def test_killed_migrator__keeps_the_lock_until_its_statement_ends(empty_database):
     start("apikeys", "0001", DATABASE_URL=empty_database).communicate(timeout=60)
-    with psycopg.connect(empty_database) as blocker, psycopg.connect(empty_database, autocommit=True) as watcher:
+    with psycopg.connect(empty_database) as blocker, psycopg.connect(empty_database, autocommit=True) as observer:
         blocker.execute("LOCK TABLE apikeys_apikey")
         killed = start(DATABASE_URL=empty_database)
         blocked = (
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
         )
-        wait_until(lambda: watcher.execute(blocked).fetchone()[0] == 1)
+        wait_until(lambda: observer.execute(blocked).fetchone()[0] == 1)
         killed.kill()
         killed.communicate()
 
@@ -76,10 +76,10 @@ def test_killed_migrator__is_followed_by_another_during_its_index_build(empty_da
         return start("throwaway", *target, DATABASE_URL=empty_database, **THROWAWAY)
 
     def changes() -> int:
-        return watcher.execute(f"SELECT count(*) {CHANGES}").fetchone()[0]
+        return observer.execute(f"SELECT count(*) {CHANGES}").fetchone()[0]
 
     migrate("0001").communicate(timeout=60)
-    with psycopg.connect(empty_database) as writer, psycopg.connect(empty_database, autocommit=True) as watcher:
+    with psycopg.connect(empty_database) as writer, psycopg.connect(empty_database, autocommit=True) as observer:
         writer.execute("INSERT INTO throwaway_pebble DEFAULT VALUES")  # the index waits for its end
         killed = migrate()
         wait_until(lambda: changes() == 1)
@@ -91,14 +91,14 @@ def test_killed_migrator__is_followed_by_another_during_its_index_build(empty_da
         time.sleep(0.5)
         assert (changes(), follower.poll()) == (1, None)  # the dead one's statement still runs in the server
         if end == "broken off":
-            watcher.execute(f"SELECT pg_terminate_backend(pid) {CHANGES}")
+            observer.execute(f"SELECT pg_terminate_backend(pid) {CHANGES}")
         writer.commit()
         concurrency = []
         while follower.poll() is None:
             concurrency.append(changes())
             time.sleep(0.005)
         stdout, stderr = follower.communicate()
-        indexes = watcher.execute(INDEXES).fetchall()
+        indexes = observer.execute(INDEXES).fetchall()
 
     assert follower.returncode == 0, stderr
     assert "Applying throwaway.0002_pebble_by_weight... OK" in stdout
