@@ -123,7 +123,7 @@ class ApiKey(SoftDeleteModel):
     def rotate(self, *, grace: timedelta, by: Actor = CODE, **fields) -> tuple["ApiKey", str]:
         """Create a replacement with the same settings except `fields`; returns it and its token.
 
-        It works at once. This one expires after the grace, or sooner if it would have.
+        The replacement works at once. This key expires after the grace, or at its own expiry if that is sooner.
         """
         if grace < timedelta(0):
             raise ValueError("A grace can't be negative.")

@@ -8,7 +8,7 @@ class Workers(Check):
     """Fails when no worker has a recent heartbeat. Its figures are those of the status page."""
 
     def measure(self) -> None:
-        if self.disclose:  # a probe that can't see them must not query renderers
+        if self.disclose:  # without permission for details, a probe must not query renderers
             self.figures["renderers"] = renderers.get_pool().states()
         queue = monitoring.queue()
         self.figures |= {

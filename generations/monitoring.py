@@ -35,7 +35,7 @@ class Median(Aggregate):
 
 def gather() -> Facts:
     """All figures, as values that JSON supports."""
-    # The renderers first: they may take a second, during which no connection is held.
+    # Renderers are probed first, which may take a second, so that no connection is held meanwhile.
     return {
         "at": timezone.now().isoformat(timespec="seconds"),
         "renderers": renderers.get_pool().states(),

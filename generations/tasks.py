@@ -85,7 +85,7 @@ def _attempt(generation: Generation, attempt: int, context: JobContext) -> None:
         counts_as_attempt = retry.outage(error) is None and not isinstance(
             error, RendererUnavailable | files.StorageUnavailable
         )
-        logger.warning("Generation %s: attempt %d broke off.", generation.id, attempt, exc_info=counts_as_attempt)
+        logger.warning("Generation %s: attempt %d was interrupted.", generation.id, attempt, exc_info=counts_as_attempt)
         if counts_as_attempt and generation.counted_attempts >= settings.RENDER_MAX_ATTEMPTS:
             _fail_permanently(generation, attempt, error)
         elif _requeue(generation, attempt, counts_as_attempt=counts_as_attempt):

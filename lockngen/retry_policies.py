@@ -33,7 +33,7 @@ class RetryPolicy:
         return min(pause, self.max_pause) * random.uniform(1 - self.jitter, 1)
 
     def retrying(self, retry: Callable[[RetryCallState], bool], **options: Any) -> Retrying:
-        """Call a function, and call it again while `retry`, which is one of tenacity's, holds for its result."""
+        """Call a function, and call it again while `retry`, a predicate of tenacity's, is true of its result."""
         return Retrying(**{**self._options(retry), **options})
 
     def retrying_async(self, retry: Callable[[RetryCallState], bool], **options: Any) -> AsyncRetrying:

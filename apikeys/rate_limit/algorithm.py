@@ -1,6 +1,6 @@
 """A key's rate limit in whole numbers, and its response headers. Standard library only.
 
-The algorithm is GCRA. It keeps what a key has used and not yet regained. A request costs 60,000,000 units, and a key
+The algorithm is GCRA. It stores the units that a key has used and not yet regained. A request costs 60,000,000; a key
 regains `rate_limit` units a microsecond, which is `rate_limit` requests a minute. So no number is ever rounded.
 """
 

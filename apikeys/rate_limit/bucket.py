@@ -5,8 +5,8 @@ class RateLimitBucket(models.Model):
     """How much of its limit a key has used. Every counted call writes it.
 
     The table is UNLOGGED: a write waits for no disk. A crash of the server empties it, which gives each key its full
-    limit again. There is no foreign key constraint, so a row never prevents the removal of its key; a row that a call
-    writes while its key is being removed stays without one.
+    limit again. There is no foreign key constraint, so a row never prevents the removal of its key; a call
+    during that removal can leave a row without a key.
     """
 
     key = models.OneToOneField(

@@ -1,4 +1,4 @@
-"""Create, show and list on the fast path (lockngen/web/fast.py), with the statements that these need and no others.
+"""Create, show and list on the fast path (lockngen/web/fast.py), with only the statements that they need.
 
 A test sends the same requests through here and through Django and compares the responses.
 """
@@ -67,7 +67,7 @@ async def list_(call: Call) -> Result:
 
 
 async def create(call: Call) -> Result:
-    """Authenticated alone, as a limit's row must not be locked until the commit, and stored with others."""
+    """Authenticate the call alone, as the limit's row must not be locked until the commit; store it in a batch."""
     auth_result, parameters = await threads.API.run(_prepare, call)
     try:
         generation = await _submissions.add({"api_key": auth_result.key, **parameters})
@@ -90,7 +90,7 @@ def _show(call: Call) -> Result:
     auth_result = _authenticate(call, ONE, id=id)
     row = auth_result.rows[0]
     if row[0] is None:
-        raise Fallback(auth_result)  # there is none, or it is that of a key which this one replaced
+        raise Fallback(auth_result)  # it does not exist, or it belongs to a key that this one replaced
     viewer = Viewer(call.base_url, auth_result.key.pk)
     return _result(auth_result, presenters.generation(Row._make(row), viewer))
 

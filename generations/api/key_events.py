@@ -30,7 +30,7 @@ Read = tuple[datetime, list[Generation]]  # when it was made, and the rows
 
 
 class KeyEvents:
-    """What one client was sent."""
+    """The events of one client, and the states that were last sent to it."""
 
     def __init__(self, request: HttpRequest, since: datetime | None):
         self._key, self._viewer = request.auth, Viewer.of(request)
@@ -73,9 +73,9 @@ class KeyEvents:
         return read is not None
 
     def _changes(self) -> Iterator[bytes]:
-        """An event's id is the time of its read, in milliseconds. What is sent again after it is as it is then."""
+        """An event's id is the time of its read, in milliseconds. An event that is sent again has the current state."""
         states = {row.pk: (row.status, row.attempts) for row in self._rows}
-        if self._is_new:  # what has just ended is not new to anybody
+        if self._is_new:  # without Last-Event-ID, generations that have ended are not sent
             self._states |= {row.pk: states[row.pk] for row in self._rows if not row.is_unfinished}
             self._is_new = False
         for row in self._rows:

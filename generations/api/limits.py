@@ -1,4 +1,4 @@
-"""Limits for what the rate limit doesn't count: streams, waits and downloads that a key has at once in this process."""
+"""Limits on a key's concurrent streams, waits and downloads in this process, which the rate limit doesn't count."""
 
 from django.conf import settings
 

@@ -1,4 +1,4 @@
-"""Generations as clients see them: the one way from a row to JSON. `schemas.py` documents the result."""
+"""Generations as JSON, for every response of the native API. `schemas.py` documents the result."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ JSON = "application/json; charset=utf-8"
 
 @dataclass
 class Viewer:
-    """Whom a response is for: the start of its links, and the key for which addresses are signed."""
+    """The recipient of a response: the start of its links, and the key for which addresses are signed."""
 
     base_url: str
     key_id: UUID

@@ -70,7 +70,7 @@ class PooledRenderer:
 
 
 class HealthProbe(Thread):
-    """Queries a renderer's state in a daemon thread, so that nothing has to wait for the answer."""
+    """Queries a renderer's state in a daemon thread, so that callers need not wait for the answer."""
 
     def __init__(self, renderer: Renderer):
         super().__init__(name="renderer-state", daemon=True)

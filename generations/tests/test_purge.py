@@ -62,7 +62,7 @@ def test_command__prints_its_progress(make_finished, monkeypatch):
 
 @pytest.mark.parametrize("number", ["0", "-1", "many"])
 def test_command__refuses_an_invalid_batch(number):
-    with pytest.raises(CommandError, match=r"--batch.*a whole number from 1 up"):
+    with pytest.raises(CommandError, match=r"--batch.*a whole number of at least 1"):
         run(f"--batch={number}")
 
 

@@ -71,7 +71,7 @@ def _scan(storage: Storage, folder: str) -> Iterator[tuple[str, bool]]:
     if hasattr(storage, "scan"):
         yield from storage.scan(folder)
         return
-    # Any storage has Django's method, which makes a list of the folder.
+    # Other storages have only Django's method, which reads the whole folder.
     with suppress(FileNotFoundError):
         folders, files = storage.listdir(folder)
         yield from ((name, True) for name in folders)

@@ -51,7 +51,7 @@ def on_starting(server) -> None:
 def end_forked_workers_by_sigterm() -> None:
     """A worker inherits the master's handler, which ignores a SIGTERM until the worker has set its own.
 
-    So the signal is blocked while a process forks, and ends the new one until then.
+    So the signal is blocked during the fork, and its default action ends the new process until then.
     """
 
     def reset() -> None:

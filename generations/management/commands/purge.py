@@ -94,5 +94,5 @@ def counted(number: int, what: str) -> str:
 
 def positive(number: str) -> int:
     if not number.isdecimal() or int(number) == 0:
-        raise ArgumentTypeError(f"{number!r} is not a whole number from 1 up")
+        raise ArgumentTypeError(f"{number!r} is not a whole number of at least 1")
     return int(number)

@@ -135,5 +135,5 @@ def interval(text: str) -> float:
     except ValueError:
         seconds = 0
     if not 0.1 <= seconds <= 86_400:
-        raise ArgumentTypeError(f"{text!r} is no interval: it takes a number of seconds from 0.1 up")
+        raise ArgumentTypeError(f"{text!r} is not an interval: use a number of seconds, at least 0.1")
     return seconds

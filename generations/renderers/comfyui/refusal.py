@@ -1,4 +1,4 @@
-"""Why ComfyUI refuses a graph or some of its outputs, in one form for the answers 400 and 200."""
+"""Why ComfyUI refuses a graph or some of its outputs, in one form for responses with status 400 and 200."""
 
 import re
 from collections.abc import Iterable

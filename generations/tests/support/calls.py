@@ -1,4 +1,4 @@
-"""The native API's calls, as tests make them."""
+"""Calls of the native API."""
 
 import json
 

@@ -9,7 +9,7 @@ from generations.renderers.pooled_renderer import PooledRenderer
 
 
 class FakeRenderer:
-    """Its image is its name."""
+    """A renderer whose image is its name."""
 
     def __init__(self, name: str, *models: str, concurrency: float = 1):
         self.name, self.concurrency = name, concurrency

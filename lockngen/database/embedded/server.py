@@ -286,7 +286,7 @@ def explained(home: Path) -> Iterator[None]:
 
 
 def is_running(host: str, port: str) -> bool:
-    """Whether a server listens there, whoever started it."""
+    """Whether a server listens there, even one that was started by hand."""
     address = make_conninfo(host=host, port=port, connect_timeout=5)
     return PGconn.ping(address.encode()) in (Ping.OK, Ping.REJECT)
 

@@ -1,4 +1,4 @@
-"""A real PgBouncer before a PostgreSQL of its own, with the configuration that docs/operations.md recommends."""
+"""A real PgBouncer in front of its own PostgreSQL, with the configuration that docs/operations.md recommends."""
 
 import os
 import re

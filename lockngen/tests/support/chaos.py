@@ -1,4 +1,4 @@
-"""Something that happens to one of several workers, again and again."""
+"""Repeated faults of random workers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lockngen.tests.support.stack import Program
 
 @dataclass
 class Chaos:
-    """One worker is frozen, for so long at a time, while the others are killed."""
+    """Freezes one worker for `frozen_for` at a time, and kills others meanwhile."""
 
     workers: list[Program]
     frozen_for: float  # seconds
@@ -34,7 +34,7 @@ class Chaos:
         self.frozen = None
 
     def end(self) -> None:
-        """Thaw what is frozen when its time has come."""
+        """Thaw the frozen worker once its time is over."""
         if self.frozen:
             time.sleep(max(0, self.frozen_at + self.frozen_for - time.monotonic()))
             self.thaw()

@@ -1,4 +1,4 @@
-"""A PostgreSQL of a stack's own, and what can become of it."""
+"""A PostgreSQL server of one stack, and the faults that tests inject into it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Cluster:
         self._pg_ctl("stop", "-m", mode)
 
     def start(self) -> float:
-        """Start it where it was, and return when that was done."""
+        """Start it with the same socket; return the time at which it accepted connections."""
         socket = (self.server.home / "socket").read_text()
         # The lock of the new server, by which the embedded server detects that it is running.
         lock = files.take_lock(self.server.home / "server.lock", files.fcntl.LOCK_EX)
@@ -56,11 +56,11 @@ class Cluster:
         return self.start()
 
     def terminate_backends(self) -> int:
-        """End every client's connection but our own."""
+        """Terminate every client connection except this one."""
         leader, *_ = all_processes(self.server.cluster)
         for child in leader.children():
             with suppress(psutil.NoSuchProcess):
-                # One that is only being made shows in no view yet.
+                # No view lists a connection before it is authenticated.
                 if " ".join(child.cmdline()).rstrip().endswith((" authentication", " startup")):
                     child.terminate()
         return self.value(
@@ -70,7 +70,7 @@ class Cluster:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Let neither the postmaster nor anything that it started do anything."""
+        """Suspend the postmaster and all processes that it started."""
         leader, *_ = all_processes(self.server.cluster)
         leader.suspend()  # first, so that it starts nothing more
         family = [leader, *leader.children(recursive=True)]
@@ -86,11 +86,11 @@ class Cluster:
 
     @contextmanager
     def exhausted(self) -> Iterator[None]:
-        """Other sessions take every connection that is left."""
+        """Open sessions until no connection is left."""
         taken: list[psycopg.Connection] = []
         refusals = 0
         try:
-            while refusals < 3:  # one that has just ended may leave its place a little later
+            while refusals < 3:  # a session that has ended frees its connection a moment later
                 try:
                     taken.append(self.connect())
                     refusals = 0

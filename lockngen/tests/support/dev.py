@@ -28,7 +28,7 @@ class Dev(Process):
         self.data, self.port = data, free_port()
         own = {"DEBUG": "on", "DATABASE_URL": "", "LOCKNGEN_DATA": str(data), "PORT": str(self.port)}
         own |= {"WEB_WORKERS": "1"}  # a second one would only take time to start
-        # A proxy that isn't there: this machine's own addresses must not be requested through it.
+        # A proxy that doesn't exist: requests to this machine's own addresses must not use it.
         proxy = {"http_proxy": "http://127.0.0.1:9", "no_proxy": ""}
         environment = {**os.environ, **own, **proxy, **variables}
         super().__init__([sys.executable, "manage.py", "dev"], data.parent / "dev.log", environment)
@@ -66,7 +66,7 @@ class Dev(Process):
         return OPENER.open(request, timeout=30)
 
     def answers_to(self, token: str) -> int:
-        """The status that the API answers a token with."""
+        """The status of an API call with this token."""
         headers = {"Authorization": f"Bearer {token}"}
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/api/v1/key", headers=headers)
         try:
@@ -95,7 +95,7 @@ class Dev(Process):
             return connection.execute(f"SELECT count(*) FROM {what}").fetchone()[0]
 
     def processes(self) -> list[psutil.Process]:
-        """This run's processes and those of its database."""
+        """The processes of this run and of its database."""
         postmaster = int((self.data / "postgres/cluster/postmaster.pid").read_text().split()[0])
         parents = [psutil.Process(self.process.pid), psutil.Process(postmaster)]
         return parents + [child for parent in parents for child in parent.children(recursive=True)]

@@ -1,4 +1,4 @@
-"""What tests of the embedded PostgreSQL ask of servers and processes."""
+"""Helpers for tests of the embedded PostgreSQL: its servers and processes."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from lockngen.database.embedded import Server, files, programs, running
 from lockngen.tests.support.waiting import wait_until
 
 PROGRAMS = programs.wheel_programs()
-# Under a closed folder such as /root the wheel's programs can't be run by anybody but root, which may not run them.
+# Under a closed folder such as /root only root can run the wheel's programs, and PostgreSQL refuses to run as root.
 needs_open_checkout = pytest.mark.skipif(
     os.geteuid() == 0 and not programs.succeeds(pwd.getpwnam("nobody"), [PROGRAMS / "initdb", "--version"]),
-    reason="the checkout lies in a folder that other users can't pass",
+    reason="the checkout is in a folder that other users can't traverse",
 )
 FORK = multiprocessing.get_context("fork")
 
 
 @contextmanager
 def open_folder():
-    """A folder every user can pass, unlike tmp_path; what still runs in it is stopped."""
+    """A folder that every user can traverse, unlike tmp_path. Servers that still run in it are stopped."""
     path = Path(tempfile.mkdtemp(prefix="embedded-test-", dir="/tmp"))
     path.chmod(0o755)
     yield path
@@ -62,7 +62,7 @@ def all_processes(cluster):
 
 
 def end(processes):
-    """Kill them and see them dead; when a zombie's parent buries it is not our concern."""
+    """Kill the processes and wait until they have ended. A zombie counts as ended."""
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             process.kill()
@@ -76,7 +76,7 @@ def is_alive(process):
 
 
 def in_child(function, *arguments, user=None):
-    """Run the function in a forked process: its answer comes through the pipe, an error comes as itself."""
+    """Run the function in a forked process, which sends its result or its exception through the pipe."""
     receiver, sender = FORK.Pipe(duplex=False)
 
     def body():
@@ -105,7 +105,7 @@ def result_of(child):
 
 
 def count_visit(data):
-    """How many processes, this one included, have seen the data in the folder."""
+    """Record a visit in the folder's database; return the number of visits."""
     with running(data) as url:
         query(url, "CREATE TABLE IF NOT EXISTS visit (at timestamptz DEFAULT now())")
         query(url, "INSERT INTO visit DEFAULT VALUES")

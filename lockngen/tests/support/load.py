@@ -10,7 +10,7 @@ from itertools import count
 from lockngen.tests.support.dev import URL
 from lockngen.tests.support.stack import Answer, Client, Stack
 
-PATIENCE = 2  # seconds a client reads what it has posted before it posts the next
+PATIENCE = 2  # seconds for which a client polls its generation before it posts the next
 NUMBERS = count()
 
 
@@ -23,7 +23,7 @@ class Attempt:
 
 @dataclass
 class Load:
-    """Clients at work for as long as the `with` lasts."""
+    """Clients that run during the `with` block."""
 
     stack: Stack
     clients: int
@@ -53,7 +53,7 @@ class Load:
         return self._log(prompt, URL, client.create(prompt))
 
     def _follow(self, client: Client, id: str) -> None:
-        """Read it until it is there, or until patience ends."""
+        """Poll a generation until it is completed, for at most PATIENCE."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and not self.over.is_set():
             shown = self._log(None, f"{URL}/{id}", client.get(f"{URL}/{id}"))
@@ -70,12 +70,12 @@ class Load:
         return [attempt for attempt in self.attempts if attempt.prompt and attempt.answer.outcome == outcome]
 
     def seconds_to_first_post(self, since: float) -> float:
-        """How long after that moment a post succeeded."""
+        """The seconds from `since` to the end of the first successful post."""
         ends = [attempt.answer.ended_at for attempt in self.posts("ok") if attempt.answer.ended_at > since]
         return min(ends, default=float("inf")) - since
 
     def wait_for_success(self, since: float, seconds: float) -> float:
-        """The same, while the clients are still at work."""
+        """The same, while the clients still run: wait for it, for at most `seconds`."""
         while self.seconds_to_first_post(since) > seconds and time.monotonic() < since + seconds:
             time.sleep(0.01)
         return self.seconds_to_first_post(since)

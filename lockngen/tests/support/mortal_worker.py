@@ -1,4 +1,4 @@
-"""manage.py, but to paint a prompt that begins with "poison" ends the process, as a crash in a library would.
+"""manage.py, except that rendering a prompt that begins with "poison" ends the process, like a crash in a library.
 
 python -m lockngen.tests.support.mortal_worker procrastinate worker
 """

@@ -16,7 +16,7 @@ from lockngen.tests.support.waiting import wait_until
 
 UNFINISHED = "SELECT count(*) FROM generations_generation WHERE status < 2"
 LIVE_JOBS = "SELECT count(*) FROM procrastinate_jobs WHERE status < 'succeeded' AND task_name = 'generations.render'"
-# The files that rows name, whatever columns there are for them.
+# The files that rows name, in any column that ends in _path.
 PATHS = """
     SELECT path.value FROM generations_generation row, jsonb_each_text(to_jsonb(row)) path
     WHERE path.key LIKE '%%\\_path' AND path.value IS NOT NULL
@@ -53,14 +53,14 @@ def assert_stored_once(stack: Stack, load: Load) -> None:
 
 
 def assert_ended_once(stack: Stack, ids: Iterable[str] = ()) -> None:
-    """Nothing ended twice, and these did end."""
+    """No generation ended twice, and each of `ids` ended."""
     ends = Counter(id for (id,) in stack.cluster.rows("SELECT generation::text FROM ends"))
     assert [id for id, count in ends.items() if count > 1] == []
     assert [id for id in ids if id not in ends] == []
 
 
 def assert_rendered(stack: Stack, ids: Collection[str]) -> dict[str, Path]:
-    """Each is completed, and there is no file but theirs; returns where their images are."""
+    """Each is completed, and the files are those of rows; returns the paths of the images."""
     statement = "SELECT id::text, status, image_path FROM generations_generation WHERE id = ANY(%s::uuid[])"
     rows = stack.cluster.rows(statement, list(ids))
     assert [row for row in rows if row[1] != 2] == []
@@ -70,7 +70,7 @@ def assert_rendered(stack: Stack, ids: Collection[str]) -> dict[str, Path]:
 
 
 def assert_files_are_those_of_rows(stack: Stack) -> None:
-    """Nothing is missing and nothing left over, but what was never written to the end: that goes in time by itself."""
+    """No file is missing or left over, except partly written files, which are removed later."""
     files = [path for path in (stack.images / FOLDER).rglob("*") if path.is_file() and PARTIAL not in path.name]
     expected = [stack.images / path for (path,) in stack.cluster.rows(PATHS)]
     assert sorted(files) == sorted(expected)
@@ -85,7 +85,7 @@ def assert_pictures(stack: Stack, prompts: dict[str, str]) -> None:
 
 
 def assert_no_job_is_left(stack: Stack) -> None:
-    """Those of renders: a job ends a moment after its generation."""
+    """No render job is left. It ends a moment after its generation."""
     statement = (
         "SELECT count(*) FROM procrastinate_jobs WHERE status < 'succeeded' AND task_name = 'generations.render'"
     )
@@ -97,7 +97,7 @@ def wait_until_finished(stack: Stack, seconds: float) -> None:
 
 
 def describe(stack: Stack) -> str:
-    """What isn't finished, with its jobs, and the end of the worker's output."""
+    """The unfinished generations with their jobs, and the end of the worker's output."""
     stuck = stack.cluster.rows("""
         SELECT stuck.id, stuck.status, stuck.attempts, job.status, job.scheduled_at, worker.last_heartbeat
         FROM generations_generation stuck LEFT JOIN procrastinate_jobs job ON job.queueing_lock = stuck.id::text

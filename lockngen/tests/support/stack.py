@@ -133,7 +133,7 @@ class Stack:
 
     @contextmanager
     def without_connections(self) -> Iterator[None]:
-        """Others have them all: they are taken while nothing here can take part."""
+        """Other sessions hold all connections. They are opened while this stack's processes can't connect."""
         processes = [psutil.Process(program.process.pid) for program in self.programs]
         family = processes + [child for process in processes for child in process.children(recursive=True)]
         for process in family:
@@ -149,7 +149,7 @@ class Stack:
                 process.resume()
 
     def make_token(self, name: str) -> str:
-        """That of a new key without a limit."""
+        """The token of a new key without a limit."""
         command = [sys.executable, "manage.py", "apikey", "create", name, "--rate-limit", "0"]
         done = subprocess.run(command, cwd=BASE_DIR, env=self.environment, capture_output=True, text=True, check=True)
         return done.stdout.split()[-1]
@@ -231,7 +231,7 @@ def let_leases_end(stack: Stack) -> None:
 
 
 def rescue(stack: Stack) -> None:
-    """Don't wait for the time at which that is done anyway."""
+    """Enqueue the periodic task now."""
     stack.cluster.rows(
         "INSERT INTO procrastinate_jobs (queue_name, task_name, args)"
         """ VALUES ('maintenance', 'generations.rescue_stalled', '{"timestamp": 0}')"""

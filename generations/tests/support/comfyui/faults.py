@@ -19,7 +19,7 @@ class NodeFailed(Exception):
 
 @dataclass
 class Faults:
-    """By default there are none."""
+    """The faults, by default none."""
 
     only: str = ""  # the text that a graph must contain to execute with faults
     seconds: float = 0.0  # duration of a prompt

@@ -42,7 +42,7 @@ OUTPUT_NODES = {"PreviewImage", "SaveImage"}
 
 
 def leave_out(names: list[str]) -> None:
-    """From now on be a server without these nodes and checkpoints."""
+    """Remove these nodes and checkpoints from the server."""
     CHECKPOINTS[:] = [name for name in ALL_CHECKPOINTS if name not in names]
     NODES.clear()
     NODES.update({name: node for name, node in ALL_NODES.items() if name not in names})
@@ -62,7 +62,7 @@ def object_info(names) -> dict:
 
 
 def validate(graph: dict) -> tuple[dict | None, dict]:
-    """The error that refuses a graph, if one does, and the errors of its nodes."""
+    """The error for which a graph is refused, or None, and the errors of its nodes."""
     for id, node in graph.items():
         if node.get("class_type") not in NODES:
             message = f"Node '{node.get('class_type')}' not found. The custom node may not be installed."
@@ -81,7 +81,7 @@ def validate(graph: dict) -> tuple[dict | None, dict]:
 
 
 def ancestors(graph: dict, id: str) -> list[str]:
-    """A node and all it needs, those first that come first."""
+    """A node and its inputs, in the order of execution."""
     found = [found for _, link in links(graph[id]) if link[0] in graph for found in ancestors(graph, link[0])]
     return [*dict.fromkeys([*found, id])]
 
