@@ -24,9 +24,9 @@ from lockngen import ports
 from lockngen.database.direct import directly
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-READY_TIMEOUT = 60  # seconds for the web and the worker to answer
-RESTART_PAUSE = 1  # seconds before a process that ended by itself is started again
-STOP_TIMEOUT = settings.RENDER_GRACE + 10  # seconds for a process to end by itself before it is killed
+READY_TIMEOUT = 60  # seconds until the web and the worker must be ready
+RESTART_PAUSE = 1  # seconds before a process that exited is restarted
+STOP_TIMEOUT = settings.RENDER_GRACE + 10  # seconds that a stopping process has before it is killed
 PARENT_DEATH_SIGNAL = 1  # prctl(2)'s PR_SET_PDEATHSIG
 LIBC = ctypes.CDLL(None)  # loaded here, as a forked child should do as little as possible
 
@@ -87,7 +87,7 @@ class Command(BaseCommand):
         return printed.getvalue().strip()
 
     def start(self, name: str) -> None:
-        # A session of its own: Ctrl-C reaches this process, which ends the others in order.
+        # A new session: Ctrl-C reaches this process only, which ends the others in order.
         self.children[name] = subprocess.Popen(
             self.programs()[name],
             cwd=settings.BASE_DIR,
@@ -135,7 +135,7 @@ class Command(BaseCommand):
         while True:
             for name, child in self.children.items():
                 if child.poll() is not None:
-                    self.stderr.write(f"The {name} ended with code {child.returncode}; it is started again.")
+                    self.stderr.write(f"The {name} ended with code {child.returncode}; restarting it.")
                     time.sleep(RESTART_PAUSE)
                     self.start(name)
             time.sleep(0.5)
