@@ -68,6 +68,19 @@ def test_stream__follows_a_generation_from_its_start_to_its_end(web, key, make_g
 
 
 @pytest.mark.django_db(transaction=True)
+def test_head__leaves_the_connection_to_the_next_request(web, key, make_generation):
+    address = f"{URL}/{make_generation().id}"
+    headers = {"Authorization": f"Bearer {key.token}"}
+    with closing(http.client.HTTPConnection("127.0.0.1", web.port, timeout=5)) as client:
+        client.request("HEAD", f"{address}/events", headers=headers)
+        client.getresponse().read()
+
+        client.request("GET", address, headers=headers)
+
+        assert client.getresponse().status == 200
+
+
+@pytest.mark.django_db(transaction=True)
 def test_streams__leave_threads_and_connections_to_requests(web, key, make_generation, follow):
     generation = make_generation()
     streams = [events(follow(web, generation)) for _ in range(2)]

@@ -16,7 +16,6 @@ from django.http import HttpResponse, StreamingHttpResponse
 from django.urls import set_script_prefix
 
 from lockngen.web import threads
-from lockngen.web.event_streams import EventStream
 
 CHUNK = 64 * 1024  # bytes of a file that are read at once
 QUERY_CHARACTERS = "".join(map(chr, range(0x21, 0x7F)))
@@ -68,7 +67,7 @@ def as_raw(response: HttpResponse) -> RawResponse:
 async def _chunks(response: StreamingHttpResponse) -> AsyncIterator[bytes]:
     response.block_size = CHUNK  # of a FileResponse
     try:
-        if isinstance(response, EventStream):
+        if response.is_async:  # an EventStream, unless the request is HEAD
             async with aclosing(response.frames) as frames:
                 async for frame in frames:
                     yield frame
