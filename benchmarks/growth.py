@@ -118,7 +118,7 @@ class Client:
             key = row % KEYS
             completed = row // (20 * KEYS) * 20 * KEYS + 2 * KEYS + key  # of the same key
             token, id, cursor = self.tokens[key], row_id(row), cursors.encode(row_id(row))
-            created = self._timed(latencies, "create", token, "POST", PATH, BODY).split(b'"id": "')[1][:36].decode()
+            created = self._timed(latencies, "create", token, "POST", PATH, BODY).split(b'"id":"')[1][:36].decode()
             self._timed(latencies, "get", token, "GET", f"{PATH}/{id}")
             self._timed(latencies, "list", token, "GET", PATH)
             self._timed(latencies, "list, a later page", token, "GET", f"{PATH}?cursor={cursor}")

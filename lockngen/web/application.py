@@ -5,6 +5,7 @@ A client that is slow, waits or streams holds neither a thread nor a database co
 
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from http import HTTPStatus
 from typing import Any
 
 from lockngen.database.breaker import breaker
@@ -68,7 +69,8 @@ class Application:
         if found := fast.find(scope, body):
             operation, call = found
             try:
-                return self._raw(await operation(call), await self._common_headers(scope))
+                common = await self._common_headers(scope)  # first: nothing may fail after the operation
+                return self._raw(await operation(call), common)
             except fast.Fallback as fallback:
                 scope["prior"] = fallback.prior
         return await threads.of_path(scope["path"]).run(self._handler, scope, body)
@@ -86,6 +88,8 @@ class Application:
             host = [(name, value) for name, value in scope["headers"] if name == b"host"]
             sample = {**scope, "method": "GET", "path": SAMPLE, "query_string": b"", "headers": host}
             response = await threads.API.run(self._handler, sample, b"")
+            if response.status != HTTPStatus.OK:
+                raise fast.Fallback
             self._headers[scheme] = [pair for pair in response.headers if pair[0].lower() not in OWN_HEADERS]
         return self._headers[scheme]
 

@@ -5,6 +5,7 @@ other threads wait for a database that is unavailable.
 """
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from django.conf import settings
 from django.db import connection
 
 from lockngen.database.breaker import breaker
+
+logger = logging.getLogger(__name__)
 
 KEPT_IDLE = 0.1  # seconds for which an idle thread keeps its connection
 MAX_WAIT = 5.0  # seconds in which a call must begin
@@ -51,7 +54,8 @@ class DatabaseThreads:
     def refuse_late(self) -> bool:
         """Fail calls that have waited longer than MAX_WAIT with Busy; return whether there were any."""
         earliest = time.monotonic() - MAX_WAIT
-        late = [call for call in list(self._calls) if call.enqueued_at < earliest and call.claim()]
+        waiting = [call for call in list(self._calls) if not call.future.cancelled()]
+        late = [call for call in waiting if call.enqueued_at < earliest and call.claim()]
         for call in late:
             call.resolve(None, Busy())
         return bool(late)
@@ -67,11 +71,17 @@ class DatabaseThreads:
             try:
                 self._tokens.get(timeout=KEPT_IDLE if connection.connection else None)
             except Empty:
-                connection.close()
+                self._return_connection()
                 continue
             self._calls.popleft().make()
             if connection.pool.get_stats()["requests_waiting"]:
-                connection.close()
+                self._return_connection()
+
+    def _return_connection(self) -> None:
+        try:
+            connection.close()
+        except Exception:  # an error must not end the thread
+            logger.exception("A connection was not returned to the pool.")
 
 
 class _Call:

@@ -32,4 +32,4 @@ def test_stream__goes_on_after_an_outage(stack, client, fault):
 
     assert b": still here\n" in answer.body
     assert b"event: end\n" in answer.body
-    assert b'"status": "completed"' in answer.body
+    assert b'"status":"completed"' in answer.body

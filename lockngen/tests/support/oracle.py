@@ -35,7 +35,7 @@ def assert_all_is_well(stack: Stack, load: Load, drained_within: float) -> None:
 def assert_answers_are_fair(load: Load) -> None:
     """2xx, or 503 with Retry-After."""
     unfair = [attempt for attempt in load.attempts if not is_fair(attempt.answer)]
-    assert unfair == [], f"{len(unfair)} of {len(load.attempts)}"
+    assert unfair == [], f"{len(unfair)} of {len(load.attempts)}: {unfair[:5]}"
 
 
 def is_fair(answer) -> bool:
