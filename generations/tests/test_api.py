@@ -232,6 +232,7 @@ def test_openapi__documents_every_call(client):
         (URL + "/{id}/image", "get"),
         (URL + "/{id}/events", "get"),
         (URL + "/{id}/cancel", "post"),
+        ("/api/v1/events", "get"),
         ("/api/v1/models", "get"),
         ("/api/v1/key", "get"),
     }
