@@ -8,6 +8,7 @@ gunicorn's master imports this module. Nothing of Django is imported before the 
 """
 
 import resource
+import socket
 from contextlib import suppress
 
 from gunicorn.asgi.protocol import ASGIProtocol
@@ -19,6 +20,7 @@ HEADER_TIMEOUT = 10.0  # seconds for the whole header of a request
 WRITE_TIMEOUT = 30.0  # seconds in which a client must read what was sent
 IDLE_TIMEOUT_IF_FULL = 2.0  # seconds after which idle connections are closed to make room
 CHECK_INTERVAL = 1.0  # seconds
+SEND_BUFFER = 256 * 1024  # bytes in the kernel for a client; its own choice is megabytes for clients that don't read
 OTHER_FILES = 200  # descriptors that are not clients' connections
 DETAILS = {
     400: "The request is not valid HTTP.",
@@ -113,6 +115,8 @@ class Worker(gasgi.ASGIWorker):
 
         EventStream.is_ending = staticmethod(lambda: not self.alive)
         self.has_ended_streams = False
+        for listener in self.sockets:  # connections inherit it
+            listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         super().init_process()
 
     def run(self) -> None:
