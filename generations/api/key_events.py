@@ -16,11 +16,9 @@ from generations.api.schemas import ProgressOut
 from generations.models import Generation
 from generations.progress import notifications
 from generations.status import Status
-from lockngen.database import retry
 from lockngen.web import event_streams
 from lockngen.web.batches import Batches
 from lockngen.web.event_streams import Source
-from lockngen.web.threads import Busy
 
 MIN_INTERVAL = 1.0  # seconds between two reads of a stream, however many notifications there are
 MAX_ROWS = 500  # of each kind in one read
@@ -62,12 +60,7 @@ class KeyEvents:
 
     async def _read(self) -> bool:
         """Whether the key is still usable. While the database is unavailable the rows stay as they are."""
-        try:
-            read = await _reader.add((self._key, self._since))
-        except (*retry.ERRORS, Busy) as error:
-            if retry.outage(error) is None and not isinstance(error, Busy):
-                raise
-            return True
+        read = await _reader.add_or((self._key, self._since), (self._since, self._rows))
         if read:
             self._since, self._rows = read
         return read is not None

@@ -3,8 +3,9 @@
 The plain call is made first. Its response is then held, by a coroutine, until the generation ends or the time is over.
 """
 
+import asyncio
 import re
-import time
+from contextlib import suppress
 from uuid import UUID
 
 from django.conf import settings
@@ -15,10 +16,8 @@ from generations.api.presenters import Viewer
 from generations.models import Generation
 from generations.progress import notifications
 from generations.progress.rows import reader
-from lockngen.database import retry
 from lockngen.web.event_streams import EventStream
 from lockngen.web.slots import Slot
-from lockngen.web.threads import Busy
 
 READ_INTERVAL = 5.0  # seconds at most between two reads of the row, as an event may be lost
 PREFERENCE = re.compile(r"(?:^|[,;])\s*wait\s*(?:=\s*\"?(\d{1,9})\"?)?\s*(?=$|[,;])", re.IGNORECASE)
@@ -62,29 +61,21 @@ class HeldResponse:
 
 async def end_of(generation: Generation, key_id: UUID, seconds: float) -> Generation:
     """The generation when it has ended; as it is when the time is over, its key is unusable or the process stops."""
-    deadline = time.monotonic() + seconds
-    with notifications.hub.subscribe(generation.pk) as subscription:
-        current = await read(generation, key_id)  # it may have ended before the subscription
-        while current and current.is_unfinished and not EventStream.is_ending():
-            generation, remaining = current, deadline - time.monotonic()
-            if remaining <= 0:
-                break
-            is_woken = await subscription.wait(min(remaining, READ_INTERVAL))
-            if not is_woken or subscription.needs_refresh():
-                current = await read(generation, key_id)
-    return current or generation
+    with suppress(TimeoutError), notifications.hub.subscribe(generation.pk) as subscription:
+        async with asyncio.timeout(seconds):  # around the reads too, which are slow during an outage
+            current = await read(generation, key_id)  # it may have ended before the subscription
+            while current and current.is_unfinished and not EventStream.is_ending():
+                generation = current
+                is_woken = await subscription.wait(READ_INTERVAL)
+                if not is_woken or subscription.needs_refresh():
+                    current = await read(generation, key_id)
+            return current or generation
+    return generation
 
 
 async def read(generation: Generation, key_id: UUID) -> Generation | None:
     """The current row, or the previous one if the database is unavailable. None if the key isn't usable any more."""
-    try:
-        return await reader.add((generation.pk, key_id))
-    except retry.ERRORS as error:
-        if retry.outage(error) is None:
-            raise
-        return generation
-    except Busy:
-        return generation
+    return await reader.add_or((generation.pk, key_id), generation)
 
 
 def _preferred(header: str) -> int | None:

@@ -4,8 +4,9 @@ import asyncio
 import threading
 
 import pytest
+from django.db import OperationalError
 
-from lockngen.web import batches
+from lockngen.web import batches, threads
 from lockngen.web.batches import Batches
 
 pytestmark = pytest.mark.anyio
@@ -66,3 +67,17 @@ async def test_batch__is_not_cancelled_by_a_client_that_goes_away():
     await joined.add(2)
 
     assert done == [1, 2]
+
+
+@pytest.mark.parametrize("error", [threads.Busy(), OperationalError("the connection is lost")])
+async def test_add_or__keeps_the_previous_result_during_an_outage(error):
+    joined = Batches(lambda items: [error for _ in items])
+
+    assert await joined.add_or(1, "before") == "before"
+
+
+async def test_add_or__raises_other_errors():
+    joined = Batches(lambda items: [ValueError() for _ in items])
+
+    with pytest.raises(ValueError):
+        await joined.add_or(1, "before")

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from lockngen.database import retry
 from lockngen.web import threads
 
 MAX_SIZE = 500  # items of a batch
@@ -28,6 +29,17 @@ class Batches:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
         return await asyncio.shield(future)
+
+    async def add_or(self, item: Any, previous: Any) -> Any:
+        """The item's result, or the previous one while the database is unavailable."""
+        try:
+            return await self.add(item)
+        except threads.Busy:
+            return previous
+        except retry.ERRORS as error:
+            if retry.outage(error) is None:
+                raise
+            return previous
 
     async def _run(self) -> None:
         while self._waiting:
