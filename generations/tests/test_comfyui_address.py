@@ -37,7 +37,7 @@ def test_unavailable_server__is_given_up_after_the_patience(make_request):
 
 
 def test_frozen_server__does_not_delay_a_worker_that_stops(double, make_request, monkeypatch):
-    monkeypatch.setattr("generations.renderers.comfyui.calls.TIMEOUT", 0.3)
+    monkeypatch.setattr("generations.renderers.http.calls.TIMEOUT", 0.3)
     monkeypatch.setattr("generations.renderers.comfyui.events.OPEN_TIMEOUT", 0.3)
     renderer, calls = make_renderer(double), []
 
@@ -133,7 +133,7 @@ def test_proxy_of_the_environment__is_ignored(double, render, make_request, monk
 def test_address__is_parsed(url, http, websocket, patience):
     found = address.parse(url)
 
-    assert (found.http, found.websocket, found.patience) == (http, websocket, patience)
+    assert (found.location.http, found.websocket, found.patience) == (http, websocket, patience)
 
 
 @pytest.mark.parametrize(

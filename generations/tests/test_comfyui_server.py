@@ -35,7 +35,7 @@ def history(renderer):
     headers = {"Authorization": renderer.authorization} if renderer.authorization else {}
 
     def read(id) -> dict:
-        return httpx.get(f"{renderer.address.http}/history/{id}", headers=headers, trust_env=False).json()
+        return httpx.get(f"{renderer.address.location.http}/history/{id}", headers=headers, trust_env=False).json()
 
     return read
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from generations.renderers.base import MAX_SEED, RendererFailure
-from generations.renderers.comfyui.calls import Unreachable
 from generations.renderers.comfyui.client import Client
+from generations.renderers.http.calls import Unreachable
 from generations.renderers.support import Support
 from generations.renderers.untrusted import as_dict, as_list
 from generations.renderers.workflows import Workflow

@@ -8,8 +8,9 @@ from urllib.parse import quote
 
 from generations.images import limits
 from generations.renderers.base import RendererFailure, RenderError
-from generations.renderers.comfyui import diagnosis, outcome, refusal
-from generations.renderers.comfyui.calls import Answer, Calls, TooLarge, Unreachable
+from generations.renderers.comfyui import outcome, refusal
+from generations.renderers.http import diagnosis
+from generations.renderers.http.calls import Answer, Calls, TooLarge, Unreachable
 from generations.renderers.untrusted import as_dict, as_list
 from lockngen.plain import plain, plain_values
 
@@ -157,11 +158,9 @@ def _check_status(answer: Answer) -> None:
         return
     if answer.status in TRANSIENT:
         raise Unreachable("The renderer is not ready.", f"{answer.call} was answered with {answer.status}")
-    if answer.status in (401, 403, 407) or 300 <= answer.status < 400:
-        raise RendererFailure("The renderer refuses access to this service.", diagnosis.of_status(answer.status))
-    raise diagnosis.not_understood(
-        f"{answer.call} was answered with {answer.status}" + (f": {diagnosis.PAGE}" if answer.is_page else "")
-    )
+    if answer.refuses_access:
+        raise RendererFailure("The renderer refuses access to this service.", answer.diagnosis)
+    raise diagnosis.not_understood(answer.diagnosis)
 
 
 def _tags(item: Any) -> set[str]:

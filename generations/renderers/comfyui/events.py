@@ -28,7 +28,7 @@ class Events:
         self._url = f"{address.websocket}/ws?clientId={client_id}"
         self._options = {
             "additional_headers": {"Authorization": authorization} if authorization else {},
-            "ssl": context if address.is_encrypted else None,
+            "ssl": context if address.location.is_encrypted else None,
             "proxy": None,  # ignores a proxy of the environment
             "open_timeout": OPEN_TIMEOUT,
             "close_timeout": 0.1,  # remaining events are not needed

@@ -11,10 +11,10 @@ from tenacity import RetryCallState, retry_if_exception_type, stop_after_delay
 from generations.images import formats
 from generations.renderers.base import WAITING, Progress, RendererFailure, RenderError, RenderRequest
 from generations.renderers.comfyui import outcome
-from generations.renderers.comfyui.calls import Unreachable
 from generations.renderers.comfyui.client import MAX_LOGGED, Client, Gone
 from generations.renderers.comfyui.events import Events
 from generations.renderers.comfyui.stages import Stages
+from generations.renderers.http.calls import Unreachable
 from generations.renderers.workflows import Workflow
 from lockngen import retry_policies
 

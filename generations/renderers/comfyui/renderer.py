@@ -9,10 +9,10 @@ from uuid import UUID
 
 from generations.renderers.base import WAITING, Model, Progress, RendererFailure, RenderRequest
 from generations.renderers.comfyui import address, capabilities
-from generations.renderers.comfyui.calls import Calls
 from generations.renderers.comfyui.client import Client
 from generations.renderers.comfyui.events import Events
 from generations.renderers.comfyui.prompt import Prompt
+from generations.renderers.http.calls import Calls
 from generations.renderers.support import Support
 from generations.renderers.workflows import Catalogue
 
@@ -76,7 +76,7 @@ class ComfyUIRenderer:
             return client.state()
 
     def _client(self, **limits) -> Client:
-        return Client(Calls(self.address, self.authorization, self._context, **limits))
+        return Client(Calls(self.address.location, self.authorization, self._context, **limits))
 
     @cached_property
     def _context(self) -> ssl.SSLContext:

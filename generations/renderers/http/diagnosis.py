@@ -1,4 +1,4 @@
-"""Why a ComfyUI server can't be used at the moment, for its operator."""
+"""Why a server can't be used at the moment, for its operator."""
 
 import socket
 import ssl
@@ -7,13 +7,12 @@ from collections.abc import Iterator
 import httpx
 
 from generations.renderers.base import RendererFailure
+from generations.renderers.http.address import Product
 
-PAGE = "it answered with an HTML page: it is not ComfyUI, or a login page that requires COMFYUI_AUTHORIZATION"
-LOGIN = "it requires COMFYUI_AUTHORIZATION, or another value of it"
 WRONG_HOST = {62, 64}  # OpenSSL's codes for a certificate of another host name or address
 
 
-def of_error(error: BaseException) -> str:
+def of_error(error: BaseException, product: Product) -> str:
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -22,7 +21,7 @@ def of_error(error: BaseException) -> str:
             remedy = wrong_host if cause.verify_code in WRONG_HOST else trust
             return f"its certificate is not trusted ({cause.verify_message}): {remedy}"
         if isinstance(cause, ssl.SSLError):
-            return "it does not use TLS properly; comfyui:// is without TLS, comfyuis:// with TLS"
+            return f"it does not use TLS properly; {product.scheme}:// is without TLS, {product.scheme}s:// with TLS"
         if isinstance(cause, socket.gaierror):
             return "its host name is unknown"
         if isinstance(cause, ConnectionRefusedError):
@@ -30,15 +29,9 @@ def of_error(error: BaseException) -> str:
     if isinstance(error, httpx.TimeoutException | TimeoutError):
         return "it did not answer in time"
     if isinstance(error, httpx.RemoteProtocolError):
-        return "it closed the connection or does not use HTTP; comfyuis:// is with TLS"
+        return f"it closed the connection or does not use HTTP; {product.scheme}s:// is with TLS"
     os_errors = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror]
     return f"it can't be reached: {os_errors[-1] if os_errors else type(error).__name__}"
-
-
-def of_status(status: int) -> str:
-    if status in (401, 403, 407):
-        return f"it answered {status}: {LOGIN}"
-    return f"it answered {status} with a redirect, which is not followed: {LOGIN}"
 
 
 def not_understood(what: object) -> RendererFailure:

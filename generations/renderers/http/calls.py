@@ -8,15 +8,15 @@ import asyncio
 import json
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 
 from generations.renderers.base import RendererFailure
-from generations.renderers.comfyui import diagnosis
-from generations.renderers.comfyui.address import Address
+from generations.renderers.http import diagnosis
+from generations.renderers.http.address import Location, Product
 
 TIMEOUT = httpx.Timeout(6, connect=3)  # seconds for each step of a call
 TICK = 0.25  # seconds between two calls of `tick` while a call runs
@@ -35,14 +35,35 @@ class TooLarge(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
+    product: Product
     call: str
     status: int
-    content_type: str
+    headers: Mapping[str, str]
     content: bytes
 
     @property
     def is_page(self) -> bool:
-        return "html" in self.content_type or self.content.lstrip()[:1] == b"<"
+        return "html" in self.headers.get("Content-Type", "") or self.content.lstrip()[:1] == b"<"
+
+    @property
+    def refuses_access(self) -> bool:
+        """Whether it requires another authorization, perhaps by a redirect to a login page."""
+        return self.status in (401, 403, 407) or 300 <= self.status < 400
+
+    @property
+    def diagnosis(self) -> str:
+        """Why it is no success, for the operator."""
+        login = f"it requires {self.product.setting}, or another value of it"
+        if self.status in (401, 403, 407):
+            return f"it answered {self.status}: {login}"
+        if self.refuses_access:
+            return f"it answered {self.status} with a redirect, which is not followed: {login}"
+        return f"{self.call} was answered with {self.status}" + (f": {self._page}" if self.is_page else "")
+
+    @property
+    def _page(self) -> str:
+        name, setting = self.product.name, self.product.setting
+        return f"it answered with an HTML page: it is not {name}, or a login page that requires {setting}"
 
     def json(self) -> dict[str, Any]:
         """The content's JSON object. Raises RendererFailure if the content is something else."""
@@ -51,7 +72,7 @@ class Answer:
         except (ValueError, RecursionError):
             content = None
         if not isinstance(content, dict):
-            raise diagnosis.not_understood(diagnosis.PAGE if self.is_page else f"{self.call} returned no JSON object")
+            raise diagnosis.not_understood(self._page if self.is_page else f"{self.call} returned no JSON object")
         return content
 
 
@@ -60,16 +81,17 @@ class Calls:
 
     def __init__(
         self,
-        address: Address,
+        location: Location,
         authorization: str,
         context: ssl.SSLContext,
         tick: Callable[[], None] = lambda: None,
         seconds: float = float("inf"),
     ):
+        self._product = location.product
         self._tick, self._deadline = tick, time.monotonic() + seconds
         self._loop = asyncio.new_event_loop()
         self._http = httpx.AsyncClient(
-            base_url=address.http,
+            base_url=location.http,
             headers=HEADERS | ({"Authorization": authorization} if authorization else {}),
             timeout=TIMEOUT,
             verify=context,
@@ -89,12 +111,13 @@ class Calls:
         Raises Unreachable, RendererFailure, TooLarge, and the errors of `tick`.
         """
         content = None if body is None else json.dumps(body).encode()
-        exchange = self._exchange(method, path, most, content=content, headers=JSON if body else None, **options)
+        headers = (JSON if body else {}) | options.pop("headers", {})
+        exchange = self._exchange(method, path, most, content=content, headers=headers, **options)
         seconds = min(seconds, self._deadline - time.monotonic())
         try:
             return self._loop.run_until_complete(self._bounded(exchange, seconds))
         except (httpx.TransportError, TimeoutError) as error:
-            raise Unreachable("The renderer can't be reached.", diagnosis.of_error(error)) from error
+            raise Unreachable("The renderer can't be reached.", diagnosis.of_error(error, self._product)) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise diagnosis.not_understood(error) from None
 
@@ -123,5 +146,5 @@ class Calls:
                 content += chunk
                 if len(content) > most:
                     raise TooLarge(f"{method} {path} returned more than {most} bytes")
-        content_type = answer.headers.get("Content-Type", "")
-        return Answer(f"{method} {answer.url.path}", answer.status_code, content_type, bytes(content))
+        call = f"{method} {answer.url.path}"
+        return Answer(self._product, call, answer.status_code, answer.headers, bytes(content))
