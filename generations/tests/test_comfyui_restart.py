@@ -31,10 +31,7 @@ def running_worker(double, image_folder, tmp_path):
             # A retried job is fetched by polling.
             manage("procrastinate", "worker", *POLLING, variables=variables, stderr=log) as worker,
         ):
-            try:
-                yield worker
-            finally:
-                worker.kill()
+            yield worker
 
     return run
 

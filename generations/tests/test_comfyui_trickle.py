@@ -79,15 +79,12 @@ def test_worker__ends_in_time_while_responses_trickle(servers, key, tmp_path):
     log = tmp_path / "log"
 
     with log.open("w") as output, manage("procrastinate", "worker", variables=variables, stderr=output) as worker:
-        try:
-            for server in servers:
-                assert server.is_trickling.wait(20), f"{server.trickles}: {log.read_text()}"
-            stopped_at = time.monotonic()
-            worker.terminate()
-            code = worker.wait(30)
-            took = time.monotonic() - stopped_at
-        finally:
-            worker.kill()
+        for server in servers:
+            assert server.is_trickling.wait(20), f"{server.trickles}: {log.read_text()}"
+        stopped_at = time.monotonic()
+        worker.terminate()
+        code = worker.wait(30)
+        took = time.monotonic() - stopped_at
 
     assert code == 0, log.read_text()
     assert took < GRACE + 4

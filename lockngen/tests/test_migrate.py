@@ -3,6 +3,7 @@
 import re
 import subprocess
 import time
+from contextlib import ExitStack
 
 import psycopg
 import pytest
@@ -20,31 +21,37 @@ from lockngen.tests.support.processes import manage
 from lockngen.tests.support.waiting import wait_until
 
 
-def start(*arguments: str, **variables: str) -> subprocess.Popen:
+@pytest.fixture
+def start(empty_database):
+    """Start a migrate of the empty database. It ends with the test at the latest."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return manage("migrate", *arguments, variables=variables, **pipes)
+    with ExitStack() as started:
+
+        def start(*arguments: str, **variables: str) -> subprocess.Popen:
+            variables = {"DATABASE_URL": empty_database, **variables}
+            return started.enter_context(manage("migrate", *arguments, variables=variables, **pipes))
+
+        yield start
 
 
 @pytest.mark.parametrize("count", [3, pytest.param(6, marks=pytest.mark.faults)])
-def test_migrates_at_once__one_applies_and_the_others_wait(empty_database, count):
-    assert_one_applies([start(DATABASE_URL=empty_database) for _ in range(count)])
+def test_migrates_at_once__one_applies_and_the_others_wait(start, count):
+    migrators = [start() for _ in range(count)]
 
-
-def assert_one_applies(migrators: list[subprocess.Popen]) -> None:
     outcomes = [(*migrator.communicate(timeout=60), migrator.returncode) for migrator in migrators]
 
-    assert [code for _, _, code in outcomes] == [0] * len(migrators), outcomes
+    assert [code for _, _, code in outcomes] == [0] * count, outcomes
     assert sum("Applying generations.0001_initial... OK" in stdout for stdout, _, _ in outcomes) == 1
-    assert sum("No migrations to apply." in stdout for stdout, _, _ in outcomes) == len(migrators) - 1
+    assert sum("No migrations to apply." in stdout for stdout, _, _ in outcomes) == count - 1
     assert any("Another migrate is running" in stderr for _, stderr, _ in outcomes)
 
 
 @pytest.mark.faults
-def test_killed_migrator__keeps_the_lock_until_its_statement_ends(empty_database):
-    start("apikeys", "0001", DATABASE_URL=empty_database).communicate(timeout=60)
+def test_killed_migrator__keeps_the_lock_until_its_statement_ends(start, empty_database):
+    start("apikeys", "0001").communicate(timeout=60)
     with psycopg.connect(empty_database) as blocker, psycopg.connect(empty_database, autocommit=True) as observer:
         blocker.execute("LOCK TABLE apikeys_apikey")
-        killed = start(DATABASE_URL=empty_database)
+        killed = start(DB_LOCK_TIMEOUT="60")
         blocked = (
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
         )
@@ -52,7 +59,7 @@ def test_killed_migrator__keeps_the_lock_until_its_statement_ends(empty_database
         killed.kill()
         killed.communicate()
 
-        follower = start(DATABASE_URL=empty_database)
+        follower = start()
         assert "Another migrate is running" in follower.stderr.readline()
         time.sleep(0.5)
         assert follower.poll() is None  # the dead one's statement still runs in the server
@@ -71,9 +78,9 @@ INDEXES = """SELECT relname, indisvalid FROM pg_index JOIN pg_class ON pg_class.
 
 
 @pytest.mark.parametrize("end", [pytest.param("finished", marks=pytest.mark.faults), "broken off"])
-def test_killed_migrator__is_followed_by_another_during_its_index_build(empty_database, end):
+def test_killed_migrator__is_followed_by_another_during_its_index_build(start, empty_database, end):
     def migrate(*target: str) -> subprocess.Popen:
-        return start("throwaway", *target, DATABASE_URL=empty_database, **THROWAWAY)
+        return start("throwaway", *target, **THROWAWAY, DB_LOCK_TIMEOUT="0.3")  # shorter than the wait for the writer
 
     def changes() -> int:
         return observer.execute(f"SELECT count(*) {CHANGES}").fetchone()[0]
@@ -107,7 +114,7 @@ def test_killed_migrator__is_followed_by_another_during_its_index_build(empty_da
     assert indexes == [("pebble_by_weight", True)]
 
 
-def test_database__that_is_not_there_is_reported_in_one_line():
+def test_database__that_is_not_there_is_reported_in_one_line(start):
     migrator = start(DATABASE_URL="postgres://lockn:secret@127.0.0.1:1/lockngen")
     stdout, stderr = migrator.communicate(timeout=60)
 
@@ -115,7 +122,7 @@ def test_database__that_is_not_there_is_reported_in_one_line():
     assert re.fullmatch(r"The database can't be used: .*port 1 failed: Connection refused.*\n", stderr)
 
 
-def test_password__that_is_wrong_is_reported_in_one_line(empty_database):
+def test_password__that_is_wrong_is_reported_in_one_line(start, empty_database):
     migrator = start(DATABASE_URL=re.sub(":[^:@]+@", ":hunter2@", empty_database))
     stdout, stderr = migrator.communicate(timeout=60)
 
@@ -165,6 +172,23 @@ def test_migrate__may_take_long_but_not_wait_long_for_a_lock(monkeypatch):
     call_command("migrate")
 
     assert shown == ["0", f"{settings.DB_LOCK_TIMEOUT:g}s"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_migrate__states_that_a_table_stayed_locked(monkeypatch, other):
+    def alter(self, *args, **options):
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '10ms'")
+            cursor.execute("ALTER TABLE apikeys_apikey ADD never boolean")
+
+    monkeypatch.setattr(django_migrate.Command, "handle", alter)
+
+    with other.transaction():
+        other.execute("LOCK TABLE apikeys_apikey")
+        with pytest.raises(CommandError, match=r"another transaction kept a table locked .* \(10 s\)") as caught:
+            call_command("migrate")
+
+    assert caught.value.returncode == DATABASE
 
 
 @pytest.mark.django_db(transaction=True)

@@ -15,12 +15,13 @@ from django.core.management.base import CommandError, CommandParser
 from django.core.management.commands import migrate
 from django.db import DatabaseError, ProgrammingError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from psycopg.errors import InsufficientPrivilege
+from psycopg.errors import InsufficientPrivilege, LockNotAvailable
 from tenacity import RetryCallState, retry_if_result
 
 from lockngen import retry_policies
 from lockngen.database import preconditions, timeouts
 from lockngen.database.direct import directly, is_pooled
+from lockngen.exit_codes import DATABASE
 from lockngen.plain import one_line
 
 LOCK = 0x6C6F636B6E67656E  # "lockngen" as a 64-bit number: the key of the advisory lock
@@ -49,7 +50,7 @@ class Command(migrate.Command):
         connection = connections[options["database"]]
         refuse_pooler(connection)
         with self.locked(connection, wait), without_statement_timeout(connection):
-            with missing_rights_explained():
+            with refusals_explained():
                 preconditions.refuse_migration(connection)
                 self.drop_invalid_indexes(connection)
                 super().handle(*args, **options)
@@ -85,7 +86,8 @@ class Command(migrate.Command):
         )
         for (name,) in rows:
             self.stderr.write(f"Dropping the invalid index {name}, which a killed migration left.")
-            query(connection, f"DROP INDEX CONCURRENTLY IF EXISTS {connection.ops.quote_name(name)}")
+            with connection.schema_editor(atomic=False) as editor, editor.without_lock_timeout():
+                editor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {connection.ops.quote_name(name)}")
 
     def give_timeouts(self, connection: BaseDatabaseWrapper) -> None:
         """Behind PgBouncer connections can't set them at their start, so they are settings of the role."""
@@ -110,7 +112,7 @@ def refuse_pooler(connection: BaseDatabaseWrapper) -> None:
 
 @contextmanager
 def without_statement_timeout(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Building an index may take long. Waiting for a lock may not, as others wait behind it: DB_LOCK_TIMEOUT holds."""
+    """Building an index may take long. A wait for a lock that others queue behind may not: DB_LOCK_TIMEOUT holds."""
     connection.lift_statement_timeout()
     try:
         yield
@@ -120,14 +122,20 @@ def without_statement_timeout(connection: BaseDatabaseWrapper) -> Iterator[None]
 
 
 @contextmanager
-def missing_rights_explained() -> Iterator[None]:
+def refusals_explained() -> Iterator[None]:
     try:
         yield
-    except ProgrammingError as error:
-        if not isinstance(error.__cause__, InsufficientPrivilege):
-            raise
-        remedy = "Run migrate as the role that owns the tables, or have their owner grant the right."
-        raise CommandError(f"A migration was refused and undone: {one_line(error)}. {remedy}") from None
+    except DatabaseError as error:
+        if isinstance(error.__cause__, InsufficientPrivilege):
+            remedy = "Run migrate as the role that owns the tables, or have their owner grant the right."
+            raise CommandError(f"A migration was refused and undone: {one_line(error)}. {remedy}") from None
+        if isinstance(error.__cause__, LockNotAvailable):
+            raise CommandError(
+                "A migration was undone, as another transaction kept a table locked for longer than DB_LOCK_TIMEOUT "
+                f"({settings.DB_LOCK_TIMEOUT:g} s). Run migrate again when it has ended.",
+                returncode=DATABASE,
+            ) from None
+        raise
 
 
 def lock_owner(connection: BaseDatabaseWrapper) -> str:

@@ -65,10 +65,18 @@ class Process:
         return self.wait()
 
 
-def manage(*arguments: str, variables: dict[str, str] | None = None, **options) -> subprocess.Popen:
+class Command(subprocess.Popen):
+    """A process that is killed at the end of its `with` block if it still runs."""
+
+    def __exit__(self, *args) -> None:
+        self.kill()
+        super().__exit__(*args)
+
+
+def manage(*arguments: str, variables: dict[str, str] | None = None, **options) -> Command:
     """One of manage.py's commands, by default on the test's database."""
     environment = {**os.environ, "DEBUG": "on", "DATABASE_URL": database_url(), **(variables or {})}
-    return subprocess.Popen([sys.executable, "manage.py", *arguments], cwd=BASE_DIR, env=environment, **options)
+    return Command([sys.executable, "manage.py", *arguments], cwd=BASE_DIR, env=environment, **options)
 
 
 def free_port() -> int:
