@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 
 from generations.renderers.base import RenderError, RenderRequest
-from generations.renderers.sketch import Caption, SketchRenderer, storable
-from generations.renderers.sketch_scenes import KEYWORDS
+from generations.renderers.sketch import LANDS, MARGIN, PALETTES, WATER, SketchRenderer, caption
 
 REQUEST = RenderRequest(UUID(int=1), "a lighthouse", "", "sketch", 192, 192, steps=20, guidance=7.0, seed=42)
 SMALL = replace(REQUEST, width=64, height=64)
@@ -49,8 +48,12 @@ def test_render__has_the_requested_size(size):
     assert (image.format, image.mode, image.size) == ("PNG", "RGB", size)
 
 
-def test_render__draws_every_kind_of_scene():
-    assert len({render(prompt=words, width=96, height=96) for words, _ in KEYWORDS}) == len(KEYWORDS)
+def test_render__draws_what_the_prompt_mentions():
+    kinds = {WATER, *(words for words, _ in (*PALETTES, *LANDS))}
+
+    assert len({render(prompt=words, width=96, height=96) for words in kinds}) == len(kinds)
+    assert opened(prompt="Snow", width=96, height=96).getpixel((0, 95)) == (243, 247, 250)
+    assert opened(prompt="深夜", width=96, height=96).getpixel((0, 95)) == (5, 10, 22)
 
 
 def test_render__writes_metadata():
@@ -60,24 +63,28 @@ def test_render__writes_metadata():
     assert opened(**prompts).text == {**prompts, **parameters, "software": "LockN Gen sketch renderer"}
 
 
-@pytest.mark.parametrize("prompt", ["", "森" * 2000, "e" + "\u0301" * 500, "\ud800 and \0"])
+@pytest.mark.parametrize("prompt", ["", "森" * 2000, "e" + "\u0301" * 500])
 def test_render__takes_any_prompt(prompt):
-    assert opened(prompt=prompt).text["prompt"] == storable(prompt)
+    assert opened(prompt=prompt).text["prompt"] == prompt
+
+
+def test_render__replaces_what_png_does_not_accept():
+    assert opened(prompt="\ud800 and \0").text["prompt"] == "? and \ufffd"
 
 
 def test_caption__transliterates_the_prompt():
-    caption = Caption(replace(REQUEST, prompt=" café\n東京の夜 नमस्ते مرحبا 🎉", width=512, height=512))
+    lines = caption(replace(REQUEST, prompt=" café\n東京の夜 नमस्ते مرحبا 🎉", width=512, height=512), 1)
 
     facts = "LockN Gen sketch · seed 42 · 512x512 · not made by a model"
-    assert [line for line, _, _ in caption.lines] == ["cafe DongJingnoYe nmste mrhb :tada:", facts]
+    assert [line for line, _, _ in lines] == ["cafe DongJingnoYe nmste mrhb :tada:", facts]
 
 
 @pytest.mark.parametrize("width", [160, 512])
 def test_caption__fits_and_shows_every_fact(width):
-    caption = Caption(replace(REQUEST, prompt="W" * 300, width=width, height=512, seed=2**53 - 1))
+    lines = caption(replace(REQUEST, prompt="W" * 300, width=width, height=512, seed=2**53 - 1), 2)
 
-    assert all(font.getlength(line) <= width - 2 * caption.margin for line, font, _ in caption.lines)
-    assert " ".join(line for line, _, _ in caption.lines).endswith("512 · not made by a model")
+    assert all(font.getlength(line) <= 2 * width - 2 * MARGIN * lines[0][1].size for line, font, _ in lines)
+    assert " ".join(line for line, _, _ in lines).endswith("512 · not made by a model")
 
 
 @pytest.mark.parametrize("seconds", [0, 0.1])
