@@ -1,6 +1,8 @@
 """Authentication of API calls by their token, including the check of the key's rate limit."""
 
 import logging
+from base64 import b64decode
+from contextlib import suppress
 
 from django.http import HttpRequest
 from ninja.security.base import AuthBase
@@ -62,10 +64,26 @@ class BearerToken(AuthBase):
             return prior.auth_result
         if _has_key_in_query(request):
             return AuthResult(EXPOSED)
+        token = self._token(request)
+        return ApiKey.objects.authenticate(token, self.units) if token else AuthResult("missing")
+
+    def _token(self, request: HttpRequest) -> str:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer":
-            return AuthResult("missing")
-        return ApiKey.objects.authenticate(token.strip(), self.units)
+        return token.strip() if scheme.lower() == "bearer" else ""
+
+
+class BasicPassword(BearerToken):
+    """HTTP Basic (RFC 7617) with the token as the password and any user name. Bearer is accepted as well."""
+
+    openapi_scheme = "basic"
+
+    def _token(self, request: HttpRequest) -> str:
+        scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "basic":
+            return super()._token(request)
+        with suppress(ValueError):
+            return b64decode(credentials, validate=True).decode().partition(":")[2]
+        return ""
 
 
 def _has_key_in_query(request: HttpRequest) -> bool:

@@ -14,7 +14,7 @@ from generations.renderers.base import DEFAULT_MODEL
 from generations.scheduling import queues
 from generations.scheduling.fair_share import FairShare  # noqa: F401  a model of this app
 from generations.status import FINISHED, UNFINISHED, Stateful, Status
-from generations.submission import PARAMETERS
+from generations.submission import PARAMETERS, Submission
 from lockngen.fields import FixedCharField
 from lockngen.softdelete import LIVE, LiveManager, SoftDeleteModel, deletion_is_dated
 
@@ -26,6 +26,14 @@ DEFAULT_SIZE, DEFAULT_STEPS, DEFAULT_GUIDANCE = 512, 30, 7.0  # the size is widt
 
 # Facts about an image. Generations completed before these columns existed have none of them.
 IMAGE_FACTS = ("thumbnail_path", "image_width", "image_height", "image_bytes", "image_type", "image_sha256")
+
+
+class OutputFormat(models.TextChoices):
+    """The formats that a client can choose for the image."""
+
+    PNG = "png", "PNG"
+    JPEG = "jpeg", "JPEG"
+    WEBP = "webp", "WebP"
 
 
 class Generation(Stateful, SoftDeleteModel):
@@ -45,6 +53,14 @@ class Generation(Stateful, SoftDeleteModel):
     steps = models.IntegerField(default=DEFAULT_STEPS, db_default=DEFAULT_STEPS)
     guidance = models.FloatField(default=DEFAULT_GUIDANCE, db_default=DEFAULT_GUIDANCE)
     seed = models.BigIntegerField(null=True, blank=True)
+    output_format = models.CharField(
+        max_length=4, choices=OutputFormat, null=True, blank=True, help_text="Empty: the renderer's own format."
+    )
+    quality = models.IntegerField(null=True, blank=True, help_text="Of a JPEG or WebP, 1 to 100.")
+    keep_metadata = models.BooleanField(null=True, blank=True, help_text="Empty: as IMAGE_METADATA says.")
+    submission = models.ForeignKey(
+        Submission, models.PROTECT, null=True, blank=True, editable=False, related_name="generations", db_index=False
+    )
     status = models.IntegerField(choices=Status, default=Status.PENDING, db_default=Status.PENDING)
     image_path = models.CharField(max_length=PATH_LENGTH, null=True, blank=True)
     thumbnail_path = models.CharField(max_length=PATH_LENGTH, null=True, blank=True)
@@ -85,7 +101,7 @@ class Generation(Stateful, SoftDeleteModel):
                 | Q(*((f"{name}__isnull", True) for name in IMAGE_FACTS)),
                 name="generation_image_facts_are_whole",
             ),
-            # A CHECK constraint accepts NULL.
+            # CHECK constraints accept NULL, here and below.
             models.CheckConstraint(
                 condition=Q(
                     ("image_width__gt", 0),
@@ -103,6 +119,10 @@ class Generation(Stateful, SoftDeleteModel):
             models.CheckConstraint(
                 condition=Q(width__gt=0, height__gt=0, steps__gt=0), name="generation_sizes_are_positive"
             ),
+            models.CheckConstraint(
+                condition=Q(output_format__in=OutputFormat.values), name="generation_output_format_is_known"
+            ),
+            models.CheckConstraint(condition=Q(quality__range=(1, 100)), name="generation_quality_is_in_range"),
             models.CheckConstraint(
                 condition=Q(attempts__gte=F("requeues"), requeues__gte=0),
                 name="generation_attempts_are_counted",
@@ -124,12 +144,17 @@ class Generation(Stateful, SoftDeleteModel):
             models.Index("completed_at", name="generation_completed_at", condition=Q(completed_at__isnull=False)),
             # The admin's full-text search of prompts, including deleted rows.
             GinIndex(PROMPT_WORDS, name="generation_prompt_words"),
+            # A repeated call, and PROTECT: the generations of a submission.
+            models.Index("submission", name="generation_by_submission", condition=Q(submission__isnull=False)),
             # RETENTION_DELETED: rows deleted long ago.
             models.Index("deleted_at", name="generation_deleted_at", condition=Q(is_deleted=True)),
         ]
 
     def __str__(self) -> str:
         return f"{self.id} ({self.status_name})"
+
+    def hard_delete(self, using: str | None = None, keep_parents: bool = False) -> tuple[int, dict[str, int]]:
+        return self._row(using).hard_delete()
 
     # Transitions: each returns whether it changed the row, and publishes the change. Finished states are final.
 

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.contrib.postgres.search import SearchQuery, SearchVector
+from django.db import transaction
 from django.db.models import Case, Exists, F, OuterRef, TextField, When
 from django.db.models.functions import Cast, Coalesce, Now
 from procrastinate.contrib.django import app as queue
@@ -16,6 +17,7 @@ from generations.progress import notifications
 from generations.scheduling.fair_share import FairShare
 from generations.scheduling.queues import RENDER_TASK
 from generations.status import FINISHED, UNFINISHED, Status
+from generations.submission import Submission
 from lockngen.database import retry
 from lockngen.softdelete import SoftDeleteQuerySet
 
@@ -97,10 +99,19 @@ class GenerationQuerySet(SoftDeleteQuerySet):
                 return [error] * len(generations)
         return [result for fields in submissions for result in self.submit_all([fields])]  # one of them is the cause
 
-    @retry.unit_of_work(find=lambda self, generations, priorities: self._stored(generations))
-    def _store(self, generations: list, priorities: list[int] | None) -> list:
+    def submit_call(self, call: Submission, parameters: list[dict]) -> list:
+        """Store the generations of one call in one transaction: all or none. Raises QueueFull and AlreadySubmitted."""
+        generations = [self.model(api_key=call.api_key, **each) for each in parameters]
+        return self._store(generations, None if call.api_key.max_pending else _assign_priorities(generations), call)
+
+    @retry.unit_of_work(find=lambda self, generations, *_: self._stored(generations))
+    def _store(self, generations: list, priorities: list[int] | None, call: Submission | None = None) -> list:
+        if call:
+            call.store()
+            for generation in generations:
+                generation.submission = call
         if priorities is None:
-            self._lock_quota(generations[0].api_key)
+            self._lock_quota(generations[0].api_key, len(generations))
         created_at = submission.insert(generations, priorities or _assign_priorities(generations))
         for generation in generations:
             generation.created_at = created_at
@@ -116,13 +127,13 @@ class GenerationQuerySet(SoftDeleteQuerySet):
         """The count that the key's quota limits."""
         return self.filter(api_key=key).unfinished().count()
 
-    def _lock_quota(self, api_key) -> None:
-        """Check the quota, and lock it against other submissions of the key until this one is stored."""
+    def _lock_quota(self, api_key, count: int) -> None:
+        """Check the quota for so many, and lock it against other submissions of the key until these are stored."""
         # The generations' foreign key takes a weaker lock, so this blocks only transactions that take the same lock.
         rows = type(api_key).all_objects.select_for_update(no_key=True).filter(pk=api_key.pk)
         max_pending = rows.values_list("max_pending", flat=True).get()
         # A separate statement sees what was committed while the one before waited.
-        if max_pending and self.unfinished_of(api_key) >= max_pending:
+        if max_pending and self.unfinished_of(api_key) + count > max_pending:
             raise QueueFull(max_pending)
 
     def requeue(self) -> list[UUID]:
@@ -162,6 +173,19 @@ class GenerationQuerySet(SoftDeleteQuerySet):
 
     delete.alters_data = True
     delete.queryset_only = True
+
+    def hard_delete(self) -> tuple[int, dict[str, int]]:
+        """Remove the rows, and the submissions of which no generation is left."""
+        with transaction.atomic(using=self.db):
+            # Locked, so that of two transactions that remove a submission's last generations one sees the other's.
+            submissions = Submission.objects.select_for_update().filter(pk__in=self.values("submission"))
+            locked = [submission.pk for submission in submissions]
+            counted = super().hard_delete()
+            Submission.objects.filter(pk__in=locked, generations=None).delete()
+        return counted
+
+    hard_delete.alters_data = True
+    hard_delete.queryset_only = True
 
     def _notified(self, count: int) -> int:
         # One notification for all rows: every subscriber reads its own.

@@ -67,13 +67,15 @@ MIDDLEWARE = [
 REDACT = "apikeys.tokens.redacted"  # removes tokens from the text of an error
 # Browsers of other origins. A preflight is answered before anything else, so it needs no key and isn't counted.
 CORS_ALLOWED_ORIGINS = env.items("CORS_ALLOWED_ORIGINS")
-CORS_URLS_REGEX = r"^/api/"
+API_PATHS = ("/api/", "/v1/", "/sdapi/v1/", "/replicate/v1/")  # of the native API and of the dialects
+CORS_URLS_REGEX = r"^/(api|v1|sdapi/v1|replicate/v1)/"
 CORS_ALLOW_METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")
 CORS_ALLOW_HEADERS = (
     "accept",
     "authorization",
     "cache-control",
     "content-type",
+    "idempotency-key",
     "if-none-match",
     "last-event-id",
     "prefer",
@@ -83,6 +85,7 @@ CORS_EXPOSE_HEADERS = (
     "Content-Disposition",
     "Content-Length",
     "ETag",
+    "Idempotent-Replayed",
     "Location",
     "Preference-Applied",
     "RateLimit-Limit",

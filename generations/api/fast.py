@@ -123,9 +123,12 @@ def _prepare(call: Call) -> tuple[AuthResult, dict]:
     if auth_result.key.max_pending:
         raise Fallback(auth_result)
     try:
-        return auth_result, GenerationIn.model_validate(bodies.parse(call.body, call.content_type)).dict()
+        body = GenerationIn.model_validate(bodies.parse(call.body, call.content_type))
+        if body.n is None:
+            return auth_result, body.parameters()[0]
     except (bodies.Problem, ValidationError):
-        raise Fallback(auth_result) from None
+        pass
+    raise Fallback(auth_result)
 
 
 def _authenticate(call: Call, selection: Selection | None = None, **parameters) -> AuthResult:

@@ -8,11 +8,12 @@ from ninja import Query, Router
 from ninja import Status as Reply
 
 from apikeys.authentication import BearerToken
-from generations.api import event_stream, limits, presenters
+from generations.api import creation, event_stream, limits, presenters
 from generations.api.key_events import KeyEvents, since
 from generations.api.presenters import Viewer
 from generations.api.schemas import (
     GenerationIn,
+    GenerationList,
     GenerationOut,
     GenerationPage,
     ImageQuery,
@@ -26,13 +27,18 @@ from generations.api.waiting import Wait
 from generations.images import downloads
 from generations.images.formats import CONTENT_TYPES
 from generations.models import Generation
-from generations.querysets import QueueFull
 from generations.status import Status
 from lockngen.database import retry
 from lockngen.web.event_streams import EventStream
 from lockngen.web.problems import Problem, problems
 
-QUEUE_RETRY_AFTER = 5  # seconds; about as long as one render takes
+IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "1 to 255 visible ASCII characters, chosen by the client. A repeated call with the same key and "
+    "body stores nothing and returns the generations of the first.",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+}
 
 router = Router(auth=BearerToken(), tags=["generations"])
 events_router = Router(auth=BearerToken(is_free=True), tags=["generations"])
@@ -42,21 +48,25 @@ events_router = Router(auth=BearerToken(is_free=True), tags=["generations"])
     "",
     operation_id="createGeneration",
     summary="Create a generation",
-    response={201: GenerationOut, **problems(413, 415, 422)},
+    response={201: GenerationOut | GenerationList, **problems(413, 415, 422)},
+    openapi_extra={"parameters": [IDEMPOTENCY_KEY]},
 )
 def create(request: HttpRequest, query: Query[WaitQuery], body: GenerationIn):
-    """Store a generation and enqueue it. It is stored durably before the response is sent."""
+    """Store a generation and enqueue it. It is stored durably before the response is sent. With `n` there are as many,
+    and the response is a list. A repeated call with the same `Idempotency-Key` and body returns the same generations.
+    """
     wait = Wait(request, query.wait)
-    try:
-        generation = Generation.objects.submit(api_key=request.auth, **body.dict())
-    except QueueFull as error:
-        raise Problem(
-            429,
-            f"{error} Wait until one ends, or cancel one.",
-            type="urn:lockngen:problem:queue-full",
-            headers={"Retry-After": str(QUEUE_RETRY_AFTER)},
-        ) from None
-    return wait.respond(request, generation, _created(generation, request))
+    created = creation.create(request, body.parameters)
+
+    def present(generations: list[Generation]) -> HttpResponse:
+        viewer = Viewer.of(request)
+        shown = [presenters.generation(generation, viewer) for generation in generations]
+        if body.n:
+            return presenters.response({"items": shown}, 201, created.headers)
+        location = {"Location": presenters.address(viewer, generations[0].id)}
+        return presenters.response(shown[0], 201, location | created.headers)
+
+    return wait.respond(created.generations, present)
 
 
 @router.get(
@@ -111,7 +121,7 @@ def key_events(request: HttpRequest):
 def show(request: HttpRequest, id: str, query: Query[WaitQuery]):
     """With `wait` the response is sent when the generation has ended, or after that time."""
     generation = _own(request, id)
-    return Wait(request, query.wait).respond(request, generation, _shown(generation, request))
+    return Wait(request, query.wait).respond([generation], lambda generations: _shown(generations[0], request))
 
 
 @router.get(
@@ -199,12 +209,6 @@ def delete(request: HttpRequest, id: str):
     generation = retry.idempotent(_own)(request, id)
     retry.idempotent(generation.delete)()
     return Reply(204, None)
-
-
-def _created(generation: Generation, request: HttpRequest) -> HttpResponse:
-    viewer = Viewer.of(request)
-    location = {"Location": presenters.address(viewer, generation.id)}
-    return presenters.response(presenters.generation(generation, viewer), 201, location)
 
 
 def _shown(generation: Generation, request: HttpRequest) -> HttpResponse:

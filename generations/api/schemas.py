@@ -1,6 +1,7 @@
 """Request and response schemas of the native API."""
 
 from datetime import datetime
+from random import randrange
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -11,9 +12,8 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StrictBool,
     StrictInt,
-    ValidationInfo,
-    field_validator,
     model_validator,
 )
 
@@ -30,13 +30,19 @@ from generations.models import (
     MODEL_LENGTH,
     PROMPT_LENGTH,
     Generation,
+    OutputFormat,
 )
 from generations.progress import notifications as events
-from generations.renderers.base import MAX_SEED
+from generations.renderers.base import MAX_SEED, Model
+from generations.renderers.pool import RendererPool
 from generations.status import Status
+from generations.submission import PARAMETERS
 from lockngen.web.bodies import RequestBody
+from lockngen.web.problems import invalid
 
+MAX_IMAGES = 10  # of one call
 THUMBNAIL_SIZE = f"within {THUMBNAIL_PIXELS} x {THUMBNAIL_PIXELS} pixels"
+OutputFormatName = Literal[tuple(OutputFormat.values)]
 StatusName = Literal[tuple(status.name.lower() for status in Status)]
 
 
@@ -52,15 +58,15 @@ def _not_blank(text: str) -> str:
     return text
 
 
-def _known_model(name: str) -> str:
-    pool = renderers.current_pool()
+def _known_model(pool: RendererPool, name: str) -> Model:
+    """The model that has this name. Raises Problem if there is none, or if no renderer can render it."""
     unavailable = pool.unavailable()
     model = pool.resolve_model(name)
     if model in pool.models and model not in unavailable:
-        return name
+        return pool.models[model]
     valid = [each for each in (DEFAULT_MODEL, *pool.models) if pool.resolve_model(each) not in unavailable]
     reason = f"{model} can't be rendered: {unavailable[model]}" if model in unavailable else "it is unknown"
-    raise ValueError(f"{reason}; valid models: {', '.join(valid) or 'none'}")
+    raise invalid("model", f"{reason}; valid models: {', '.join(valid) or 'none'}")
 
 
 def _possible_seed(seed: Any) -> Any:
@@ -91,9 +97,8 @@ class GenerationIn(RequestBody):
         description="The content of the picture.", examples=["a lighthouse at dusk"], min_length=1
     )
     negative_prompt: Annotated[Text, Field(max_length=PROMPT_LENGTH)] = Field("", description="Content to avoid.")
-    model: Annotated[Text, Field(min_length=1, max_length=MODEL_LENGTH), AfterValidator(_known_model)] = Field(
+    model: Annotated[Text, Field(min_length=1, max_length=MODEL_LENGTH)] = Field(
         DEFAULT_MODEL,
-        validate_default=True,
         description="`default` or a name of `GET /api/v1/models`. A model may have defaults for the fields below.",
     )
     width: Pixels = Field(DEFAULT_SIZE, description="Pixels, in steps of 8.")
@@ -105,24 +110,43 @@ class GenerationIn(RequestBody):
         description="The same seed gives the same picture. Null draws a random seed, which is returned once completed.",
     )
 
-    @field_validator("seed")
-    @classmethod
-    def _seed_fits_the_model(cls, seed: int | None, info: ValidationInfo) -> int | None:
-        pool = renderers.get_pool()
-        if seed is None or "model" not in info.data:  # the model is invalid
-            return seed
-        largest = pool.largest_seed(model := pool.resolve_model(info.data["model"]))
-        if seed > largest:
-            raise ValueError(f"for the model {model} it must be from 0 to {largest}; null draws a random one")
-        return seed
+    output_format: OutputFormatName | None = Field(
+        None, description="Format of the image. Null keeps the format of the renderer."
+    )
+    quality: Annotated[StrictInt, Field(ge=1, le=100)] | None = Field(None, description="Quality of a JPEG or WebP.")
+    keep_metadata: StrictBool | None = Field(
+        None,
+        description="Whether the image's file contains the parameters and other metadata. Null uses the service's "
+        "setting.",
+    )
+    n: Annotated[StrictInt, Field(ge=1, le=MAX_IMAGES)] | None = Field(
+        None,
+        description="Number of generations, all or none of which are stored. Their seeds follow each other. With `n` "
+        "the response is a GenerationList.",
+    )
 
     @model_validator(mode="after")
-    def _apply_model_defaults(self) -> "GenerationIn":
-        pool = renderers.get_pool()
-        for name, value in pool.models[pool.resolve_model(self.model)].defaults.items():
-            if name not in self.model_fields_set:
-                setattr(self, name, value)
+    def _quality_needs_a_format(self) -> "GenerationIn":
+        if self.quality is not None and self.output_format not in ("jpeg", "webp"):
+            raise ValueError("quality needs an output_format of jpeg or webp")
         return self
+
+    def parameters(self) -> list[dict[str, Any]]:
+        """The parameters of each generation, with the defaults of the model. Raises Problem.
+
+        The schema alone doesn't depend on the models, which change: a repeated call may name one that is gone.
+        """
+        pool = renderers.current_pool()
+        model = _known_model(pool, self.model)
+        values = {name: getattr(self, name) for name in PARAMETERS}
+        values |= {name: value for name, value in model.defaults.items() if name not in self.model_fields_set}
+        number = self.n or 1
+        largest = pool.largest_seed(model.name) - (number - 1)
+        if values["seed"] is None and number > 1:
+            values["seed"] = randrange(largest + 1)
+        if values["seed"] is not None and values["seed"] > largest:
+            raise invalid("seed", f"for the model {model.name} it must be from 0 to {largest}; null draws a random one")
+        return [values | ({"seed": values["seed"] + index} if index else {}) for index in range(number)]
 
 
 Percent = Annotated[
@@ -164,6 +188,9 @@ class GenerationOut(Schema):
     steps: int
     guidance: float
     seed: int | None = Field(description="The requested seed; once completed, the seed that was used.")
+    output_format: OutputFormatName | None = Field(description="The requested format of the image.")
+    quality: int | None = Field(description="The requested quality of a JPEG or WebP.")
+    keep_metadata: bool | None = Field(description="Whether the image's file was requested with metadata.")
     image_url: str | None = Field(description="Address of the image, null until the generation is completed.")
     thumbnail_url: str | None = Field(description=f"Address of the thumbnail, a WebP {THUMBNAIL_SIZE}.")
     signed_urls: SignedUrls = Field(
@@ -174,6 +201,12 @@ class GenerationOut(Schema):
     created_at: datetime
     started_at: datetime | None
     completed_at: datetime | None = Field(description="When it was completed, failed or was cancelled.")
+
+
+class GenerationList(Schema):
+    """The generations of a call with `n`."""
+
+    items: list[GenerationOut]
 
 
 class ProgressOut(Schema):

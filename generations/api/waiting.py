@@ -5,14 +5,15 @@ The plain call is made first. Its response is then held, by a coroutine, until t
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from inspect import isawaitable
 from uuid import UUID
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from generations.api import limits, presenters
-from generations.api.presenters import Viewer
+from generations.api import limits
 from generations.models import Generation
 from generations.progress import notifications
 from generations.progress.rows import reader
@@ -22,6 +23,9 @@ from lockngen.web.slots import Slot
 READ_INTERVAL = 5.0  # seconds at most between two reads of the row, as an event may be lost
 PREFERENCE = re.compile(r"(?:^|[,;])\s*wait\s*(?:=\s*\"?(\d{1,9})\"?)?\s*(?=$|[,;])", re.IGNORECASE)
 
+Present = Callable[[list[Generation]], HttpResponse | Awaitable[HttpResponse]]
+"""Makes the response to a call from its generations."""
+
 
 class Wait:
     """How long a call waits, and the slot that it takes. False if it doesn't wait."""
@@ -30,33 +34,37 @@ class Wait:
         preferred = _preferred(request.headers.get("Prefer", ""))
         self.seconds = query if query is not None else preferred
         self.is_preference = query is None and preferred is not None
+        self._key_id = request.auth.pk
         self._slot = limits.wait(request.auth) if self.seconds else None
 
-    def respond(self, request: HttpRequest, generation: Generation, response: HttpResponse) -> HttpResponse:
-        """The response, or one that is held until the generation ends."""
+    def respond(self, generations: list[Generation], present: Present) -> HttpResponse:
+        """The presented generations, or a response that is held until all of them have ended."""
+        response = present(generations)
         if self._slot is None:
             return response
         if self.is_preference:
             response["Preference-Applied"] = f"wait={self.seconds}"
-        if not generation.is_unfinished:
+        if not any(generation.is_unfinished for generation in generations):
             self._slot.release()
             return response
-        response.finish = HeldResponse(generation, Viewer.of(request), self.seconds, self._slot)
+        response.finish = HeldResponse(generations, self._key_id, self.seconds, self._slot, present)
         return response
 
 
 class HeldResponse:
-    """Awaited by the event loop for the response's body."""
+    """Awaited by the event loop for the response."""
 
-    def __init__(self, generation: Generation, viewer: Viewer, seconds: float, slot: Slot):
-        self.generation, self.viewer, self.seconds, self.slot = generation, viewer, seconds, slot
+    def __init__(self, generations: list[Generation], key_id: UUID, seconds: float, slot: Slot, present: Present):
+        self.generations, self.key_id, self.seconds = generations, key_id, seconds
+        self.slot, self.present = slot, present
 
-    async def __call__(self) -> bytes:
+    async def __call__(self) -> HttpResponse:
         try:
-            generation = await end_of(self.generation, self.viewer.key_id, self.seconds)
+            ends = [end_of(generation, self.key_id, self.seconds) for generation in self.generations]
+            response = self.present(await asyncio.gather(*ends))
+            return await response if isawaitable(response) else response
         finally:
             self.slot.release()
-        return presenters.as_json(presenters.generation(generation, self.viewer))
 
 
 async def end_of(generation: Generation, key_id: UUID, seconds: float) -> Generation:

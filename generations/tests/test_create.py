@@ -10,6 +10,9 @@ from generations.renderers.base import MAX_SEED
 from generations.tests.support.calls import URL, assert_problem, post
 
 FIELDS = {
+    "output_format",
+    "quality",
+    "keep_metadata",
     "id", "status", "progress", "prompt", "negative_prompt", "model", "width", "height", "steps", "guidance", "seed",
     "image_url", "thumbnail_url", "signed_urls", "image", "error", "created_at", "started_at", "completed_at",
 }  # fmt: skip

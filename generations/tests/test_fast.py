@@ -22,7 +22,9 @@ from lockngen.web import threads
 
 THROUGH_DJANGO = {"Content-Encoding": "identity"}
 VARYING = {"Date", "RateLimit-Remaining", "X-RateLimit-Remaining", "RateLimit-Reset", "X-RateLimit-Reset"}
-UNIQUE = re.compile(r'(?<=id":")[0-9a-f-]{36}|(?<=generations/)[0-9a-f-]{36}|signature=[\w.-]+|(?<=_at":")[^"]+')
+UNIQUE = re.compile(
+    r'(?<=id":")[0-9a-f-]{36}|(?<=generations/)[0-9a-f-]{36}|signature=[\w.-]+|(?<=_at":")[^"]+'
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -117,6 +119,7 @@ def test_pages__are_the_same(respond, key, make_generation):
 
 
 BODIES = [
+    b'{"prompt": "x", "n": 2, "seed": 7}', b'{"prompt": "x", "n": 0}', b'{"prompt": "x", "n": null}',
     b"", b"{", b"[]", b"null", b'"x"', b"{}", b'{"prompt": ""}', b'{"prompt": "x", "prompt": "y"}',
     b'{"prompt": "\\ud800"}',
     b'\xef\xbb\xbf{"prompt": "a BOM"}', b"\xff", b'{"prompt": "x", "width": 65}', b'{"prompt": "x", "colour": 1}',
@@ -139,6 +142,9 @@ FIELDS = {
     "steps": st.integers(-1, 151),
     "guidance": st.floats(-1, 31) | st.integers(0, 30),
     "seed": st.none() | st.integers(-(2**64), 2**64) | st.integers(0, 2**53),
+    "output_format": st.sampled_from([None, "png", "jpeg", "gif", ""]),
+    "quality": st.none() | st.integers(0, 101),
+    "keep_metadata": st.sampled_from([None, True, "yes"]),
     "extra": st.none(),
 }
 

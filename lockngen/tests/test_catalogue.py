@@ -68,6 +68,17 @@ COLUMNS = {
         "completed_at": ("timestamp with time zone", False),
         "is_deleted": ("boolean", True),
         "deleted_at": ("timestamp with time zone", False),
+        "output_format": ("character varying(4)", False),
+        "quality": ("integer", False),
+        "keep_metadata": ("boolean", False),
+        "submission_id": ("bigint", False),
+    },
+    "generations_submission": {
+        "id": ("bigint", True),
+        "api_key_id": ("uuid", True),
+        "key": ("character varying(255)", False),
+        "body_sha256": ("character(64)", True),
+        "created_at": ("timestamp with time zone", True),
     },
     "generations_turn": {
         "api_key_id": ("uuid", True),
@@ -101,7 +112,10 @@ CHECKS = {
         "generation_sizes_are_positive",
         "generation_attempts_are_counted",
         "generation_deletion_is_dated",
+        "generation_output_format_is_known",
+        "generation_quality_is_in_range",
     },
+    "generations_submission": set(),
     "generations_turn": set(),
     "generations_discardedfile": set(),
 }
@@ -128,6 +142,12 @@ INDEXES = {
         "generation_prompt_words": "gin (to_tsvector('simple'::regconfig, "
         "(COALESCE(prompt, ''::character varying))::text))",
         "generation_deleted_at": "btree (deleted_at) WHERE is_deleted",
+        "generation_by_submission": "btree (submission_id) WHERE (submission_id IS NOT NULL)",
+    },
+    "generations_submission": {
+        "generations_submission_pkey": "UNIQUE btree (id)",
+        "submission_key_unique": "UNIQUE btree (api_key_id, key)",
+        "submission_by_body": "btree (api_key_id, body_sha256, id) WHERE (key IS NULL)",
     },
     "generations_turn": {
         "generations_turn_pkey": "UNIQUE btree (api_key_id)",
@@ -159,6 +179,7 @@ DEFAULTS = {
         "created_at": "statement_timestamp()",
         "is_deleted": "false",
     },
+    "generations_submission": {"created_at": "statement_timestamp()"},
     "generations_turn": {},
     "generations_discardedfile": {"discarded_at": "statement_timestamp()"},
 }
@@ -203,13 +224,17 @@ def test_checks__are_there_by_name_and_valid(table):
     assert {name for (name,) in found} == CHECKS[table]
 
 
-def test_foreign_key__refers_to_the_key_and_cascades_nothing():
+def test_foreign_keys__cascade_nothing():
     found = ask(
         """SELECT pg_get_constraintdef(oid) FROM pg_constraint
-           WHERE conrelid = 'generations_generation'::regclass AND contype = 'f'"""
+           WHERE conrelid = 'generations_generation'::regclass AND contype = 'f' AND convalidated
+           ORDER BY conname DESC"""
     )
 
-    assert found == [("FOREIGN KEY (api_key_id) REFERENCES apikeys_apikey(id) DEFERRABLE INITIALLY DEFERRED",)]
+    assert found == [
+        ("FOREIGN KEY (api_key_id) REFERENCES apikeys_apikey(id) DEFERRABLE INITIALLY DEFERRED",),
+        ("FOREIGN KEY (submission_id) REFERENCES generations_submission(id) DEFERRABLE INITIALLY DEFERRED",),
+    ]
 
 
 @TABLES

@@ -8,6 +8,8 @@ from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any
 
+from django.http import HttpResponse
+
 from lockngen.database.breaker import breaker
 from lockngen.web import fast, problems, threads
 from lockngen.web.handler import Handler, Headers, RawResponse, as_raw
@@ -48,22 +50,22 @@ class Application:
             response = await self._respond(scope, upload)
         except Disconnected:
             return
-        await _send_response(await _finished(response), send)
+        await _send_response(await _finished(scope, response), send)
         await upload.discard_rest()
 
     async def _respond(self, scope: Scope, upload: Upload) -> RawResponse:
         if reason := refusal(scope):
-            return as_raw(problems.response(400, reason))
+            return _error(scope, problems.response(400, reason))
         try:
             body = await upload.read()
         except problems.Problem as problem:
-            return as_raw(problems.of(problem))
+            return _error(scope, problems.of(problem))
         if scope["path"] in ("/ht/live", "/ht/live/") and scope["method"] in ("GET", "HEAD"):
             return ALIVE  # without a thread, as all may be waiting for a database that is unavailable
         try:
             return await self._in_thread(scope, body)
         except threads.Busy:
-            return as_raw(problems.unavailable("The service is too busy. Try again."))
+            return _error(scope, problems.unavailable("The service is too busy. Try again."))
 
     async def _in_thread(self, scope: Scope, body: bytes) -> RawResponse:
         if found := fast.find(scope, body):
@@ -109,13 +111,19 @@ def refusal(scope: Scope) -> str | None:
     return None
 
 
-async def _finished(response: RawResponse) -> RawResponse:
-    """The response with its body, which a held response computes here."""
+def _error(scope: Scope, answer: HttpResponse) -> RawResponse:
+    return as_raw(problems.formatted(scope["path"], answer))
+
+
+async def _finished(scope: Scope, response: RawResponse) -> RawResponse:
+    """The response, or what a held response finishes with; it keeps the headers that the middleware has added."""
     if response.finish is None:
         return response
-    body = await response.finish()
-    headers = [pair for pair in response.headers if pair[0] != b"Content-Length"]
-    return RawResponse(response.status, [*headers, (b"Content-Length", b"%d" % len(body))], body)
+    finished = as_raw(problems.formatted(scope["path"], await response.finish()))
+    replaced = {name.lower() for name, _ in finished.headers} | {b"content-length"}
+    headers = [pair for pair in response.headers if pair[0].lower() not in replaced]
+    length = (b"Content-Length", b"%d" % len(finished.body))
+    return RawResponse(finished.status, [*headers, *finished.headers, length], finished.body)
 
 
 async def _send_response(response: RawResponse, send: Send) -> None:

@@ -16,7 +16,7 @@ from django.http import HttpRequest
 from lockngen.database.breaker import breaker
 
 # Requests with one of these fall back: they need CORS headers, or use an option that only Django's path supports.
-SPECIAL_HEADERS = {b"origin", b"prefer", b"idempotency-key", b"content-encoding"}
+SPECIAL_HEADERS = {b"origin", b"prefer", b"idempotency-key", b"x-stainless-retry-count", b"content-encoding"}
 
 Operation = Callable[["Call"], Awaitable["Result"]]
 _operations: dict[tuple[str, str], Operation] = {}

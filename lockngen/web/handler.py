@@ -31,7 +31,7 @@ class RawResponse:
     headers: Headers
     body: bytes = b""
     chunks: AsyncIterator[bytes] | None = None
-    finish: Callable[[], Awaitable[bytes]] | None = None  # gives the body, if it isn't known yet
+    finish: Callable[[], Awaitable[HttpResponse]] | None = None  # gives the final response, if it isn't known yet
 
     @property
     def phrase(self) -> str:

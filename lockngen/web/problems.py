@@ -1,10 +1,12 @@
-"""Errors of the API as problem documents (RFC 9457)."""
+"""Errors of the API as problem documents (RFC 9457). Dialects have formats of their own, made from these."""
 
 import json
 import logging
+import re
 from collections.abc import Callable
 from functools import wraps
 from http import HTTPStatus
+from typing import Any
 
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
@@ -33,6 +35,10 @@ DETAILS = {
     500: "An internal error occurred. It was logged.",
     503: "The database can't be reached at the moment. Try again.",
 }
+Format = Callable[[HttpResponse, dict[str, Any]], HttpResponse]
+"""Makes a dialect's error from a problem document: the response that has it, and its members."""
+
+_formats: list[tuple[re.Pattern[str], Format]] = []
 IN_DOUBT = "The database was lost while this was being stored. Check whether it exists before you try again."
 
 
@@ -84,10 +90,33 @@ def unavailable(detail: str = "") -> HttpResponse:
     return response(503, detail, headers={"Retry-After": str(RETRY_AFTER)})
 
 
-class ProblemAPI(NinjaAPI):
-    """An API whose errors are all problem documents, also in its OpenAPI document."""
+def register_format(paths: str, format: Format) -> None:
+    """Give errors of the paths that match this regular expression another format."""
+    _formats.append((re.compile(paths), format))
 
-    def __init__(self, **options):
+
+def formatted(path: str, answer: HttpResponse) -> HttpResponse:
+    """A response of the API with its errors in the format of its path."""
+    if answer.status_code < 400 or answer.get("Content-Type") != CONTENT_TYPE:
+        return answer
+    for paths, format in _formats:
+        if paths.match(path):
+            shaped = format(answer, json.loads(answer.content))
+            shaped.headers = answer.headers | shaped.headers | {"Content-Length": str(len(shaped.content))}
+            shaped._has_been_logged = getattr(answer, "_has_been_logged", False)
+            return shaped
+    return answer
+
+
+class ProblemAPI(NinjaAPI):
+    """An API whose errors are all problem documents, also in its OpenAPI document.
+
+    A dialect has no document here. It ignores query parameters that it doesn't know, as its clients send many.
+    """
+
+    def __init__(self, *, dialect: str = "", **options):
+        if dialect:
+            options |= {"urls_namespace": dialect, "openapi_url": None, "docs_url": None}
         super().__init__(**options)
         self.add_exception_handler(Problem, lambda request, problem: of(problem))
         self.add_exception_handler(HttpError, _http_error)
@@ -96,14 +125,15 @@ class ProblemAPI(NinjaAPI):
         self.add_exception_handler(Exception, _unexpected)
         for error in retry.ERRORS:
             self.add_exception_handler(error, _database_error)
-        self.add_decorator(_with_known_parameters, mode="view")
+        if not dialect:
+            self.add_decorator(_with_known_parameters, mode="view")
 
     def get_openapi_schema(self, **options):
         return openapi.complete(super().get_openapi_schema(**options))
 
 
 class ApiProblemsMiddleware:
-    """Gives every error under /api/ the same format, with DEBUG on and off.
+    """Gives every error of the API and of a dialect one format, with DEBUG on and off.
 
     Django has other formats for unknown addresses, wrong methods and bad hosts, which it refuses before it finds a
     view. Requests that are not valid HTTP are refused by gunicorn.
@@ -113,15 +143,16 @@ class ApiProblemsMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if not (request.path_info + "/").startswith("/api/"):
+        if not (request.path_info + "/").startswith(settings.API_PATHS):
             return self.get_response(request)
         is_head = request.method == "HEAD"
         if is_head:  # a resource that supports GET supports HEAD (RFC 9110, 9.1)
             request.method = "GET"
-        answer = self._in_shape(_refusal(request) or self.get_response(request))
+        answer = self._as_problem(_refusal(request) or self.get_response(request))
+        answer = formatted(request.path_info, answer)
         return _without_body(answer) if is_head else answer
 
-    def _in_shape(self, answer: HttpResponse) -> HttpResponse:
+    def _as_problem(self, answer: HttpResponse) -> HttpResponse:
         if answer.status_code < 400 or answer["Content-Type"] == CONTENT_TYPE:
             return answer
         allow = {"Allow": answer["Allow"]} if answer.has_header("Allow") else None
