@@ -18,13 +18,13 @@ LIMITS = {
 
 
 @checks.register
-def renderers_are_known(app_configs, **kwargs) -> list[checks.CheckMessage]:
+def renderers_are_known(app_configs, **kwargs) -> Iterator[checks.CheckMessage]:
     hint = "Set RENDERER_URL=sketch: or to addresses such as comfyui://host:8188, separated by commas."
-    return [checks.Error(f"RENDERER_URL: {what}", hint=hint, id="generations.E001") for what in _bad_renderers()]
+    for what in _bad_renderers(settings.RENDERER_URL):
+        yield checks.Error(f"RENDERER_URL: {what}", hint=hint, id="generations.E001")
 
 
-def _bad_renderers() -> Iterator[str]:
-    urls = settings.RENDERER_URL
+def _bad_renderers(urls: list[str]) -> Iterator[str]:
     if not urls:
         yield "it names no renderer."
     for number, url in enumerate(urls, 1):
@@ -38,68 +38,61 @@ def _bad_renderers() -> Iterator[str]:
 
 
 @checks.register
-def workflows_are_whole(app_configs, **kwargs) -> list[checks.CheckMessage]:
+def workflows_are_whole(app_configs, **kwargs) -> Iterator[checks.CheckMessage]:
     catalogue, folder = renderers.catalogue(), settings.WORKFLOWS_DIR
     errors = [] if not folder or Path(folder).is_dir() else [f"WORKFLOWS_DIR: the folder {folder} does not exist"]
     hint = "Correct the file or remove it from WORKFLOWS_DIR; docs/operations.md has an example."
-    not_served = f"{hint} The model isn't served."
-    return [
-        *(checks.Error(error, hint=hint, id="generations.E002") for error in [*errors, *_bad_defaults(catalogue)]),
-        # Info lets processes start and serve the other models.
-        *(checks.Info(f"{error}.", hint=not_served, id="generations.I001") for error in catalogue.errors),
-        *(checks.Info(f"{warning}.", id="generations.I002") for warning in catalogue.warnings),
-    ]
+    for error in [*errors, *_bad_defaults(catalogue)]:
+        yield checks.Error(error, hint=hint, id="generations.E002")
+    for error in catalogue.errors:  # Info lets processes start and serve the other models
+        yield checks.Info(f"{error}.", hint=f"{hint} The model isn't served.", id="generations.I001")
+    for warning in catalogue.warnings:
+        yield checks.Info(f"{warning}.", id="generations.I002")
 
 
 @checks.register
-def workflows_make_one_image(app_configs, **kwargs) -> list[checks.CheckMessage]:
-    return [
-        checks.Info(
-            f"workflow {name}, node {id}: its batch_size is {size}; a generation holds one image, the others are lost.",
-            hint="Set batch_size to 1; for several images of one prompt, create several generations.",
-            id="generations.I004",
-        )
+def workflows_make_one_image(app_configs, **kwargs) -> Iterator[checks.CheckMessage]:
+    nodes = [
+        (f"workflow {name}, node {id}", node["inputs"].get("batch_size"))
         for name, workflow in renderers.catalogue().workflows.items()
         for id, node in workflow.graph.items()
-        if isinstance(size := node["inputs"].get("batch_size"), int) and size > 1
     ]
+    for place, size in nodes:
+        if isinstance(size, int) and size > 1:
+            yield checks.Info(
+                f"{place}: its batch_size is {size}; a generation holds one image, the others are lost.",
+                hint="Set batch_size to 1; for several images of one prompt, create several generations.",
+                id="generations.I004",
+            )
 
 
 @checks.register
-def default_workflow_is_there(app_configs, **kwargs) -> list[checks.CheckMessage]:
+def default_workflow_is_there(app_configs, **kwargs) -> Iterator[checks.CheckMessage]:
     names = list(renderers.catalogue().workflows)
-    if settings.DEFAULT_WORKFLOW in names:
-        return []
-    return [
-        checks.Error(
+    if settings.DEFAULT_WORKFLOW not in names:
+        yield checks.Error(
             f"DEFAULT_WORKFLOW is {settings.DEFAULT_WORKFLOW!r}, but no workflow has that name.",
             hint=f"Set it to one of {', '.join(names)}.",
             id="generations.E003",
         )
-    ]
 
 
 @checks.register(deploy=True)  # only with check --deploy, as it connects to the renderers
-def models_are_available(app_configs, **kwargs) -> list[checks.CheckMessage]:
+def models_are_available(app_configs, **kwargs) -> Iterator[checks.CheckMessage]:
     hint = "Install what is missing, or change the workflow or DEFAULT_WORKFLOW."
-    return [
-        checks.Info(f"{model}: {reason}.", hint=hint, id="generations.I003")
-        for model, reason in renderers.current_pool().unavailable().items()
-    ]
+    for model, reason in renderers.current_pool().unavailable().items():
+        yield checks.Info(f"{model}: {reason}.", hint=hint, id="generations.I003")
 
 
 @checks.register
-def comfyui_authorization_fits_a_header(app_configs, **kwargs) -> list[checks.CheckMessage]:
+def comfyui_authorization_fits_a_header(app_configs, **kwargs) -> Iterator[checks.CheckMessage]:
     # The value is a secret, so the message doesn't repeat it.
-    if settings.COMFYUI_AUTHORIZATION.isascii() and settings.COMFYUI_AUTHORIZATION.isprintable():
-        return []
-    return [
-        checks.Error(
+    if not (settings.COMFYUI_AUTHORIZATION.isascii() and settings.COMFYUI_AUTHORIZATION.isprintable()):
+        yield checks.Error(
             "COMFYUI_AUTHORIZATION contains characters that can't be sent in a header.",
             hint="Set it to the whole value, such as 'Bearer …' or 'Basic …', in one line of ASCII.",
             id="generations.E004",
         )
-    ]
 
 
 def _bad_defaults(catalogue: Catalogue) -> Iterator[str]:

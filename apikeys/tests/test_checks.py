@@ -16,7 +16,7 @@ def production(db, settings):
 
 
 def test_development_key__is_an_error_without_debug(production):
-    assert development_key_is_not_active(None) == []
+    assert list(development_key_is_not_active(None)) == []
 
     ApiKey.objects.ensure_development()
     (message,) = development_key_is_not_active(None)
@@ -29,14 +29,14 @@ def test_development_key__is_no_error_if_unusable(production, state):
     ApiKey.objects.ensure_development()
     ApiKey.objects.update(**UNUSABLE[state])
 
-    assert development_key_is_not_active(None) == []
+    assert list(development_key_is_not_active(None)) == []
 
 
 def test_development_key__is_no_error_with_debug(db, settings):
     settings.DEBUG = True
     ApiKey.objects.ensure_development()
 
-    assert development_key_is_not_active(None) == []
+    assert list(development_key_is_not_active(None)) == []
 
 
 def test_development_key__is_a_warning_without_a_database(production, monkeypatch):

@@ -71,7 +71,7 @@ def test_check__shows_what_is_wrong_and_how_to_mend_it(settings, check, fine, wr
     settings.SECRET_KEY = STRONG
     for name, value in fine.items():
         setattr(settings, name, value)
-    assert check(None) == []
+    assert list(check(None)) == []
 
     for name, value in wrong.items():
         setattr(settings, name, value)
@@ -109,17 +109,17 @@ def test_renderers__that_can_not_be_are_reported_by_their_place(settings, urls, 
 )
 def test_pgbouncer__needs_a_way_past_it(settings, direct, expected):
     settings.DATABASE_DIRECT = direct
-    assert checks.bouncer_can_be_passed(None) == []
+    assert list(checks.bouncer_can_be_passed(None)) == []
 
     settings.DB_PGBOUNCER = True
-    messages = checks.bouncer_can_be_passed(None)
+    messages = list(checks.bouncer_can_be_passed(None))
 
     assert [message.id for message in messages] == (["lockngen.E006"] if expected else [])
     assert all(expected in message.msg and "DATABASE_DIRECT_URL" in message.hint for message in messages)
 
 
 def test_timeouts__that_do_not_hold_are_reported(db, settings):
-    assert checks.timeouts_hold(None, databases=["default"]) == []
+    assert list(checks.timeouts_hold(None, databases=["default"])) == []
 
     settings.DB_TIMEOUTS = {"lock_timeout": 7}
     (message,) = checks.timeouts_hold(None, databases=["default"])
@@ -137,7 +137,7 @@ def test_timeouts__that_lag_behind_pgbouncer_stop_nothing(db, settings):
 
 
 def test_timeouts__are_read_only_where_the_database_may_be_asked(settings):
-    assert checks.timeouts_hold(None) == []
+    assert list(checks.timeouts_hold(None)) == []
 
 
 def test_broken_workflow__is_reported_with_file_and_place(settings, tmp_path):
@@ -161,7 +161,7 @@ def test_workflow_s_defaults__keep_the_limits_of_clients(settings, tmp_path):
 
 
 def test_static_files__are_missed_where_pages_need_them(settings, tmp_path):
-    assert checks.static_files_are_collected(None) == []  # a development checkout serves them from where they are
+    assert list(checks.static_files_are_collected(None)) == []  # a development checkout serves them from where they are
 
     settings.STATIC_ROOT = tmp_path
     settings.STORAGES = {
@@ -202,7 +202,7 @@ def test_check__is_one_of_a_deployment(check):
 def test_automatic_migrations__are_fine_in_development(settings):
     settings.DEBUG = settings.AUTO_MIGRATE = True
 
-    assert checks.migrations_are_not_automatic_in_production(None) == []
+    assert list(checks.migrations_are_not_automatic_in_production(None)) == []
 
 
 @pytest.fixture
@@ -216,7 +216,7 @@ def room(db) -> int:
 def test_pools__may_take_all_of_the_server_and_not_more(settings, room):
     settings.WEB_WORKERS, settings.WORKER_CONCURRENCY = 1, 1
     settings.DB_POOL_MAX_SIZE = room - checks.LISTEN_CONNECTIONS - 1 - checks.QUEUE_CONNECTIONS
-    assert checks.pools_fit_the_server(None, databases=["default"]) == []
+    assert list(checks.pools_fit_the_server(None, databases=["default"])) == []
 
     settings.DB_POOL_MAX_SIZE += 1
     (message,) = checks.pools_fit_the_server(None, databases=["default"])
@@ -228,7 +228,9 @@ def test_pools__may_take_all_of_the_server_and_not_more(settings, room):
 def test_pools__are_not_compared_where_nobody_asks_for_the_database(settings):
     settings.DB_POOL_MAX_SIZE = 10_000
 
-    assert checks.pools_fit_the_server(None, databases=None) == []  # a query would be refused: no fixture allows it
+    assert (
+        list(checks.pools_fit_the_server(None, databases=None)) == []
+    )  # a query would be refused: no fixture allows it
 
 
 def test_pools__are_not_compared_with_a_server_that_is_away(settings, db, monkeypatch):
@@ -237,13 +239,13 @@ def test_pools__are_not_compared_with_a_server_that_is_away(settings, db, monkey
 
     with monkeypatch.context() as patch:
         patch.setattr("django.db.backends.base.base.BaseDatabaseWrapper.cursor", away)
-        messages = checks.pools_fit_the_server(None, databases=["default"])
+        messages = list(checks.pools_fit_the_server(None, databases=["default"]))
 
     assert messages == []
 
 
 def test_persistent_connections__are_refused_beside_the_pool(settings, monkeypatch):
-    assert checks.no_connections_persist_beside_the_pool(None) == []
+    assert list(checks.no_connections_persist_beside_the_pool(None)) == []
 
     monkeypatch.setitem(settings.DATABASES["default"], "CONN_MAX_AGE", 60)
     (message,) = checks.no_connections_persist_beside_the_pool(None)
