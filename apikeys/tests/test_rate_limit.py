@@ -1,23 +1,13 @@
-"""The one statement that finds a key and takes a unit of its limit."""
+"""The limit that the statement applies to a key."""
 
 from datetime import timedelta
-from itertools import product
 
-import pytest
 from django.db import connection
 from django.db.models import F
-from django.db.models.functions import Now
-from django.utils import timezone
-from hypothesis import given
-from hypothesis import strategies as st
 
-from apikeys import tokens
 from apikeys.models import ApiKey
 from apikeys.rate_limit.bucket import RateLimitBucket
-from apikeys.rate_limit.statement import ACCEPTED
 from apikeys.rate_limit.usage import requests_last_minute
-from apikeys.states import ACTIVE
-from apikeys.tests.test_models import UNUSABLE
 
 MINUTE = timedelta(minutes=1)
 
@@ -40,18 +30,6 @@ def test_authenticate__takes_a_unit_in_one_statement(key, django_assert_num_quer
     assert (auth_result.is_admitted, auth_result.reason, auth_result.prefix) == (True, "admitted", key.prefix)
     assert (auth_result.rate_limit_state.limit, auth_result.rate_limit_state.remaining) == (100, 98)
     assert auth_result.key == key
-
-
-def test_authenticate__returns_all_fields_of_the_key(make_key):
-    key = make_key(name="Ann", rate_limit=7, max_pending=3, expires_at=timezone.now() + MINUTE)
-
-    found = authenticate(key).key
-
-    for field in ApiKey._meta.concrete_fields:
-        assert getattr(found, field.attname) == getattr(key, field.attname)
-    found.name = "Bea"
-    found.save()
-    assert ApiKey.objects.get().name == "Bea"
 
 
 def test_authenticate__limited_has_retry_after(make_key):
@@ -112,81 +90,6 @@ def test_no_limit__writes_no_bucket(make_key):
         (True, None)
     ] * 3
     assert not RateLimitBucket.objects.exists()
-
-
-@pytest.mark.parametrize("state", UNUSABLE)
-def test_unusable_key__is_rejected_with_its_state_and_not_counted(make_key, state):
-    key = make_key(**UNUSABLE[state])
-
-    auth_result = authenticate(key)
-
-    assert (auth_result.is_admitted, auth_result.reason, auth_result.key, auth_result.rate_limit_state) == (
-        False,
-        state,
-        key,
-        None,
-    )
-    assert not RateLimitBucket.objects.exists()
-    assert ApiKey.all_objects.get().last_used_at is None
-
-
-def test_expiry__is_exact_by_the_clock_of_the_database(key):
-    ApiKey.objects.update(expires_at=Now() + timedelta(seconds=30))
-    assert authenticate(key).is_admitted
-
-    ApiKey.objects.update(expires_at=Now())
-
-    assert authenticate(key).reason == "expired"
-
-
-def test_usable__agrees_with_the_statement_for_all_combinations(make_key):
-    now = timezone.now()
-    ends = [None, now - MINUTE, now + MINUTE]
-    deletions = [{}, {"is_deleted": True, "deleted_at": now}]
-    states = list(product([True, False], [None, now], ends, deletions))
-    keys = [make_key(is_active=on, revoked_at=off, expires_at=end, **gone) for on, off, end, gone in states]
-
-    usable = set(ApiKey.all_objects.usable())
-
-    assert len(keys) == 24
-    assert [authenticate(key).is_admitted for key in keys] == [key in usable for key in keys]
-    assert len(usable) == 2
-
-
-def test_unknown_token__differs_from_a_limited_key(key, django_assert_num_queries):
-    token = tokens.make()
-
-    with django_assert_num_queries(1):
-        auth_result = ApiKey.objects.authenticate(token)
-
-    assert (auth_result.reason, auth_result.prefix, auth_result.key) == ("unknown", token[:14], None)
-
-
-@pytest.mark.parametrize("token", ["", "x", "lg_live_", "lg_live_" + "0" * 49, "Ünïcode", "\x00"])
-def test_malformed_token__costs_no_query_and_is_not_kept(db, django_assert_num_queries, token):
-    with django_assert_num_queries(0):
-        auth_result = ApiKey.objects.authenticate(token)
-
-    assert (auth_result.reason, auth_result.prefix) == ("malformed", "")
-
-
-@given(position=st.integers(0, 56), character=st.characters())
-def test_changed_token__costs_no_query(position, character):
-    # No database is at hand here: a query would raise.
-    token = tokens.make()
-    changed = token[:position] + character + token[position + 1 :]
-
-    assert changed == token or ApiKey.objects.authenticate(changed).reason == "malformed"
-
-
-def test_development_token__costs_no_query_without_debug(make_key, settings, django_assert_num_queries):
-    settings.DEBUG = False
-    key = make_key(token=tokens.make(tokens.TEST))
-
-    with django_assert_num_queries(0):
-        auth_result = authenticate(key)
-
-    assert (auth_result.reason, auth_result.key) == ("development", None)
 
 
 def test_raised_limit__keeps_the_usage(make_key):
@@ -262,44 +165,3 @@ def test_bucket__does_not_prevent_removal_in_sql(key):
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
     assert RateLimitBucket.objects.count() == 1
-
-
-def used_at(key: ApiKey):
-    return ApiKey.objects.values_list("last_used_at", flat=True).get(pk=key.pk)
-
-
-def test_last_use__is_recorded_once_a_minute(make_key):
-    other, key = make_key(), make_key(last_used_at=timezone.now() - timedelta(seconds=61))
-
-    authenticate(key)
-    first = used_at(key)
-    authenticate(key)
-
-    assert abs(timezone.now() - first) < timedelta(seconds=10)
-    assert used_at(key) == first
-    assert used_at(other) is None
-
-
-def test_last_use__is_recorded_at_the_first_call(key):
-    authenticate(key)
-
-    assert used_at(key)
-
-
-@pytest.mark.parametrize("field", ["is_active", "expires_at", "revoked_at", "is_deleted"])
-@pytest.mark.parametrize("other", ["is_active", "expires_at", "revoked_at", "is_deleted"])
-def test_reason__equals_the_state_of_the_key(make_key, field, other):
-    now = timezone.now()
-    fields = {
-        "is_active": {"is_active": False},
-        "expires_at": {"expires_at": now},
-        "revoked_at": {"revoked_at": now},
-        "is_deleted": {"is_deleted": True, "deleted_at": now},
-    }
-    key = make_key(**fields[field], **({} if field == other else fields[other]))
-
-    assert ApiKey.objects.authenticate(key.token).reason == key.state
-
-
-def test_state__of_a_usable_key_is_active(key):
-    assert (ApiKey.objects.authenticate(key.token).reason, key.state) == (ACCEPTED, ACTIVE)

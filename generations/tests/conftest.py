@@ -1,5 +1,8 @@
+import asyncio
 import json
 import ssl
+from collections.abc import Iterator
+from contextlib import closing
 from datetime import timedelta
 from io import BytesIO
 from types import SimpleNamespace
@@ -156,6 +159,13 @@ def clock(monkeypatch):
     return clock
 
 
+@pytest.fixture(scope="module")
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """The event loop in which streams wait, as in a web process."""
+    with closing(asyncio.new_event_loop()) as loop:
+        yield loop
+
+
 @pytest.fixture
 def hub(monkeypatch) -> ProgressHub:
     """The hub of this process, which has received nothing."""
@@ -171,6 +181,11 @@ def listening(transactional_db, monkeypatch, hub):
     monkeypatch.setattr(notifications, "listener", listening)
     yield listening
     listening.stop()
+
+
+@pytest.fixture
+def retention_days(settings):
+    settings.RETENTION_FINISHED, settings.RETENTION_DELETED = 30, 7
 
 
 @pytest.fixture

@@ -1,8 +1,5 @@
-import asyncio
 import json
 import time
-from collections.abc import Iterator
-from contextlib import closing, suppress
 from dataclasses import asdict
 from types import SimpleNamespace
 
@@ -16,6 +13,7 @@ from generations.models import Generation
 from generations.progress import notifications, rows
 from generations.progress.notifications import ProgressHub
 from generations.progress.reports import Report
+from generations.tests.support.streams import Client
 from lockngen.web import event_streams
 
 # A stream gives its connection back while it waits, which a test's own transaction would not survive.
@@ -30,13 +28,6 @@ def hub(monkeypatch) -> ProgressHub:
     return hub
 
 
-@pytest.fixture(scope="module")
-def loop() -> Iterator[asyncio.AbstractEventLoop]:
-    """The event loop in which streams wait, as in a web process."""
-    with closing(asyncio.new_event_loop()) as loop:
-        yield loop
-
-
 @pytest.fixture
 def publish(hub):
     """Let the hub receive a report, or a change of a generation."""
@@ -45,29 +36,6 @@ def publish(hub):
         hub.receive(json.dumps({"id": str(generation.id), **(asdict(report) if report else {})}))
 
     return publish
-
-
-class Client:
-    """Reads a stream event by event."""
-
-    def __init__(self, answer, loop):
-        self.answer, self.loop = answer, loop
-        self.source = answer.frames
-        self.chunks = self.read()
-        assert next(self.chunks) == b"retry: 2000\n\n"
-
-    def read(self) -> Iterator[bytes]:
-        with suppress(StopAsyncIteration):
-            while True:
-                yield self.loop.run_until_complete(anext(self.source))
-
-    def close(self) -> None:
-        self.loop.run_until_complete(self.source.aclose())
-        self.answer.close()
-
-    def next(self) -> tuple[str, dict]:
-        name, data = next(self.chunks).decode().removesuffix("\n\n").split("\n")
-        return name.removeprefix("event: "), json.loads(data.removeprefix("data: "))
 
 
 @pytest.fixture
@@ -183,14 +151,16 @@ def test_stream__recovers_from_a_lost_event(make_generation, follow, monkeypatch
     assert client.next() == progress("processing", 0)
 
 
-def test_stream__reads_the_row_rarely_while_nothing_happens(make_generation, follow, monkeypatch):
+def test_stream__without_a_change_sends_heartbeats_and_reads_the_row_rarely(make_generation, follow, monkeypatch):
     reads, read = [], rows.current
     monkeypatch.setattr(rows, "current", lambda wanted: reads.append(True) or read(wanted))
     monkeypatch.setattr(event_streams, "HEARTBEAT", 0.05)
     client = follow(make_generation())
     client.next()
 
+    started_at = time.monotonic()
     assert {next(client.chunks) for _ in range(3)} == {b": still here\n\n"}
+    assert 0.15 <= time.monotonic() - started_at < 2
     assert len(reads) == 1
 
 
@@ -224,17 +194,7 @@ def broken():
     raise OperationalError("the connection is lost")
 
 
-def test_stream__sends_a_heartbeat(make_generation, follow, monkeypatch):
-    monkeypatch.setattr(event_streams, "HEARTBEAT", 0.1)
-    client = follow(make_generation())
-    client.next()
-
-    started_at = time.monotonic()
-    assert next(client.chunks) == b": still here\n\n"
-    assert 0.1 <= time.monotonic() - started_at < 2
-
-
-def test_stream__ends_after_its_longest_life(make_generation, follow, monkeypatch):
+def test_stream__ends_after_its_longest_lifetime(make_generation, follow, monkeypatch):
     monkeypatch.setattr(event_streams, "MAX_LIFETIME", 0.1)
     client = follow(make_generation())
     client.next()

@@ -1,4 +1,4 @@
-"""The event stream of all generations of a key, through a real web process."""
+"""The event stream of all generations of a key."""
 
 import json
 import time
@@ -8,8 +8,11 @@ from http.client import HTTPConnection, HTTPResponse
 
 import pytest
 
+from generations.api import key_events
 from generations.progress.reports import Report
+from generations.tests.support.streams import Client
 from lockngen.tests.support.dev import URL
+from lockngen.web import event_streams
 
 EVENTS = "/api/v1/events"
 
@@ -26,6 +29,15 @@ def follow(web, key):
             return client.getresponse()
 
         yield follow
+
+
+@pytest.fixture
+def quick_stream(api, loop, monkeypatch) -> Iterator[Client]:
+    """The stream without a web process. It reads the rows all the time."""
+    monkeypatch.setattr(key_events, "MIN_INTERVAL", 0)
+    monkeypatch.setattr(event_streams, "TICK", 0.01)
+    with closing(Client(api.get(EVENTS), loop)) as client:
+        yield client
 
 
 def events(response: HTTPResponse) -> Iterator[tuple[str, dict, str]]:
@@ -72,7 +84,7 @@ def test_stream__shows_progress(follow, make_generation):
     generation = make_generation()
     attempt = generation.start()
     seen = events(follow())
-    assert next(seen)[:2][0] == "generation"
+    assert next(seen)[0] == "generation"
 
     generation.publish(Report(attempt, 40, 12, 30))
 
@@ -106,24 +118,23 @@ def test_stream__is_of_the_key_alone(follow, make_key, make_generation):
     assert next(changes(follow())) == (str(own.id), "pending")
 
 
-def test_stream__ends_with_its_key(follow, key, make_generation):
+def test_stream__ends_with_its_key(make_generation, quick_stream, key):
     make_generation()
-    seen = changes(follow())
-    next(seen)
+    quick_stream.next()
 
     key.revoke()
 
-    assert list(seen) == []
+    assert list(quick_stream.chunks) == []
 
 
-def test_stream__shows_a_deletion_as_cancelled(follow, make_generation):
+def test_stream__shows_a_deletion_as_cancelled(make_generation, quick_stream):
     generation = make_generation()
-    seen = changes(follow())
-    next(seen)
+    quick_stream.next()
 
     generation.delete()
 
-    assert next(seen) == (str(generation.id), "cancelled")
+    name, shown = quick_stream.next()
+    assert (name, shown["id"], shown["status"]) == ("generation", str(generation.id), "cancelled")
 
 
 def test_stream__needs_a_key(follow):
