@@ -71,32 +71,14 @@ API_PATHS = ("/api/", "/v1/", "/sdapi/v1/", "/replicate/v1/")  # of the native A
 CORS_URLS_REGEX = r"^/(api|v1|sdapi/v1|replicate/v1)/"
 CORS_ALLOW_METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")
 CORS_ALLOW_HEADERS = (
-    "accept",
-    "authorization",
-    "cache-control",
-    "content-type",
-    "idempotency-key",
-    "if-none-match",
-    "last-event-id",
-    "prefer",
-    "x-requested-with",
-)
+    "accept", "authorization", "cache-control", "content-type", "idempotency-key", "if-none-match", "last-event-id",
+    "prefer", "x-requested-with",
+)  # fmt: skip
 CORS_EXPOSE_HEADERS = (
-    "Content-Disposition",
-    "Content-Length",
-    "ETag",
-    "Idempotent-Replayed",
-    "Location",
-    "Preference-Applied",
-    "RateLimit-Limit",
-    "RateLimit-Remaining",
-    "RateLimit-Reset",
-    "Retry-After",
-    "WWW-Authenticate",
-    "X-RateLimit-Limit",
-    "X-RateLimit-Remaining",
-    "X-RateLimit-Reset",
-)
+    "Content-Disposition", "Content-Length", "ETag", "Idempotent-Replayed", "Location", "Preference-Applied",
+    "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "Retry-After", "WWW-Authenticate",
+    "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset",
+)  # fmt: skip
 
 ROOT_URLCONF = "lockngen.urls"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024  # bytes; the API answers 413 beyond it
@@ -111,7 +93,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-            ],
+            ]
         },
     },
 ]
@@ -129,20 +111,17 @@ DB_RETRY_BACKOFF = env.seconds("DB_RETRY_BACKOFF", 0.1)
 DB_RETRY_TIMEOUT = env.seconds("DB_RETRY_TIMEOUT", 5)
 DB_WORKER_RETRY_TIMEOUT = env.seconds("DB_WORKER_RETRY_TIMEOUT", 120)
 DB_STARTUP_TIMEOUT = env.seconds("DB_STARTUP_TIMEOUT", 30)
-
 DB_PGBOUNCER = env.flag("DB_PGBOUNCER")
 DB_PREPARE_THRESHOLD = env.integer("DB_PREPARE_THRESHOLD", 0 if DB_PGBOUNCER else 5)
 
 _database = env.database()
-DB_TIMEOUTS = {  # milliseconds, by PostgreSQL's names
-    name: round(seconds * 1000)
-    for name, seconds in (
-        ("statement_timeout", DB_STATEMENT_TIMEOUT),
-        ("lock_timeout", DB_LOCK_TIMEOUT),
-        ("idle_in_transaction_session_timeout", DB_IDLE_IN_TRANSACTION_TIMEOUT),
-    )
-    if not re.search(rf"\b{name}\b", _database.get("OPTIONS", {}).get("options", ""))
+_timeouts = {  # milliseconds
+    "statement_timeout": round(1000 * DB_STATEMENT_TIMEOUT),
+    "lock_timeout": round(1000 * DB_LOCK_TIMEOUT),
+    "idle_in_transaction_session_timeout": round(1000 * DB_IDLE_IN_TRANSACTION_TIMEOUT),
 }
+_set_by_url = _database["OPTIONS"].get("options", "")
+DB_TIMEOUTS = {name: value for name, value in _timeouts.items() if not re.search(rf"\b{name}\b", _set_by_url)}
 
 
 def _options(given: dict, startup: dict[str, int]) -> dict:
@@ -165,11 +144,10 @@ DATABASES = {
     "default": {
         **_database,
         "CONN_MAX_AGE": 0,  # connections belong to the pool, not to threads
-        "CONN_HEALTH_CHECKS": False,  # the backend checks a connection without a round trip
         "DISABLE_SERVER_SIDE_CURSORS": DB_PGBOUNCER,  # the next transaction may run in another session
         "OPTIONS": {
             # PgBouncer refuses startup options: behind it the timeouts are the role's, see database/timeouts.py.
-            **_options(_database.get("OPTIONS", {}), {} if DB_PGBOUNCER else DB_TIMEOUTS),
+            **_options(_database["OPTIONS"], {} if DB_PGBOUNCER else DB_TIMEOUTS),
             "pool": {
                 "min_size": DB_POOL_MIN_SIZE,
                 "max_size": DB_POOL_MAX_SIZE,
@@ -183,7 +161,7 @@ DATABASES = {
 # The server itself, not PgBouncer, for features that need a session: see database/direct.py.
 DATABASE_DIRECT = env.database("DATABASE_DIRECT_URL") if env.secret("DATABASE_DIRECT_URL") else {}
 if DATABASE_DIRECT:
-    DATABASE_DIRECT["OPTIONS"] = _options(DATABASE_DIRECT.get("OPTIONS", {}), DB_TIMEOUTS)
+    DATABASE_DIRECT["OPTIONS"] = _options(DATABASE_DIRECT["OPTIONS"], DB_TIMEOUTS)
 AUTO_MIGRATE = env.flag("AUTO_MIGRATE", DEBUG)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -198,10 +176,7 @@ RENDER_GRACE = env.seconds("RENDER_GRACE", 8)
 # The queue runs tasks in asyncio's default executor, which has at most this many threads.
 MAX_CONCURRENT_RENDERS = min(32, (os.cpu_count() or 1) + 4)
 WORKER_CONCURRENCY = env.integer("WORKER_CONCURRENCY", min(2 * len(RENDERER_URL), MAX_CONCURRENT_RENDERS), minimum=1)
-PROCRASTINATE_WORKER_DEFAULTS = {
-    "concurrency": WORKER_CONCURRENCY,
-    "shutdown_graceful_timeout": RENDER_GRACE,
-}
+PROCRASTINATE_WORKER_DEFAULTS = {"concurrency": WORKER_CONCURRENCY, "shutdown_graceful_timeout": RENDER_GRACE}
 PROCRASTINATE_ON_APP_READY = "lockngen.queue.use_connector"
 
 # Days for which generations are kept; 0 keeps them forever.
@@ -236,16 +211,12 @@ WHITENOISE_STATIC_PREFIX = "/static/"
 WHITENOISE_USE_FINDERS = DEBUG  # a development checkout needs no collectstatic
 IMAGE_FILE_MODE = env.file_mode("IMAGE_FILE_MODE", 0o600)
 IMAGE_FOLDER_MODE = env.folder_mode("IMAGE_FOLDER_MODE", 0o700)
+_folder = {
+    "BACKEND": "lockngen.storage.filesystem.DurableFileSystemStorage",
+    "OPTIONS": {"file_permissions_mode": IMAGE_FILE_MODE, "directory_permissions_mode": IMAGE_FOLDER_MODE},
+}
 STORAGES = {
-    "default": {"BACKEND": "lockngen.storage.s3.S3ImageStorage"}
-    if S3_BUCKET
-    else {
-        "BACKEND": "lockngen.storage.filesystem.DurableFileSystemStorage",
-        "OPTIONS": {
-            "file_permissions_mode": IMAGE_FILE_MODE,
-            "directory_permissions_mode": IMAGE_FOLDER_MODE,
-        },
-    },
+    "default": {"BACKEND": "lockngen.storage.s3.S3ImageStorage"} if S3_BUCKET else _folder,
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if DEBUG
@@ -287,19 +258,15 @@ AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
 
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in (
-        "UserAttributeSimilarityValidator",
-        "MinimumLengthValidator",
-        "CommonPasswordValidator",
-        "NumericPasswordValidator",
-    )
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_I18N = False
-USE_TZ = True
 
 GUNICORN_LOGGER = "apikeys.logs.GunicornLogger"  # removes tokens, as the formatter below does
 LOGGING = {
@@ -317,18 +284,14 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
         # Django's own handlers would print each line a second time.
-        "django": {"handlers": [], "propagate": True},
-        "django.server": {"handlers": [], "propagate": True},
+        **{name: {"handlers": [], "propagate": True} for name in ("django", "django.server")},
         # Only what happens to jobs: every command would log that tasks are registered.
         "procrastinate": {"level": "WARNING"},
         "procrastinate.worker": {"level": "INFO"},
         # A pool logs each failed attempt to connect. Code that waits for a connection logs the failure once.
         "psycopg.pool": {"level": "ERROR"},
         # These would log each call to a renderer and, at a lower level, its secret.
-        "httpx": {"level": "WARNING"},
-        "httpcore": {"level": "WARNING"},
-        "websockets": {"level": "WARNING"},
-        "botocore": {"level": "WARNING"},
+        **{name: {"level": "WARNING"} for name in ("httpx", "httpcore", "websockets", "botocore")},
         # lockngen.login logs failed logins, with names that are safe to print.
         "axes": {"level": "ERROR"},
     },
