@@ -18,7 +18,7 @@ from procrastinate.psycopg_connector import PsycopgConnector
 from procrastinate.sql import queries
 from psycopg import sql
 from psycopg_pool import AsyncConnectionPool
-from tenacity import RetryCallState, retry_if_exception
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from lockngen import retry_policies
 from lockngen.database import retry
@@ -183,8 +183,8 @@ def make_pool(**options) -> Pool:
 
 
 async def retry_transient(call: Callable[..., Awaitable[Any]], *args, **arguments) -> Any:
-    retrying = retry_policies.QUEUE_STATEMENT.retrying_async(
-        retry_if_exception(retry.is_transient), before_sleep=_log_first_failure
+    retrying = retry_policies.QUEUE_STATEMENT.retrying(
+        retry_if_exception(retry.is_transient), AsyncRetrying, before_sleep=_log_first_failure
     )
     return await retrying(call, *args, **arguments)
 

@@ -11,7 +11,7 @@ POLICIES = {name: policy for name, policy in vars(retry_policies).items() if isi
 
 
 def make_policy(**values) -> RetryPolicy:
-    return RetryPolicy(**{"retried": "a test", "first_pause": 1, **values})
+    return RetryPolicy(**{"first_pause": 1, **values})
 
 
 @pytest.mark.parametrize(
@@ -75,6 +75,6 @@ def test_retrying__reads_the_settings_at_each_call(settings):
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_policies__name_settings_that_exist(name):
-    values = [getattr(POLICIES[name], field.name) for field in fields(RetryPolicy) if field.name != "retried"]
+    values = [getattr(POLICIES[name], field.name) for field in fields(RetryPolicy)]
 
     assert all(hasattr(settings, value) for value in values if isinstance(value, str))
