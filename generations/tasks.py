@@ -2,6 +2,7 @@
 
 import logging
 import time
+from functools import partial
 
 from django.conf import settings
 from django.db import connection
@@ -25,6 +26,8 @@ from lockngen.database import retry
 from lockngen.retry_policies import RENDER_JOB
 
 logger = logging.getLogger(__name__)
+
+maintenance_task = partial(app.task, queue=MAINTENANCE, priority=URGENT)
 
 FINISHED_JOBS_KEPT = 24  # hours
 PURGED_FOR = 60.0  # seconds at most, every ten minutes: a tenth of one render's place in a worker
@@ -195,13 +198,7 @@ def _ensure_current(generation: Generation, attempt: int, context: JobContext) -
 
 
 @app.periodic(cron="* * * * * */15")  # the last field is seconds
-@app.task(
-    name="generations.rescue_stalled",
-    queue=MAINTENANCE,
-    queueing_lock="rescue_stalled",
-    priority=URGENT,
-    pass_context=True,
-)
+@maintenance_task(name="generations.rescue_stalled", queueing_lock="rescue_stalled", pass_context=True)
 async def rescue_stalled(context: JobContext, timestamp: int) -> None:
     """Requeue the jobs of dead workers, which procrastinate does not do by itself."""
     jobs = context.app.job_manager
@@ -214,33 +211,22 @@ async def rescue_stalled(context: JobContext, timestamp: int) -> None:
 
 
 @app.periodic(cron="* * * * *")
-@app.task(name="generations.requeue_stranded", queue=MAINTENANCE, queueing_lock="requeue_stranded", priority=URGENT)
+@maintenance_task(name="generations.requeue_stranded", queueing_lock="requeue_stranded")
 def requeue_stranded(timestamp: int) -> None:
     """Enqueue a job for every unfinished generation that has none."""
     for id in Generation.objects.all().stranded().requeue():
-        logger.warning("Generation %s had no job; it has one now.", id)
+        logger.warning("Generation %s had no job: one was enqueued.", id)
 
 
 @app.periodic(cron="17 * * * *")
-@app.task(
-    name="generations.rebase_shares",
-    queue=MAINTENANCE,
-    queueing_lock="rebase_shares",
-    priority=URGENT,
-)
+@maintenance_task(name="generations.rebase_shares", queueing_lock="rebase_shares")
 def rebase_shares(timestamp: int) -> None:
     """Keep the fair-share positions within the range of a job's priority."""
     FairShare.objects.rebase()
 
 
 @app.periodic(cron="17 * * * *")
-@app.task(
-    name="generations.remove_finished_jobs",
-    queue=MAINTENANCE,
-    queueing_lock="remove",
-    priority=URGENT,
-    pass_context=True,
-)
+@maintenance_task(name="generations.remove_finished_jobs", queueing_lock="remove", pass_context=True)
 async def remove_finished_jobs(context: JobContext, timestamp: int) -> None:
     """Keep the queue's tables small. The generations hold the history."""
     await context.app.job_manager.delete_old_jobs(
@@ -249,7 +235,7 @@ async def remove_finished_jobs(context: JobContext, timestamp: int) -> None:
 
 
 @app.periodic(cron="*/10 * * * *")
-@app.task(name="generations.purge", queue=MAINTENANCE, queueing_lock="purge", priority=URGENT, pass_context=True)
+@maintenance_task(name="generations.purge", queueing_lock="purge", pass_context=True)
 def purge(context: JobContext, timestamp: int) -> None:
     """Hard-delete expired generations. The next run continues where the time limit stopped this one."""
     end, tally = time.monotonic() + PURGED_FOR, None
@@ -261,13 +247,7 @@ def purge(context: JobContext, timestamp: int) -> None:
 
 
 @app.periodic(cron="47 4 * * 0")
-@app.task(
-    name="generations.find_orphans",
-    queue=MAINTENANCE,
-    queueing_lock="find_orphans",
-    priority=URGENT,
-    pass_context=True,
-)
+@maintenance_task(name="generations.find_orphans", queueing_lock="find_orphans", pass_context=True)
 def find_orphans(context: JobContext, timestamp: int) -> None:
     """Remove files of killed processes, and log the number of files that belong to no generation.
 

@@ -1,5 +1,7 @@
 from django.http import HttpRequest, HttpResponse
 
+from lockngen.web import problems
+
 
 class LimitHeadersMiddleware:
     """Adds the state of the key's rate limit to the response of every counted call, including errors."""
@@ -14,7 +16,5 @@ class LimitHeadersMiddleware:
             for name, value in auth_result.rate_limit_state.headers().items():
                 response[name] = value
         if auth_result and not auth_result.is_admitted:
-            # apikeys.authentication has logged it, with the reason. Upstream would have to offer: a public way to keep
-            # Django from logging a response.
-            response._has_been_logged = True
+            return problems.unlogged(response)  # apikeys.authentication has logged it, with the reason
         return response

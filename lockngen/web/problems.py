@@ -108,6 +108,12 @@ def formatted(path: str, answer: HttpResponse) -> HttpResponse:
     return answer
 
 
+def unlogged(answer: HttpResponse) -> HttpResponse:
+    """The response, which Django won't log. Upstream would have to offer: a public way to do that."""
+    answer._has_been_logged = True
+    return answer
+
+
 class ProblemAPI(NinjaAPI):
     """An API whose errors are all problem documents, also in its OpenAPI document.
 
@@ -157,8 +163,7 @@ class ApiProblemsMiddleware:
             return answer
         allow = {"Allow": answer["Allow"]} if answer.has_header("Allow") else None
         shaped = response(answer.status_code, headers=allow)
-        shaped._has_been_logged = getattr(answer, "_has_been_logged", False)
-        return shaped
+        return unlogged(shaped) if getattr(answer, "_has_been_logged", False) else shaped
 
 
 def invalid(field: str, detail: str) -> Problem:
@@ -208,9 +213,7 @@ def _without_body(answer: HttpResponse) -> HttpResponse:
 def _refusal(request: HttpRequest) -> HttpResponse | None:
     """An error for a request that is rejected before it is read, or None."""
     if breaker.is_open:
-        answer = unavailable()
-        answer._has_been_logged = True  # once, by the breaker
-        return answer
+        return unlogged(unavailable())  # the breaker has logged it once
     if reason := hosts.refusal(request):
         return response(400, reason)
     length = request.META.get("CONTENT_LENGTH") or "0"
@@ -250,9 +253,7 @@ def _database_error(request: HttpRequest, error: Exception) -> HttpResponse:
     logger.warning("%s %r: the database failed: %s", request.method, request.path, one_line(error))
     if retry.is_transient(error):
         breaker.report()
-    answer = unavailable(IN_DOUBT if isinstance(error, retry.InDoubt) else "")
-    answer._has_been_logged = True  # Django would log it again, with less detail
-    return answer
+    return unlogged(unavailable(IN_DOUBT if isinstance(error, retry.InDoubt) else ""))  # it is logged above
 
 
 def _unexpected(request: HttpRequest, error: Exception) -> HttpResponse:
