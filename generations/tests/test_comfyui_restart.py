@@ -80,18 +80,18 @@ def test_killed_server_and_stopped_worker__lose_no_generation(running_worker, do
 def test_prompt__that_kills_the_server_fails_and_the_others_are_completed(running_worker, double, submit):
     double.set(seconds=0.2, error="crash", only='"width": 200')
     poison, *others = [submit(width) for width in (200, 64, 72, 80, 88)]
-    deaths = 0
+    crashes = 0
 
     with running_worker() as worker:
         while Generation.objects.filter(pk=poison.pk).unfinished().exists():
             if not double.is_running():
-                deaths += 1
+                crashes += 1
                 double.start()
             time.sleep(0.05)
         wait_until_finished(worker, [poison, *others])
 
     # RENDER_MAX_ATTEMPTS, and once more if the server died before the prompt could be seen running.
-    assert 3 <= deaths <= 4
+    assert 3 <= crashes <= 4
     assert poison.error_message == (
         "Rendering was tried 3 times without success. The renderer was restarted and lost the prompt."
     )

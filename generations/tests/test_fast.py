@@ -22,9 +22,7 @@ from lockngen.web import threads
 
 THROUGH_DJANGO = {"Content-Encoding": "identity"}
 VARYING = {"Date", "RateLimit-Remaining", "X-RateLimit-Remaining", "RateLimit-Reset", "X-RateLimit-Reset"}
-UNIQUE = re.compile(
-    r'(?<=id":")[0-9a-f-]{36}|(?<=generations/)[0-9a-f-]{36}|signature=[\w.-]+|(?<=_at":")[^"]+'
-)
+UNIQUE = re.compile(r'(?<=id":")[0-9a-f-]{36}|(?<=generations/)[0-9a-f-]{36}|signature=[\w.-]+|(?<=_at":")[^"]+')
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

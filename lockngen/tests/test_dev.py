@@ -160,8 +160,8 @@ def signals():
 
 def test_dev__kills_what_does_not_end_and_is_not_interrupted_itself(signals, monkeypatch):
     monkeypatch.setattr(command, "STOP_TIMEOUT", 0.3)
-    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
-    child = subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE)
+    program = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+    child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
     child.stdout.readline()
     run = command.Command()
     run.children = {"web": child}

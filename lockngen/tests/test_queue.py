@@ -77,7 +77,7 @@ def fail_first(monkeypatch, name: str, times: int = 1) -> None:
 
 def run(scenario) -> object:
     async def connect_and_run():
-        async with connected() as connector:
+        async with asyncio.timeout(30), connected() as connector:
             return await scenario(connector)
 
     return asyncio.run(connect_and_run())

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from lockngen.tests.support.oracle import is_fair
+from lockngen.tests.support.oracle import is_expected
 from lockngen.tests.support.stack import Answer
 from lockngen.tests.support.waiting import wait_until
 
@@ -42,8 +42,8 @@ def test_backend__killed_in_mid_transaction_leaves_one_whole_generation(stack, p
 
 
 def test_backend__killed_after_its_commit_was_stored_but_before_it_could_show(stack, post):
-    settle(stack, post)
-    with nobody_replicates(stack):
+    wait_until_idle(stack, post)
+    with without_standby(stack):
         answer = post("lost commit")
         kill_until_answered(stack, answer, "wait_event = 'SyncRep'")
 
@@ -53,20 +53,20 @@ def test_backend__killed_after_its_commit_was_stored_but_before_it_could_show(st
 
 @pytest.mark.faults
 def test_server__gone_in_commit_for_long_leaves_the_client_in_doubt(stack, post):
-    settle(stack, post)
-    with nobody_replicates(stack):
+    wait_until_idle(stack, post)
+    with without_standby(stack):
         answer = post("in doubt")
         wait_until(lambda: stack.cluster.value(STORING), 5)
         stack.cluster.stop("immediate")
         response = answer.result()
         stack.cluster.start()
 
-    assert (response.outcome, is_fair(response)) == ("unknown", True), response
+    assert (response.outcome, is_expected(response)) == ("unknown", True), response
     assert stack.cluster.rows(COUNTS, "in doubt") == [(1, 1)]
 
 
-def settle(stack, post) -> None:
-    """Have done with other COMMITs: the note that the key was used, its first turn, and what workers store."""
+def wait_until_idle(stack, post) -> None:
+    """Wait for the end of other COMMITs: the record of the key's use, its first share, and what workers store."""
     post("before").result()
     wait_until(
         lambda: stack.cluster.value("SELECT count(*) FROM procrastinate_jobs WHERE status < 'succeeded'") == 0, 20
@@ -74,9 +74,9 @@ def settle(stack, post) -> None:
 
 
 @contextmanager
-def nobody_replicates(stack) -> Iterator[None]:
-    """Let each COMMIT that is on disk already wait for a standby that there isn't, before it is answered."""
-    set_standby(stack, "nobody")
+def without_standby(stack) -> Iterator[None]:
+    """Each COMMIT is stored and then waits for a standby, which does not exist, before it is answered."""
+    set_standby(stack, "missing")
     try:
         yield
     finally:
@@ -95,7 +95,7 @@ def kill_one(stack, which: str) -> None:
 
 
 def kill_until_answered(stack, answer: Future[Answer], which: str) -> None:
-    """It is sent again as often as it is lost."""
+    """The web repeats the transaction after each loss."""
     killed = 0
     while not answer.done():
         killed += stack.cluster.value(KILL + which)

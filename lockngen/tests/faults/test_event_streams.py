@@ -1,4 +1,4 @@
-"""A stream that is open while the database goes away."""
+"""A stream that is open while the database is unavailable."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DOWN = 18  # seconds: longer than a stream is silent
 
 @pytest.mark.faults
 @pytest.mark.parametrize("fault", ["down", "frozen"])
-def test_stream__goes_on_after_an_outage(stack, client, fault):
+def test_stream__continues_after_an_outage(stack, client, fault):
     stack.worker.park()
     id = client.create("a lighthouse in a storm").json["id"]
     with ThreadPoolExecutor() as pool, Client(stack) as follower:

@@ -48,7 +48,7 @@ def run_quick_workers(stack) -> Iterator[Callable]:
 
 
 @pytest.mark.faults
-def test_keys__share_the_workers_whoever_has_how_many_waiting(stack, run_quick_workers):
+def test_keys__share_the_workers_however_many_prompts_each_has_waiting(stack, run_quick_workers):
     long, other = stack.make_token("Long"), stack.make_token("Other")
     post(stack, long, BACKLOG + 100)
     run_quick_workers()

@@ -1,4 +1,4 @@
-"""The database goes away and comes back, while clients post and read without pause."""
+"""The database becomes unavailable and available again, while clients post and read without pause."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def long(*values):
 @pytest.mark.parametrize(
     ("clients", "rounds", "every", "frozen", "down"), [short(6, 3, 0.5, 2, 3), long(16, 10, 2, 10, 45)]
 )
-def test_load__goes_through_every_kind_of_outage(stack, clients, rounds, every, frozen, down):
+def test_load__survives_every_kind_of_outage(stack, clients, rounds, every, frozen, down):
     with Load(stack, clients) as load:
         wait_until(lambda: load.posts("ok"), 10)
 
@@ -52,7 +52,7 @@ def test_load__goes_through_every_kind_of_outage(stack, clients, rounds, every, 
 
 @pytest.mark.faults
 @pytest.mark.parametrize(("mode", "down"), [("fast", 0), ("fast", 8), ("immediate", 8)])
-def test_load__goes_through_a_restart(stack, mode, down):
+def test_load__survives_a_restart(stack, mode, down):
     with Load(stack, 16) as load:
         wait_until(lambda: load.posts("ok"), 10)
 
@@ -72,7 +72,7 @@ def assert_worker_listens(stack: Stack) -> None:
 
 
 def seconds_to_start(client: Client) -> float:
-    id = client.create("Does anybody listen?").json["id"]
+    id = client.create("a lighthouse at noon").json["id"]
     wait_until(lambda: client.get(f"{URL}/{id}").json["status"] == "completed", 20)
     generation = client.get(f"{URL}/{id}").json
     created, started = (datetime.fromisoformat(generation[name]) for name in ("created_at", "started_at"))

@@ -16,25 +16,25 @@ class Chaos:
 
     workers: list[Program]
     frozen_for: float  # seconds
-    dice: random.Random = field(default_factory=lambda: random.Random(1))
+    random_numbers: random.Random = field(default_factory=lambda: random.Random(1))
     frozen: Program | None = None
 
     def strike(self) -> None:
-        victim = self.dice.choice([worker for worker in self.workers if worker is not self.frozen])
+        worker = self.random_numbers.choice([worker for worker in self.workers if worker is not self.frozen])
         if self.frozen is None:
-            victim.send_signal(signal.SIGSTOP)
-            self.frozen, self.frozen_at = victim, time.monotonic()
+            worker.send_signal(signal.SIGSTOP)
+            self.frozen, self.frozen_at = worker, time.monotonic()
             return
-        victim.send_signal(signal.SIGKILL)
+        worker.send_signal(signal.SIGKILL)
         if time.monotonic() >= self.frozen_at + self.frozen_for:
-            self.thaw()
+            self.resume()
 
-    def thaw(self) -> None:
+    def resume(self) -> None:
         self.frozen.send_signal(signal.SIGCONT)
         self.frozen = None
 
     def end(self) -> None:
-        """Thaw the frozen worker once its time is over."""
+        """Resume the frozen worker once its time is over."""
         if self.frozen:
             time.sleep(max(0, self.frozen_at + self.frozen_for - time.monotonic()))
-            self.thaw()
+            self.resume()

@@ -13,7 +13,7 @@ import psycopg
 
 from lockngen.database.embedded import Server, files
 from lockngen.database.embedded.server import SERVER_OPTIONS
-from lockngen.tests.support.embedded_servers import all_processes
+from lockngen.tests.support.embedded_servers import postmaster
 
 
 class Cluster:
@@ -57,8 +57,8 @@ class Cluster:
 
     def terminate_backends(self) -> int:
         """Terminate every client connection except this one."""
-        leader, *_ = all_processes(self.server.cluster)
-        for child in leader.children():
+        server = postmaster(self.server.cluster)
+        for child in server.children():
             with suppress(psutil.NoSuchProcess):
                 # No view lists a connection before it is authenticated.
                 if " ".join(child.cmdline()).rstrip().endswith((" authentication", " startup")):
@@ -71,16 +71,16 @@ class Cluster:
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """Suspend the postmaster and all processes that it started."""
-        leader, *_ = all_processes(self.server.cluster)
-        leader.suspend()  # first, so that it starts nothing more
-        family = [leader, *leader.children(recursive=True)]
+        server = postmaster(self.server.cluster)
+        server.suspend()  # first, so that it starts nothing more
+        processes = [server, *server.children(recursive=True)]
         try:
-            for process in family:
+            for process in processes:
                 with suppress(psutil.NoSuchProcess):
                     process.suspend()
             yield
         finally:
-            for process in family:
+            for process in processes:
                 with suppress(psutil.NoSuchProcess):
                     process.resume()
 

@@ -31,13 +31,15 @@ def open_folder():
     """A folder that every user can traverse, unlike tmp_path. Servers that still run in it are stopped."""
     path = Path(tempfile.mkdtemp(prefix="embedded-test-", dir="/tmp"))
     path.chmod(0o755)
-    yield path
-    for lock in path.rglob("postgres/server.lock"):
-        if not is_stopped(Server(lock.parents[1])):
-            end(all_processes(lock.parent / "cluster"))
-        if lock.with_name("socket").exists():
-            shutil.rmtree(lock.with_name("socket").read_text(), ignore_errors=True)
-    shutil.rmtree(path)
+    try:
+        yield path
+    finally:
+        for lock in path.rglob("postgres/server.lock"):
+            if not is_stopped(Server(lock.parents[1])):
+                end(all_processes(lock.parent / "cluster"))
+            if lock.with_name("socket").exists():
+                shutil.rmtree(lock.with_name("socket").read_text(), ignore_errors=True)
+        shutil.rmtree(path)
 
 
 def query(url, statement):
@@ -57,8 +59,8 @@ def postmaster(cluster):
 
 
 def all_processes(cluster):
-    leader = postmaster(cluster)
-    return [leader, *leader.children(recursive=True)]
+    server = postmaster(cluster)
+    return [server, *server.children(recursive=True)]
 
 
 def end(processes):

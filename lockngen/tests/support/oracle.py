@@ -25,20 +25,20 @@ STORED = "SELECT prompt FROM generations_generation WHERE prompt = ANY(%s)"
 
 
 def assert_all_is_well(stack: Stack, load: Load, drained_within: float) -> None:
-    assert_answers_are_fair(load)
+    assert_answers_are_expected(load)
     wait_until_finished(stack, drained_within)
     assert_stored_once(stack, load)
     assert_ended_once(stack)
     assert_rendered(stack, [attempt.answer.json["id"] for attempt in load.posts("ok")])
 
 
-def assert_answers_are_fair(load: Load) -> None:
+def assert_answers_are_expected(load: Load) -> None:
+    unexpected = [attempt for attempt in load.attempts if not is_expected(attempt.answer)]
+    assert unexpected == [], f"{len(unexpected)} of {len(load.attempts)}: {unexpected[:5]}"
+
+
+def is_expected(answer) -> bool:
     """2xx, or 503 with Retry-After."""
-    unfair = [attempt for attempt in load.attempts if not is_fair(attempt.answer)]
-    assert unfair == [], f"{len(unfair)} of {len(load.attempts)}: {unfair[:5]}"
-
-
-def is_fair(answer) -> bool:
     return answer.outcome == "ok" or (answer.status == 503 and (answer.retry_after or "").isdigit())
 
 
@@ -98,10 +98,12 @@ def wait_until_finished(stack: Stack, seconds: float) -> None:
 
 def describe(stack: Stack) -> str:
     """The unfinished generations with their jobs, and the end of the worker's output."""
-    stuck = stack.cluster.rows("""
-        SELECT stuck.id, stuck.status, stuck.attempts, job.status, job.scheduled_at, worker.last_heartbeat
-        FROM generations_generation stuck LEFT JOIN procrastinate_jobs job ON job.queueing_lock = stuck.id::text
+    unfinished = stack.cluster.rows("""
+        SELECT generation.id, generation.status, generation.attempts,
+               job.status, job.scheduled_at, worker.last_heartbeat
+        FROM generations_generation generation
+        LEFT JOIN procrastinate_jobs job ON job.queueing_lock = generation.id::text
         LEFT JOIN procrastinate_workers worker ON worker.id = job.worker_id
-        WHERE stuck.status < 2 ORDER BY stuck.id LIMIT 10
+        WHERE generation.status < 2 ORDER BY generation.id LIMIT 10
     """)
-    return "\n".join(map(str, [*stuck, stack.worker.output()[-4000:]]))
+    return "\n".join(map(str, [*unfinished, stack.worker.output()[-4000:]]))

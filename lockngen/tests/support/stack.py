@@ -134,18 +134,18 @@ class Stack:
     @contextmanager
     def without_connections(self) -> Iterator[None]:
         """Other sessions hold all connections. They are opened while this stack's processes can't connect."""
-        processes = [psutil.Process(program.process.pid) for program in self.programs]
-        family = processes + [child for process in processes for child in process.children(recursive=True)]
-        for process in family:
+        programs = [psutil.Process(program.process.pid) for program in self.programs]
+        processes = programs + [child for program in programs for child in program.children(recursive=True)]
+        for process in processes:
             process.suspend()
         try:
             self.cluster.terminate_backends()
             with self.cluster.exhausted():
-                for process in family:
+                for process in processes:
                     process.resume()
                 yield
         finally:
-            for process in family:
+            for process in processes:
                 process.resume()
 
     def make_token(self, name: str) -> str:
