@@ -15,8 +15,14 @@ from procrastinate.jobs import Job
 from generations import renderers
 from generations.images import files, orphans, retention
 from generations.models import Generation
-from generations.renderers import RendererFailure, RenderError, RendererUnavailable, RenderRequest
-from generations.renderers.base import Progress, Waiting
+from generations.renderers.base import (
+    Progress,
+    RendererFailure,
+    RenderError,
+    RendererUnavailable,
+    RenderRequest,
+    Waiting,
+)
 from generations.rendering.completion import Superseded, store_and_complete
 from generations.rendering.monitor import AttemptMonitor
 from generations.scheduling.fair_share import URGENT, FairShare

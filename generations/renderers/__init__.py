@@ -6,30 +6,10 @@ from pathlib import Path
 from django.conf import settings
 
 from generations.renderers import workflows
-from generations.renderers.base import (
-    Model,
-    Renderer,
-    RendererFailure,
-    RenderError,
-    RendererUnavailable,
-    RenderRequest,
-)
+from generations.renderers.base import Renderer
 from generations.renderers.pool import RendererPool
 from generations.renderers.pooled_renderer import PooledRenderer
 from generations.renderers.sketch import SketchRenderer
-
-__all__ = [
-    "Model",
-    "RenderError",
-    "RenderRequest",
-    "Renderer",
-    "RendererFailure",
-    "RendererUnavailable",
-    "catalogue",
-    "current_pool",
-    "from_url",
-    "get_pool",
-]
 
 FIRST_SUPPORT_TIMEOUT = 1.0  # seconds
 

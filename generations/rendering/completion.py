@@ -14,7 +14,7 @@ from tenacity import retry_if_exception_type
 from generations.images import files, formats
 from generations.images.formats import Picture
 from generations.models import Generation
-from generations.renderers import RendererFailure, RenderError, RenderRequest
+from generations.renderers.base import RendererFailure, RenderError, RenderRequest
 from generations.status import Status
 from lockngen import retry_policies
 from lockngen.database import retry

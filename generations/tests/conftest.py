@@ -18,7 +18,7 @@ from generations.images import files, formats
 from generations.models import Generation
 from generations.progress import notifications
 from generations.progress.notifications import ProgressHub
-from generations.renderers import RenderRequest
+from generations.renderers.base import RenderRequest
 from generations.renderers.comfyui import ComfyUIRenderer
 from generations.tests.support.comfyui.process import Double
 from generations.tests.support.comfyui.renders import make_renderer

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from generations.renderers import RendererFailure
+from generations.renderers.base import RendererFailure
 from generations.renderers.comfyui import ComfyUIRenderer, address
 from generations.renderers.workflows import read
 from generations.tests.support.comfyui.process import Double

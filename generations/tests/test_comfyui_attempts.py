@@ -4,8 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from generations.renderers import RendererFailure, RenderError
-from generations.renderers.base import Waiting
+from generations.renderers.base import RendererFailure, RenderError, Waiting
 from generations.renderers.comfyui import prompt
 from generations.tests.support.comfyui.renders import Stop, leave_running
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from generations.renderers import RendererFailure
+from generations.renderers.base import RendererFailure
 from generations.renderers.comfyui import ComfyUIRenderer, renderer
 from generations.renderers.pool import RendererPool
 from generations.renderers.pooled_renderer import PooledRenderer

@@ -2,7 +2,7 @@
 
 import pytest
 
-from generations.renderers import RendererFailure, RenderError
+from generations.renderers.base import RendererFailure, RenderError
 from generations.renderers.comfyui import ComfyUIRenderer, outcome
 from generations.renderers.workflows import read
 from generations.renderers.workflows.workflow import parse

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from generations.renderers import RenderError
+from generations.renderers.base import RenderError
 from generations.renderers.comfyui import prompt
 from generations.renderers.comfyui.client import Client
 from generations.renderers.pool import RendererPool

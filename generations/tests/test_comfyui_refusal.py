@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from generations.renderers import RenderError
+from generations.renderers.base import RenderError
 from generations.renderers.comfyui import refusal
 from generations.renderers.comfyui.refusal import Refusal
 from generations.renderers.workflows import read

@@ -13,7 +13,8 @@ from procrastinate.job_context import AbortReason
 
 from generations import renderers, tasks
 from generations.models import Generation
-from generations.renderers import RendererFailure, RendererUnavailable, pool
+from generations.renderers import pool
+from generations.renderers.base import RendererFailure, RendererUnavailable
 from generations.renderers.comfyui import prompt
 from generations.status import Status
 from generations.tests.support.comfyui.process import Double

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from generations.renderers import RenderError
+from generations.renderers.base import RenderError
 from generations.renderers.comfyui import ComfyUIRenderer, outcome
 from generations.renderers.workflows import read
 from generations.renderers.workflows.workflow import parse

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from generations.renderers import RendererFailure, RenderError, RendererUnavailable
+from generations.renderers.base import RendererFailure, RenderError, RendererUnavailable
 from generations.renderers.pool import RendererPool
 from generations.tests.support.comfyui.renders import Stop
 from generations.tests.support.renderers import FakeRenderer, make_pool

@@ -10,8 +10,8 @@ from generations import monitoring, renderers
 from generations.checks import models_are_available
 from generations.management.commands.status import as_text
 from generations.models import Generation
-from generations.renderers import RenderError, workflows
-from generations.renderers.base import MAX_SEED, ModelUnavailable
+from generations.renderers import workflows
+from generations.renderers.base import MAX_SEED, ModelUnavailable, RenderError
 from generations.renderers.comfyui import capabilities
 from generations.renderers.pool import RendererPool
 from generations.renderers.pooled_renderer import PooledRenderer

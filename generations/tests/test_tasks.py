@@ -12,8 +12,7 @@ from procrastinate.job_context import AbortReason
 from procrastinate.utils import utcnow
 
 from generations import tasks
-from generations.renderers import RenderError
-from generations.renderers.base import WAITING
+from generations.renderers.base import WAITING, RenderError
 from generations.status import Status
 from generations.tests.support.encoded import PNG
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generations.renderers import RenderRequest
+from generations.renderers.base import RenderRequest
 from generations.renderers.workflows import read, workflow
 from generations.renderers.workflows.workflow import PLACEHOLDERS, parse
 from generations.tests.support.comfyui import nodes

@@ -3,7 +3,7 @@
 import threading
 from uuid import UUID
 
-from generations.renderers import Model
+from generations.renderers.base import Model
 from generations.renderers.pool import RendererPool
 from generations.renderers.pooled_renderer import PooledRenderer
 
