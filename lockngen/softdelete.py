@@ -26,23 +26,18 @@ class SoftDeleteQuerySet(models.QuerySet):
         """Hide the live rows; returns, as Django does, their number by model."""
         return self._counted(self.live().update(is_deleted=True, deleted_at=Now()))
 
-    # As in Django: `Model.objects.delete()` is too easily written by mistake.
-    delete.alters_data = True
-    delete.queryset_only = True
-
     def restore(self) -> int:
         """Restore the deleted rows; returns their number."""
         return self.deleted().update(is_deleted=False, deleted_at=None)
-
-    restore.alters_data = True
-    restore.queryset_only = True
 
     def hard_delete(self) -> tuple[int, dict[str, int]]:
         """Remove the rows permanently with Django's own delete and its on_delete rules."""
         return super().delete()
 
-    hard_delete.alters_data = True
-    hard_delete.queryset_only = True
+    for method in (delete, restore, hard_delete):
+        # As in Django: `Model.objects.delete()` is too easily written by mistake.
+        method.alters_data = method.queryset_only = True
+    del method
 
     def _counted(self, count: int) -> tuple[int, dict[str, int]]:
         return count, {self.model._meta.label: count} if count else {}
@@ -70,19 +65,15 @@ class SoftDeleteModel(models.Model):
         self._reload()
         return counted
 
-    delete.alters_data = True
-
     def restore(self) -> bool:
         restored = bool(self._row().restore())
         self._reload()
         return restored
 
-    restore.alters_data = True
-
     def hard_delete(self, using: str | None = None, keep_parents: bool = False) -> tuple[int, dict[str, int]]:
         return super().delete(using=using, keep_parents=keep_parents)
 
-    hard_delete.alters_data = True
+    delete.alters_data = restore.alters_data = hard_delete.alters_data = True
 
     def _row(self, using: str | None = None) -> SoftDeleteQuerySet:
         return type(self).all_objects.using(using or self._state.db).filter(pk=self.pk)

@@ -49,19 +49,15 @@ def find(size: int = BATCH) -> Iterator[Batch]:
     """Examine the whole storage, `size` files at a time. The caller may remove orphans while iterating."""
     files = chain.from_iterable(walk(default_storage, folder) for folder in (image_files.FOLDER, PROBES))
     while paths := list(islice(files, size)):
-        found = [_examine(path) for path in _unclaimed(paths)]
+        claimed = _claimed({path: _id(path) for path in paths})
+        found = [_examine(path) for path in paths if path not in claimed]
         newest = timezone.now() - MIN_AGE
         yield Batch(len(paths), [orphan for orphan in found if orphan and orphan.modified_at < newest])
 
 
-def _unclaimed(paths: list[str]) -> list[str]:
-    """Those that no generation refers to."""
-    claimed = _claimed({path: _id(path) for path in paths})
-    return [path for path in paths if path not in claimed]
-
-
 @retry.idempotent
 def _claimed(ids: dict[str, UUID | None]) -> set[str]:
+    """The paths that a generation refers to, or may refer to soon."""
     # A file's name begins with the id of its generation. Other files, added by hand, are searched by path.
     others = [path for path, id in ids.items() if not id]
     named = reduce(or_, (Q(**{f"{column}__in": others}) for column in image_files.COLUMNS))

@@ -35,12 +35,8 @@ def catalogue() -> workflows.Catalogue:
 
 def get_pool() -> RendererPool:
     """The renderers of this process. The pool counts their renders, so all threads share it."""
-    return _pool_of(
-        tuple(settings.RENDERER_URL),
-        settings.WORKFLOWS_DIR,
-        settings.DEFAULT_WORKFLOW,
-        settings.COMFYUI_AUTHORIZATION,
-    )
+    dependencies = settings.WORKFLOWS_DIR, settings.DEFAULT_WORKFLOW, settings.COMFYUI_AUTHORIZATION
+    return _pool_of(tuple(settings.RENDERER_URL), *dependencies)
 
 
 def current_pool() -> RendererPool:

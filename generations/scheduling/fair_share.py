@@ -59,12 +59,8 @@ ADVANCE_FIRST = f"""
 
 
 class FairShareManager(models.Manager):
-    def assign_priority(self, api_key: ApiKey, queue: str) -> int:
-        """Advance the key to its next position in a queue and return the priority for the job."""
-        return self.assign_priorities([(api_key, queue)])[0]
-
     def assign_priorities(self, jobs: Sequence[tuple[ApiKey, str]]) -> list[int]:
-        """The same for jobs of several keys and queues, in order."""
+        """Advance each job's key to its next position in the job's queue, and return the jobs' priorities in order."""
         by_queue: dict[str, list[ApiKey]] = defaultdict(list)
         for api_key, queue in jobs:
             by_queue[queue].append(api_key)

@@ -241,7 +241,7 @@ def test_priority__is_from_1_to_10(ann, priority):
 def test_first_position__of_a_key_follows_the_one_assigned_meanwhile(key, other, sql):
     def assign() -> int:
         try:
-            return FairShare.objects.assign_priority(key, RENDER)
+            return FairShare.objects.assign_priorities([(key, RENDER)])[0]
         finally:
             connection.close()
 
@@ -258,11 +258,11 @@ def test_first_position__of_a_key_follows_the_one_assigned_meanwhile(key, other,
 @pytest.mark.parametrize("is_new", [True, False])
 def test_positions__assigned_concurrently_to_one_key_are_distinct(key, is_new):
     if not is_new:
-        FairShare.objects.assign_priority(key, RENDER)
+        FairShare.objects.assign_priorities([(key, RENDER)])
 
     def assign(_) -> list[int]:
         try:
-            return [FairShare.objects.assign_priority(key, RENDER) for _ in range(10)]
+            return [FairShare.objects.assign_priorities([(key, RENDER)])[0] for _ in range(10)]
         finally:
             connection.close()
 

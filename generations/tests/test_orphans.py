@@ -106,8 +106,8 @@ def test_find__of_an_empty_storage_is_empty(storage):
 
 def test_find__skips_a_file_removed_meanwhile(put, monkeypatch):
     put(ORPHAN)
-    paths = orphans._unclaimed
-    monkeypatch.setattr(orphans, "_unclaimed", lambda files: default_storage.delete(ORPHAN) or paths(files))
+    claimed = orphans._claimed
+    monkeypatch.setattr(orphans, "_claimed", lambda ids: default_storage.delete(ORPHAN) or claimed(ids))
 
     assert found() == set()
 

@@ -1,7 +1,6 @@
 """What the service requires of a database, and the remedies."""
 
 import re
-from typing import Any
 
 import psycopg
 from django.core.exceptions import ImproperlyConfigured
@@ -20,8 +19,7 @@ REMEDIES = {  # by what a refused connection's error contains; there is no SQLST
     "password authentication failed|no password supplied": "Correct the user and password in DATABASE_URL.",
 }
 FACTS = """
-    SELECT current_user, current_database(), current_schema(), current_setting('server_encoding'),
-           pg_is_in_recovery() OR current_setting('transaction_read_only')::bool,
+    SELECT current_user, current_schema(), pg_is_in_recovery() OR current_setting('transaction_read_only')::bool,
            has_schema_privilege(current_schema(), 'CREATE')
 """
 
@@ -52,10 +50,6 @@ def refuse_startup_options(error: psycopg.Error) -> None:
 def refuse_encoding(session: psycopg.Connection) -> None:
     """Raise ImproperlyConfigured unless the database can store any text."""
     name, encoding = session.execute("SELECT current_database(), current_setting('server_encoding')").fetchone()
-    _refuse_encoding(name, encoding)
-
-
-def _refuse_encoding(name: str, encoding: str) -> None:
     if encoding != "UTF8":
         raise ImproperlyConfigured(
             f"The encoding of the database {name} is {encoding}, and UTF8 is required: "
@@ -67,27 +61,22 @@ def refuse_migration(connection: BaseDatabaseWrapper) -> None:
     """Raise an error with the remedy if migrations can't be applied to this database."""
     with connection.cursor() as cursor:
         cursor.execute(FACTS)
-        role, database, schema, encoding, is_read_only, may_create = cursor.fetchone()
-    _refuse_encoding(database, encoding)
+        role, schema, is_read_only, may_create = cursor.fetchone()
+    refuse_encoding(connection.connection)
     if schema is None:
         raise CommandError("No schema of search_path exists or may be used: run CREATE SCHEMA, or correct search_path.")
     if not (may_create or is_read_only) and _has_plan(connection):
+        names = {"schema": sql.Identifier(schema), "role": sql.Identifier(role)}
+        grant = sql.SQL("GRANT USAGE, CREATE ON SCHEMA {schema} TO {role};").format(**names)
         raise CommandError(
-            f"The role {role} may not create tables in the schema {schema}. "
-            f"As a superuser or the owner of the database, run: {_as_text(connection, GRANT, schema, role)}"
+            f"The role {role} may not create tables in the schema {schema}. As a superuser or the owner of the "
+            f"database, run: {grant.as_string(connection.connection)}"
         )
     if is_read_only and _has_plan(connection):
         raise CommandError(
             "The session is read-only: the server is a standby, or default_transaction_read_only is on. "
             "Set DATABASE_URL, or DATABASE_DIRECT_URL if it is set, to a server and role that can write."
         )
-
-
-GRANT = "GRANT USAGE, CREATE ON SCHEMA {} TO {};"
-
-
-def _as_text(connection: BaseDatabaseWrapper, statement: str, *names: Any) -> str:
-    return sql.SQL(statement).format(*map(sql.Identifier, names)).as_string(connection.connection)
 
 
 def _has_plan(connection: BaseDatabaseWrapper) -> bool:

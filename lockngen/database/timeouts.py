@@ -12,18 +12,13 @@ Timeouts = dict[str, int]  # milliseconds
 RECONNECT = "The connections that PgBouncer holds are older: run RECONNECT in its console."
 
 
-def in_force(connection: BaseDatabaseWrapper) -> Timeouts:
-    """The values that a session starts with; only `migrate` changes them, for its own session."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT name, reset_val::int FROM pg_settings WHERE name = ANY(%s)", [list(settings.DB_TIMEOUTS)]
-        )
-        return dict(cursor.fetchall())
-
-
 def find_mismatch(connection: BaseDatabaseWrapper) -> tuple[str, str] | None:
     """What is wrong with the timeouts in force, and the remedy."""
-    found = in_force(connection)
+    with (
+        connection.cursor() as cursor
+    ):  # the values that a session starts with; only `migrate` changes them, for its own
+        cursor.execute("SELECT name, reset_val::int FROM pg_settings WHERE name = ANY(%s)", [[*settings.DB_TIMEOUTS]])
+        found = dict(cursor.fetchall())
     wrong = [f"{name} is {found[name]} ms, not {ms}" for name, ms in settings.DB_TIMEOUTS.items() if found[name] != ms]
     return ("; ".join(wrong), remedy(connection)) if wrong else None
 

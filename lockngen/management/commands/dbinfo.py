@@ -37,7 +37,8 @@ class Command(BaseCommand):
 
 
 def gather() -> dict[str, dict[str, Any]]:
-    stats = connection_pool_stats()
+    connection.ensure_connection()
+    stats = connection.pool.get_stats()
     mismatch = timeouts.find_mismatch(connection)
     return {
         "server": {
@@ -58,11 +59,6 @@ def show(name: str) -> str:
     with connection.cursor() as cursor:
         cursor.execute("SELECT current_setting(%s)", [name])
         return cursor.fetchone()[0]
-
-
-def connection_pool_stats() -> dict[str, int]:
-    connection.ensure_connection()
-    return connection.pool.get_stats()
 
 
 def connect_anew() -> None:
