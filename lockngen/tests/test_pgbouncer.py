@@ -19,7 +19,7 @@ from lockngen.management.commands.migrate import refuse_pooler
 from lockngen.tests.support.bouncer import PROGRAM, Bouncer
 from lockngen.tests.support.dev import URL
 from lockngen.tests.support.waiting import wait_until
-from lockngen.tests.test_migrate import assert_one_applies, start
+from lockngen.tests.test_migrate import assert_one_applies, start  # noqa: F401  a fixture
 
 pytestmark = [
     pytest.mark.timeout(180),
@@ -168,7 +168,7 @@ def test_migrate__refuses_to_work_through_it(dev, through):
 
 
 @pytest.mark.faults
-def test_migrates_at_once__one_applies_and_the_others_wait(bouncer):
+def test_migrates_at_once__one_applies_and_the_others_wait(bouncer, start):  # noqa: F811
     bouncer.ask("CREATE DATABASE fresh", "postgres")
 
     assert_one_applies([start(**bouncer.variables("fresh")) for _ in range(3)])
