@@ -44,7 +44,7 @@ WITH found AS (
     )
     RETURNING key_id, spent, is_admitted
 )
-SELECT {found}, state, spent, is_admitted {selected} FROM found LEFT JOIN taken ON key_id = found.id {joins}
+SELECT {shown}, found.state, spent, is_admitted {selected} FROM found LEFT JOIN taken ON key_id = found.id {joins}
 """
 # SKIP LOCKED: no call waits for a lock on the key's row.
 RECORD_USE = """
@@ -60,14 +60,17 @@ USE_RECORDED_EVERY = timedelta(minutes=1)
 class Selection(NamedTuple):
     """What a call reads in the same statement: columns, and joins to `found` and `taken`.
 
-    The joins must contain ADMITTED, so that nothing is read for a rejected call.
+    The joins must contain ADMITTED, so that nothing is read for a rejected call. If they give many rows, the last of
+    them is a join of `shown`, which is `found` in the first row and NULL in the others: to load the key's columns from
+    each row takes longer than to load the row.
     """
 
     columns: str
     joins: str
+    key: str = "found"
 
 
-ADMITTED = "state = 'admitted' AND is_admitted IS NOT FALSE"
+ADMITTED = "found.state = 'admitted' AND is_admitted IS NOT FALSE"
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,7 @@ def statement(model, selection: Selection | None = None) -> str:
     columns = [field.column for field in model._meta.concrete_fields]
     return STATEMENT.format(
         columns=", ".join(columns),
-        found=", ".join(f"found.{column}" for column in columns),
+        shown=", ".join(f"{selection.key if selection else 'found'}.{column}" for column in columns),
         selected=f", {selection.columns}" if selection else "",
         joins=selection.joins if selection else "",
         state=state % tuple(f"'{name}'" for name in names),

@@ -28,7 +28,9 @@ COLUMNS = (
     *PARAMETERS,
     *IMAGE_FACTS,
 )
-SELECTED = ", ".join(f"generation.{column}" for column in COLUMNS)
+# As text: Python objects of these types would only be made to become text again.
+AS_TEXT = {"id", "created_at", "started_at", "completed_at"}
+SELECTED = ", ".join(f"generation.{column}{'::text' if column in AS_TEXT else ''}" for column in COLUMNS)
 QUERY = re.compile(r"(?:(?:^|&)(?:limit=(?P<limit>\d{1,3})|status=(?P<status>[a-z]+)|cursor=(?P<cursor>[\w-]{22})))*")
 ONE = Selection(
     SELECTED,
@@ -37,9 +39,9 @@ ONE = Selection(
 )
 PAGE = """
 LEFT JOIN LATERAL (
-    SELECT {columns} FROM generations_generation
+    SELECT {columns}, row_number() OVER (ORDER BY id DESC) AS number FROM generations_generation
     WHERE {admitted} AND api_key_id = found.id AND NOT is_deleted {conditions} ORDER BY id DESC LIMIT {limit}
-) AS generation ON true ORDER BY generation.id DESC
+) AS generation ON true LEFT JOIN found AS shown ON number IS NULL OR number = 1 ORDER BY number
 """
 
 
@@ -50,6 +52,10 @@ class Row(Stateful, namedtuple("Row", COLUMNS)):
     """The columns of a generation that are shown."""
 
     __slots__ = ()
+
+    @property
+    def pk(self) -> UUID:
+        return UUID(self.id)
 
 
 def register() -> None:
@@ -146,7 +152,7 @@ def _page(limit: int, has_status: bool, has_cursor: bool) -> Selection:
     """The limit is in the statement's text: with a parameter the planner would choose another index."""
     conditions = ("AND status = %(status)s " if has_status else "") + ("AND id < %(cursor)s" if has_cursor else "")
     joins = PAGE.format(columns=", ".join(COLUMNS), admitted=ADMITTED, conditions=conditions, limit=limit + 1)
-    return Selection(SELECTED, joins)
+    return Selection(SELECTED, joins, key="shown")
 
 
 def _parsed_id(text: str) -> UUID | None:

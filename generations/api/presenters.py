@@ -1,7 +1,7 @@
 """Generations as JSON, for every response of the native API. `schemas.py` documents the result."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 from uuid import UUID
@@ -33,16 +33,17 @@ class Viewer:
         return signed_urls.Signatures(self.key_id)
 
 
-def address(viewer: Viewer, id: UUID) -> str:
+def address(viewer: Viewer, id: UUID | str) -> str:
     return f"{viewer.base_url}/api/v1/generations/{id}"
 
 
 def generation(row: Any, viewer: Viewer) -> dict[str, Any]:
     """A generation, or a row with its columns, as GenerationOut."""
-    url, has_image = address(viewer, row.id), row.image_path is not None
-    image_url = f"{url}/image" if has_image else None
+    id = str(row.id)
+    url = address(viewer, id)
+    image_url = f"{url}/image" if row.image_path is not None else None
     return {
-        "id": str(row.id),
+        "id": id,
         "status": row.status_name,
         "progress": notifications.percent(row),
         "prompt": row.prompt,
@@ -58,7 +59,7 @@ def generation(row: Any, viewer: Viewer) -> dict[str, Any]:
         "keep_metadata": row.keep_metadata,
         "image_url": image_url,
         "thumbnail_url": image_url and f"{image_url}?size=thumb",
-        "signed_urls": _signed(row, url, viewer.signatures),
+        "signed_urls": _signed(id, url, image_url, viewer.signatures),
         "image": _image(row),
         "error": row.error_message,
         "created_at": _time(row.created_at),
@@ -70,7 +71,7 @@ def generation(row: Any, viewer: Viewer) -> dict[str, Any]:
 def page(rows: list[Any], limit: int, viewer: Viewer) -> dict[str, Any]:
     """The first `limit` of the rows as GenerationPage. One more row shows that there is another page."""
     items = [generation(row, viewer) for row in rows[:limit]]
-    return {"items": items, "next_cursor": cursors.encode(rows[limit - 1].id) if len(rows) > limit else None}
+    return {"items": items, "next_cursor": cursors.encode(rows[limit - 1].pk) if len(rows) > limit else None}
 
 
 def as_json(shown: dict[str, Any]) -> bytes:
@@ -81,13 +82,12 @@ def response(shown: dict[str, Any], status: int = 200, headers: dict[str, str] |
     return HttpResponse(as_json(shown), status=status, content_type=JSON, headers=headers)
 
 
-def _signed(row: Any, url: str, signatures: signed_urls.Signatures) -> dict[str, Any]:
-    has_image = row.image_path is not None
+def _signed(id: str, url: str, image_url: str | None, signatures: signed_urls.Signatures) -> dict[str, Any]:
     return {
-        "image": f"{url}/image?signature={signatures.of(row.id, 'image')}" if has_image else None,
-        "thumbnail": f"{url}/image?size=thumb&signature={signatures.of(row.id, 'thumbnail')}" if has_image else None,
-        "events": f"{url}/events?signature={signatures.of(row.id, 'events')}",
-        "expires_at": _time(datetime.fromtimestamp(signatures.expires, UTC)),
+        "image": image_url and f"{image_url}?signature={signatures.of(id, 'image')}",
+        "thumbnail": image_url and f"{image_url}?size=thumb&signature={signatures.of(id, 'thumbnail')}",
+        "events": f"{url}/events?signature={signatures.of(id, 'events')}",
+        "expires_at": signatures.expires_at,
     }
 
 
@@ -103,9 +103,14 @@ def _image(row: Any) -> dict[str, Any] | None:
     }
 
 
-def _time(at: datetime | None) -> str | None:
-    """In milliseconds, UTC: what JavaScript's Date can hold."""
+def _time(at: datetime | str | None) -> str | None:
+    """In milliseconds, UTC: what JavaScript's Date can hold. A text is as PostgreSQL writes it."""
     if at is None:
         return None
-    text = at.isoformat()
-    return f"{text[:23] if at.microsecond else text[:19]}Z"
+    text = at if isinstance(at, str) else at.isoformat(" ")
+    return f"{text[:10]}T{text[11:19]}{_milliseconds(text)}Z"
+
+
+def _milliseconds(text: str) -> str:
+    """Such as .120, or nothing for a whole second. PostgreSQL omits trailing zeros."""
+    return f".{text[20:-3][:3]:0<3}" if text[19:20] == "." else ""

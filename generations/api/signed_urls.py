@@ -9,6 +9,7 @@ import hmac
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import cache
 from typing import Literal
 from uuid import UUID
@@ -31,24 +32,26 @@ _signer = Signer(salt=SALT)
 
 
 class Signatures:
-    """Signatures for a key that expire together, in seconds since 1970."""
+    """Signatures for a key that expire together, in seconds since 1970. A list of 20 has 60, so they must be fast."""
 
     def __init__(self, key_id: UUID):
         step = max(1, settings.SIGNED_URL_LIFETIME // STEPS)
-        self.expires = int(time.time() + settings.SIGNED_URL_LIFETIME) // step * step + step
-        self._start = f"{urlsafe_base64_encode(key_id.bytes)}.{self.expires}"
-        self._secret = _secret(settings.SECRET_KEY)
+        expires = int(time.time() + settings.SIGNED_URL_LIFETIME) // step * step + step
+        self.expires_at = datetime.fromtimestamp(expires, UTC).isoformat().replace("+00:00", "Z")
+        self._start = f"{urlsafe_base64_encode(key_id.bytes)}.{expires}"
+        self._mac = _mac(settings.SECRET_KEY)
 
-    def of(self, id: UUID, purpose: Purpose) -> str:
-        """The signature of a generation for this purpose. A list of 20 has 60 of them, so they must be fast."""
-        mac = hmac.digest(self._secret, f"{purpose}:{id}:{self._start}".encode(), "sha256")
-        return f"{self._start}.{urlsafe_b64encode(mac).decode().rstrip('=')}"
+    def of(self, id: str, purpose: Purpose) -> str:
+        """The signature of a generation for this purpose."""
+        mac = self._mac.copy()
+        mac.update(f"{purpose}:{id}:{self._start}".encode())
+        return f"{self._start}.{urlsafe_b64encode(mac.digest()).decode().rstrip('=')}"
 
 
 @cache
-def _secret(secret_key: str) -> bytes:
-    """The key that Django's Signer derives, which checks these signatures (django.utils.crypto.salted_hmac)."""
-    return hashlib.sha256(f"{SALT}signer{secret_key}".encode()).digest()
+def _mac(secret_key: str) -> hmac.HMAC:
+    """Of nothing yet, with the key that Django's Signer derives (django.utils.crypto.salted_hmac), which checks it."""
+    return hmac.new(hashlib.sha256(f"{SALT}signer{secret_key}".encode()).digest(), digestmod="sha256")
 
 
 class SignedUrl(APIKeyQuery):

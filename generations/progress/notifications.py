@@ -157,7 +157,7 @@ def last_report(generation) -> Report | None:
     """The latest report of the running attempt, if any. The first call starts this process's listener."""
     if generation.is_unfinished:
         listener.start()
-    return hub.last(generation.id, generation.attempts) if generation.status == Status.PROCESSING else None
+    return hub.last(generation.pk, generation.attempts) if generation.status == Status.PROCESSING else None
 
 
 def percent(generation) -> int:

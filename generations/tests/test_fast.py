@@ -3,7 +3,7 @@
 import json
 import re
 import string
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -74,6 +74,22 @@ def test_show__is_the_same(respond, key, generations):
     statuses = {name: compare(respond("GET", f"{URL}/{each.id}", key.token)) for name, each in generations.items()}
 
     assert statuses == {"pending": 200, "completed": 200, "failed": 200, "a stranger's": 404, "deleted": 404}
+
+
+@pytest.mark.parametrize("microseconds", [0, 1, 999, 1000, 120_000, 123_456, 999_999])
+def test_times__are_the_same(web, key, make_generation, microseconds):
+    generation = make_generation()
+    time = datetime(2026, 2, 3, 4, 5, 6, microseconds, tzinfo=UTC)
+    Generation.objects.update(created_at=time)
+
+    with Caller(web.port, key.token) as caller:
+        shown = json.loads(caller.ask(f"{URL}/{generation.id}").body)
+        (listed,) = json.loads(caller.ask(URL).body)["items"]
+
+    generation.refresh_from_db()
+    expected = presenters.generation(generation, Viewer("", key.pk))["created_at"]
+    assert shown["created_at"] == listed["created_at"] == expected
+    assert datetime.fromisoformat(expected) == time.replace(microsecond=microseconds // 1000 * 1000)
 
 
 @pytest.mark.parametrize("id", ["", "x", "01A2060A-D97E-74B1-8053-66D169BBCD7F", "%30", "01a2060a", "0" * 32, "a/b"])
