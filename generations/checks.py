@@ -1,4 +1,5 @@
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from django.conf import settings
@@ -7,7 +8,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from generations import renderers
 from generations.api.schemas import Guidance, Pixels, Steps
+from generations.renderers.openai import address
 from generations.renderers.workflows import Catalogue
+from lockngen.plain import plain
 
 LIMITS = {
     "width": TypeAdapter(Pixels),
@@ -19,7 +22,7 @@ LIMITS = {
 
 @checks.register
 def renderers_are_known(app_configs, **kwargs) -> Iterator[checks.CheckMessage]:
-    hint = "Set RENDERER_URL=sketch: or to addresses such as comfyui://host:8188, separated by commas."
+    hint = "Set it to sketch: or to addresses such as comfyui://host:8188 and openai://host:8000, separated by commas."
     for what in _bad_renderers(settings.RENDERER_URL):
         yield checks.Error(f"RENDERER_URL: {what}", hint=hint, id="generations.E001")
 
@@ -32,9 +35,12 @@ def _bad_renderers(urls: list[str]) -> Iterator[str]:
         if url in urls[: number - 1]:
             yield f"{which}it is listed twice; to give it more renders at once, set its option concurrency."
         try:
-            renderers.from_url(url)
+            renderer = renderers.from_url(url)
         except ValueError as error:
             yield f"{which}{error}"
+        else:
+            for error in _beyond_limits(getattr(renderer, "defaults", {})):
+                yield f"{which}the option {error}"
 
 
 @checks.register
@@ -85,21 +91,42 @@ def models_are_available(app_configs, **kwargs) -> Iterator[checks.CheckMessage]
 
 
 @checks.register
-def comfyui_authorization_fits_a_header(app_configs, **kwargs) -> Iterator[checks.CheckMessage]:
-    # The value is a secret, so the message doesn't repeat it.
-    if not (settings.COMFYUI_AUTHORIZATION.isascii() and settings.COMFYUI_AUTHORIZATION.isprintable()):
-        yield checks.Error(
-            "COMFYUI_AUTHORIZATION contains characters that can't be sent in a header.",
-            hint="Set it to the whole value, such as 'Bearer …' or 'Basic …', in one line of ASCII.",
-            id="generations.E004",
+def authorizations_fit_a_header(app_configs, **kwargs) -> Iterator[checks.CheckMessage]:
+    hints = {
+        "COMFYUI_AUTHORIZATION": "Set it to the whole value, such as 'Bearer …' or 'Basic …', in one line of ASCII.",
+        "OPENAI_RENDERER_KEY": "Set it to a key, or to host=key pairs separated by commas, in one line of ASCII.",
+    }
+    for name, hint in hints.items():
+        value = getattr(settings, name)  # a secret, so the message doesn't repeat it
+        if not (value.isascii() and value.isprintable()):
+            error = f"{name} contains characters that can't be sent in a header."
+            yield checks.Error(error, hint=hint, id="generations.E004")
+
+
+@checks.register
+def keys_have_a_renderer(app_configs, **kwargs) -> Iterator[checks.CheckMessage]:
+    hosts = set()
+    for url in settings.RENDERER_URL:
+        with suppress(ValueError):  # another renderer's
+            hosts.update(address.hosts(address.parse(url).location))
+    for host in address.keys_by_host(settings.OPENAI_RENDERER_KEY).keys() - hosts:
+        yield checks.Info(
+            f"OPENAI_RENDERER_KEY has a key for {plain(host) or 'all'}, but RENDERER_URL has no such openai:// server.",
+            hint="Write the host, with or without its port, as in RENDERER_URL.",
+            id="generations.I005",
         )
 
 
 def _bad_defaults(catalogue: Catalogue) -> Iterator[str]:
     """Errors of workflows whose defaults exceed the limits of the API."""
     for name, workflow in catalogue.workflows.items():
-        for field, value in workflow.model.defaults.items():
-            try:
-                LIMITS[field].validate_python(value)
-            except ValidationError as error:
-                yield f"workflow {name}, lockngen.{field}: {error.errors()[0]['msg']}"
+        for error in _beyond_limits(workflow.model.defaults):
+            yield f"workflow {name}, lockngen.{error}"
+
+
+def _beyond_limits(defaults: Mapping[str, int | float]) -> Iterator[str]:
+    for field, value in defaults.items():
+        try:
+            LIMITS[field].validate_python(value)
+        except ValidationError as error:
+            yield f"{field}: {error.errors()[0]['msg']}"

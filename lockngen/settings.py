@@ -168,6 +168,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # Rendering
 RENDERER_URL = env.items("RENDERER_URL", "sketch:")
 COMFYUI_AUTHORIZATION = env.secret("COMFYUI_AUTHORIZATION")
+OPENAI_RENDERER_KEY = env.secret("OPENAI_RENDERER_KEY")
 WORKFLOWS_DIR = env.text("WORKFLOWS_DIR") and str(BASE_DIR / env.text("WORKFLOWS_DIR"))
 DEFAULT_WORKFLOW = env.text("DEFAULT_WORKFLOW", "sdxl")
 RENDER_MAX_ATTEMPTS = env.integer("RENDER_MAX_ATTEMPTS", 3, minimum=1)

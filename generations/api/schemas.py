@@ -62,8 +62,8 @@ def _known_model(pool: RendererPool, name: str) -> Model:
     """The model that has this name. Raises Problem if there is none, or if no renderer can render it."""
     unavailable = pool.unavailable()
     model = pool.resolve_model(name)
-    if model in pool.models and model not in unavailable:
-        return pool.models[model]
+    if model not in unavailable and (model in pool.models or model == DEFAULT_MODEL):
+        return pool.model(name)
     valid = [each for each in (DEFAULT_MODEL, *pool.models) if pool.resolve_model(each) not in unavailable]
     reason = f"{model} can't be rendered: {unavailable[model]}" if model in unavailable else "it is unknown"
     raise invalid("model", f"{reason}; valid models: {', '.join(valid) or 'none'}")

@@ -15,7 +15,7 @@ FIRST_SUPPORT_TIMEOUT = 1.0  # seconds
 
 
 def from_url(url: str) -> Renderer:
-    """Create the renderer of a URL, such as `sketch:?seconds=3` or `comfyui://host:8188`. Raises ValueError."""
+    """Create the renderer of a URL, such as `sketch:?seconds=3` or `openai://host:8000`. Raises ValueError."""
     scheme, _, rest = url.partition(":")
     if scheme == "sketch" and (not rest or rest.startswith("?")):
         return SketchRenderer.from_query(rest.removeprefix("?"))
@@ -23,8 +23,12 @@ def from_url(url: str) -> Renderer:
         from generations.renderers.comfyui import ComfyUIRenderer  # here, as its libraries load slowly
 
         return ComfyUIRenderer(url, catalogue(), settings.COMFYUI_AUTHORIZATION)
+    if scheme in ("openai", "openais"):
+        from generations.renderers.openai.renderer import OpenAIRenderer
+
+        return OpenAIRenderer(url, settings.OPENAI_RENDERER_KEY)
     shown = repr(url) if "@" not in url else "it"  # it may contain a password
-    raise ValueError(f"{shown} names no renderer: valid are sketch: and comfyui://host:8188.")
+    raise ValueError(f"{shown} names no renderer: valid are sketch:, comfyui://host:8188 and openai://host:8000.")
 
 
 def catalogue() -> workflows.Catalogue:
@@ -36,7 +40,7 @@ def catalogue() -> workflows.Catalogue:
 def get_pool() -> RendererPool:
     """The renderers of this process. The pool counts their renders, so all threads share it."""
     dependencies = settings.WORKFLOWS_DIR, settings.DEFAULT_WORKFLOW, settings.COMFYUI_AUTHORIZATION
-    return _pool_of(tuple(settings.RENDERER_URL), *dependencies)
+    return _pool_of(tuple(settings.RENDERER_URL), *dependencies, settings.OPENAI_RENDERER_KEY)
 
 
 def current_pool() -> RendererPool:

@@ -56,9 +56,22 @@ class RendererFailure(Exception):
 class RendererUnavailable(RendererFailure):
     """No renderer accepted the request, for a reason unrelated to it. The caller retries."""
 
+    def __init__(self, message: str, reason: object = "", retry_after: float = 0):
+        super().__init__(message, reason)
+        self.retry_after = retry_after
+        """Seconds for which the renderer accepts no request, if it has named them."""
+
 
 class ModelUnavailable(RendererUnavailable):
     """No renderer of this worker has the files or nodes of the model. The job is requeued for another worker."""
+
+
+class ModelMissing(RendererFailure):
+    """This renderer can't render the model; another may. The message is what it lacks, such as "the model flux"."""
+
+
+class Unseeded(bytes):
+    """A picture whose seed is unknown, as the renderer doesn't accept one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +115,16 @@ class Renderer(Protocol):
     """
 
     models: Mapping[str, Model]
-    """By name. The first is the default."""
+    """By name. The first is the default. Empty as long as a renderer whose server lists them has had no answer."""
 
     concurrency: float
     """How many concurrent renders it accepts from one process."""
 
     def render(self, request: RenderRequest, progress: Progress) -> bytes:
-        """Return the picture of one of its models as a PNG, JPEG or WebP, or raise RenderError or RendererFailure."""
+        """Return the picture of one of its models as a PNG, JPEG or WebP; Unseeded if the seed was not used.
+
+        Raises RenderError, RendererFailure or ModelMissing.
+        """
 
     def cancel(self, id: UUID) -> None:
         """Cancel the render of a generation that has ended. Raises nothing."""

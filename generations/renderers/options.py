@@ -43,3 +43,23 @@ def concurrency(value: str) -> int:
     if not re.fullmatch(r"\d{1,3}", value, re.ASCII) or not 1 <= int(value) <= MAX_CONCURRENCY:
         raise ValueError(f"a whole number from 1 to {MAX_CONCURRENCY}")
     return int(value)
+
+
+def whole(value: str) -> int:
+    if not re.fullmatch(r"\d{1,6}", value, re.ASCII):
+        raise ValueError("a whole number")
+    return int(value)
+
+
+def number(value: str) -> float:
+    if not re.fullmatch(r"\d{1,6}(\.\d+)?", value, re.ASCII):
+        raise ValueError("a number")
+    return float(value)
+
+
+def names(value: str) -> tuple[str, ...]:
+    # A + of a query is a space. RENDERER_URL itself is a list separated by commas, so a comma has to be written as %2C.
+    names = tuple(dict.fromkeys(re.split(r"[\s,]+", value.strip())))
+    if not all(names):
+        raise ValueError("one or more names, separated by +")
+    return names

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from threading import Condition
 from typing import Any
 from uuid import UUID
@@ -12,6 +11,7 @@ from generations.renderers.base import (
     DEFAULT_MODEL,
     WAITING,
     Model,
+    ModelMissing,
     ModelUnavailable,
     Progress,
     RendererFailure,
@@ -34,10 +34,15 @@ class RendererPool:
         self.renderers = renderers
         self._has_changed = Condition()
 
-    @cached_property
+    @property
     def models(self) -> Mapping[str, Model]:
         """The models of all renderers, by name. The first is the default."""
         return {name: model for pooled in self.renderers for name, model in pooled.renderer.models.items()}
+
+    @property
+    def has_all_models(self) -> bool:
+        """Whether each renderer whose server lists its models has had an answer."""
+        return all(pooled.renderer.models for pooled in self.renderers)
 
     @property
     def concurrency(self) -> float:
@@ -52,8 +57,10 @@ class RendererPool:
             pooled = self._acquire(request, progress)
             try:
                 return pooled.renderer.render(request, progress)
-            except RendererFailure:
-                pooled.cool_down()
+            except ModelMissing as failure:
+                pooled.exclude(request.model, failure)
+            except RendererFailure as failure:
+                pooled.cool_down(failure)
                 raise
             except RenderError:
                 # Another renderer may have a checkpoint or a node that was missing here.
@@ -64,16 +71,22 @@ class RendererPool:
                 self._release(pooled)
 
     def settle(self, request: RenderRequest) -> RenderRequest:
-        """The request with a resolved model and a seed that the model accepts."""
+        """The request with a resolved model and a seed that the model accepts. Raises RendererUnavailable."""
         self.refresh(SUPPORT_WITHIN)
         model = self.resolve_model(request.model)
+        if model == DEFAULT_MODEL:
+            raise RendererUnavailable("No renderer has listed its models yet.")
         if request.seed is not None or model not in self.models:
             return replace(request, model=model)
         return replace(request, model=model, seed=request.definite_seed % (self.largest_seed(model) + 1))
 
     def resolve_model(self, model: str) -> str:
-        """The model's name; DEFAULT_MODEL is the first model."""
-        return next(iter(self.models)) if model == DEFAULT_MODEL else model
+        """The model's name; DEFAULT_MODEL is the first model, once a model is known."""
+        return next(iter(self.models), model) if model == DEFAULT_MODEL else model
+
+    def model(self, name: str) -> Model:
+        model = self.resolve_model(name)
+        return self.models.get(model, Model(model))
 
     def refresh(self, timeout: float = 0) -> None:
         """Refresh the known models in the background, waiting at most `timeout` seconds."""
@@ -85,7 +98,7 @@ class RendererPool:
 
     def largest_seed(self, model: str) -> int:
         known = [pooled.support.of(model).largest_seed for pooled in self._having(model)]
-        return min([self.models[model].largest_seed, *known])
+        return min([self.model(model).largest_seed, *known])
 
     def unavailable(self) -> dict[str, str]:
         """The models that no renderer supports at the moment, with the reason. Without an answer, all are supported."""
@@ -130,6 +143,8 @@ class RendererPool:
 
     def _able(self, model: str) -> list[PooledRenderer]:
         if not (having := self._having(model)):
+            if not self.has_all_models:
+                raise RendererUnavailable("A renderer has not listed its models yet.")
             raise RenderError("There is no such model any more.")
         if not (candidates := [pooled for pooled in having if pooled.can_do(model)]):
             raise ModelUnavailable(f"The model {model} can't be rendered: {self.why_unavailable(model)}.")

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from generations.renderers.base import Renderer, RendererFailure
+from generations.renderers.base import ModelMissing, Renderer, RendererFailure, RendererUnavailable
 from generations.renderers.support import SupportCache
 from lockngen import retry_policies
 from lockngen.plain import plain, plain_values
@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 COOL_DOWN = 10.0  # seconds in which a renderer is the last choice after a failure
 PROBE_TIMEOUT = 2.0  # seconds
+LONGEST_PAUSE = 600.0  # seconds that a renderer may require
 LONGEST_REASON = 200  # characters
 
 
@@ -57,8 +58,15 @@ class PooledRenderer:
         """Whether it has the model and nothing is known to be missing."""
         return model in self.renderer.models and not self.support.of(model).missing
 
-    def cool_down(self) -> None:
+    def cool_down(self, failure: RendererFailure) -> None:
         self._cooling_down_until = time.monotonic() + COOL_DOWN
+        if isinstance(failure, RendererUnavailable) and failure.retry_after:
+            self._down_until = time.monotonic() + min(failure.retry_after, LONGEST_PAUSE)
+
+    def exclude(self, model: str, failure: ModelMissing) -> None:
+        """Give the renderer no more requests for a model for a while."""
+        logger.warning("The renderer %s lacks %s: %s", self.name, failure, failure.reason)
+        self.support.exclude(model, str(failure))
 
     def can_resume(self, id: UUID) -> bool:
         """Whether the renderer can resume an earlier attempt."""

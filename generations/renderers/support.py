@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock, Thread
 
 from generations.renderers.base import MAX_SEED, Renderer
@@ -11,6 +11,7 @@ from generations.renderers.base import MAX_SEED, Renderer
 logger = logging.getLogger(__name__)
 
 REFRESH_AFTER, RETRY_AFTER = 60.0, 10.0  # seconds after an answer, and after none
+EXCLUDED_FOR = 60.0  # seconds after a render found that something is missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +30,19 @@ class SupportCache:
         self._renderer = renderer
         self._lock = Lock()
         self._known: Mapping[str, Support] = {}
+        self._excluded: dict[str, tuple[str, float]] = {}  # by model: what is missing, and until when
         self._query_thread: Thread | None = None
         self._refreshed_at = float("-inf")  # of the monotonic clock
         self.was_queried = not hasattr(renderer, "support")
 
     def of(self, model: str) -> Support:
-        return self._known.get(model, Support())
+        support = self._known.get(model, Support())
+        missing, until = self._excluded.get(model, ("", 0.0))
+        return replace(support, missing=(missing,)) if time.monotonic() < until else support
+
+    def exclude(self, model: str, missing: str) -> None:
+        """Consider something missing that only a render finds, whatever the renderer's answer."""
+        self._excluded[model] = missing, time.monotonic() + EXCLUDED_FOR
 
     def refresh(self, wait: float = 0, *, now: bool = False) -> None:
         """Query the renderer if the answer is old or `now` is set; wait at most `wait` seconds."""

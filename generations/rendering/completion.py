@@ -14,7 +14,7 @@ from tenacity import retry_if_exception_type
 from generations.images import files, formats
 from generations.images.formats import Picture
 from generations.models import Generation
-from generations.renderers.base import RendererFailure, RenderError, RenderRequest
+from generations.renderers.base import RendererFailure, RenderError, RenderRequest, Unseeded
 from generations.status import Status
 from lockngen import retry_policies
 from lockngen.database import retry
@@ -37,7 +37,8 @@ def store_and_complete(
     attempt = request.attempt
     try:
         stored = _store(generation, attempt, _read(image), ensure_current)
-        if not _complete(generation, attempt, {**stored, "model": request.model, "seed": request.seed}):
+        seed = None if isinstance(image, Unseeded) else request.seed
+        if not _complete(generation, attempt, {**stored, "model": request.model, "seed": seed}):
             raise Superseded
     except Superseded:
         files.delete_leftovers(generation, before=attempt + 1, since=attempt)

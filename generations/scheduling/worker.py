@@ -10,7 +10,7 @@ from django.core.management import CommandError
 
 from generations import renderers
 from generations.renderers.base import DEFAULT_MODEL
-from generations.renderers.pool import SUPPORT_WITHIN
+from generations.renderers.pool import SUPPORT_WITHIN, RendererPool
 from generations.scheduling import queues
 from lockngen import exit_codes
 
@@ -25,23 +25,28 @@ def options(given: dict[str, Any]) -> dict[str, Any]:
     Raises CommandError for a queue whose model none of its renderers has.
     """
     pool = renderers.get_pool()
-    own = [queues.RENDER, *map(queues.of_model, pool.models)]
-    known = [queues.MAINTENANCE, *own]
+    if not pool.has_all_models:
+        pool.refresh(SUPPORT_WITHIN)
+    known = _known(pool)
     fetched = given.get("queues", known)  # None means all
-    if unknown := [name for name in fetched or () if name not in known]:
+    unknown = [name for name in fetched or () if name not in known]
+    if unknown and pool.has_all_models:
         raise CommandError(
             f"--queues: no renderer here serves {', '.join(map(repr, unknown))}; the queues are {', '.join(known)}.",
             returncode=exit_codes.USAGE,
         )
     if fetched and any(hasattr(pooled.renderer, "support") for pooled in pool.renderers):
-        follow(fetched)
+        follow(fetched, given.get("queues"))
     concurrency = given.get("concurrency", settings.WORKER_CONCURRENCY)
     return {"queues": fetched, "concurrency": int(min(concurrency, pool.concurrency))}
 
 
-def follow(fetched: list[str]) -> None:
-    """Update the list of a worker's queues in the background as the models of its renderers change."""
-    chosen = list(fetched)
+def follow(fetched: list[str], chosen: list[str] | None) -> None:
+    """Update the list of a worker's queues in the background as the models of its renderers change.
+
+    The chosen queues are those of its options, by default those of all models.
+    """
+    chosen = chosen and list(chosen)
 
     def update_repeatedly() -> None:
         while True:
@@ -51,14 +56,14 @@ def follow(fetched: list[str]) -> None:
     Thread(target=update_repeatedly, name="worker-queues", daemon=True).start()
 
 
-def update(fetched: list[str], chosen: list[str]) -> None:
-    """Reduce the fetched queues to the chosen ones whose model is available at the moment."""
+def update(fetched: list[str], chosen: list[str] | None) -> None:
+    """Reduce the fetched queues to the chosen ones, or all, whose model is available at the moment."""
     pool = renderers.get_pool()
     pool.refresh(SUPPORT_WITHIN)
     unavailable = pool.unavailable()
     models = (DEFAULT_MODEL, *pool.models)
     idle = {queues.of_model(model) for model in models if pool.resolve_model(model) in unavailable}
-    served = [name for name in chosen if name not in idle]
+    served = [name for name in chosen or _known(pool) if name not in idle]
     if served == fetched:
         return
     if reasons := "; ".join(f"{model}: {reason}" for model, reason in unavailable.items()):
@@ -66,3 +71,7 @@ def update(fetched: list[str], chosen: list[str]) -> None:
     else:
         logger.info("The worker fetches jobs of all its models.")
     fetched[:] = served  # the worker reads this list each time it fetches a job
+
+
+def _known(pool: RendererPool) -> list[str]:
+    return [queues.MAINTENANCE, queues.RENDER, *map(queues.of_model, pool.models)]

@@ -1,7 +1,7 @@
 import asyncio
 import json
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import timedelta
 from io import BytesIO
@@ -20,9 +20,12 @@ from generations.progress import notifications
 from generations.progress.notifications import ProgressHub
 from generations.renderers.base import RenderRequest
 from generations.renderers.comfyui import ComfyUIRenderer
+from generations.renderers.openai.renderer import OpenAIRenderer
 from generations.tests.support.comfyui.process import Double
 from generations.tests.support.comfyui.renders import make_renderer
 from generations.tests.support.encoded import PNG
+from generations.tests.support.images_api import ImagesApi
+from generations.tests.support.raw_server import RawServer
 from lockngen.database import listener
 from lockngen.tests.support.processes import free_port
 
@@ -34,7 +37,8 @@ def shared_ssl_context():
     """Loading the trusted certificates takes 25 ms, which every renderer would do. Yields the real context."""
     with pytest.MonkeyPatch.context() as patch:
         real = ComfyUIRenderer.__dict__["_context"]
-        patch.setattr(ComfyUIRenderer, "_context", ssl.create_default_context())
+        for renderer in (ComfyUIRenderer, OpenAIRenderer):
+            patch.setattr(renderer, "_context", ssl.create_default_context())
         yield real
 
 
@@ -50,6 +54,28 @@ def double(double_process) -> Double:
     """A ComfyUI without a model, in a process of its own, with neither prompts nor faults."""
     double_process.reset()
     return double_process
+
+
+@pytest.fixture
+def serve_bytes():
+    """Serve these pieces to every request, with a pause after each. Returns host and port."""
+    servers = []
+
+    def serve(pieces: Sequence[bytes], pause: float = 0) -> str:
+        servers.append(RawServer(pieces, pause))
+        return servers[-1].place
+
+    yield serve
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def images_api():
+    """A server with OpenAI's images API, without faults."""
+    api = ImagesApi()
+    yield api
+    api.close()
 
 
 @pytest.fixture

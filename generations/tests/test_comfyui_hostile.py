@@ -1,10 +1,7 @@
 """Servers that are no ComfyUI, misconfigured, broken or hostile: no call blocks, and the reason is reported."""
 
 import gzip
-import socket
-import threading
 import time
-from contextlib import suppress
 
 import pytest
 
@@ -14,44 +11,14 @@ from generations.renderers.pool import RendererPool
 from generations.renderers.pooled_renderer import PooledRenderer
 from generations.renderers.workflows import read
 from generations.tests.support.comfyui.renders import Stop
+from generations.tests.support.raw_server import answer
 from lockngen.tests.support.processes import free_port
 
 
 @pytest.fixture
-def serve():
-    """A server that sends these pieces to every request, with a pause after each. Returns its URL."""
-    ended, servers = threading.Event(), []
-
-    def send(connection: socket.socket, pieces, pause: float) -> None:
-        with connection, suppress(OSError):
-            connection.recv(65536)
-            for piece in pieces:
-                connection.sendall(piece)
-                if ended.wait(pause):
-                    return
-
-    def accept(server: socket.socket, pieces, pause: float) -> None:
-        with suppress(OSError):
-            while True:
-                connection, _ = server.accept()
-                threading.Thread(target=send, args=(connection, pieces, pause), daemon=True).start()
-
-    def serve(pieces, pause: float = 0) -> str:
-        server = socket.create_server(("127.0.0.1", 0))
-        servers.append(server)
-        threading.Thread(target=accept, args=(server, pieces, pause), daemon=True).start()
-        return f"comfyui://127.0.0.1:{server.getsockname()[1]}?patience=0"
-
-    yield serve
-    ended.set()
-    for server in servers:
-        server.close()
-
-
-def answer(body: bytes = b"{}", status: str = "200 OK", **headers: str) -> list[bytes]:
-    lines = [f"HTTP/1.1 {status}", "Connection: close", f"Content-Length: {len(body)}"]
-    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-    return ["\r\n".join([*lines, "", ""]).encode() + body]
+def serve(serve_bytes):
+    """The URL of a server that sends these pieces to every request, with a pause after each."""
+    return lambda pieces, pause=0: f"comfyui://{serve_bytes(pieces, pause)}?patience=0"
 
 
 def state(url: str) -> dict:

@@ -12,7 +12,7 @@ from generations.tests.support.comfyui.graphs import make_file
 @pytest.fixture(autouse=True)
 def follow(monkeypatch):
     """No thread queries the renderers."""
-    monkeypatch.setattr(worker, "follow", lambda served: None)
+    monkeypatch.setattr(worker, "follow", lambda fetched, chosen: None)
 
 
 SKETCH = ["maintenance", "render", "render-sketch"]

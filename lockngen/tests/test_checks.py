@@ -59,10 +59,28 @@ STRONG = "".join(chr(97 + number % 26) for number in range(60))
             "generations.E003",
         ),
         (
-            generation_checks.comfyui_authorization_fits_a_header,
+            generation_checks.authorizations_fit_a_header,
             {"COMFYUI_AUTHORIZATION": "Bearer secret"},
             {"COMFYUI_AUTHORIZATION": "Bearer\nsecret"},
             "generations.E004",
+        ),
+        (
+            generation_checks.authorizations_fit_a_header,
+            {"OPENAI_RENDERER_KEY": "gpu=secret,sk-other"},
+            {"OPENAI_RENDERER_KEY": "sk-é"},
+            "generations.E004",
+        ),
+        (
+            generation_checks.keys_have_a_renderer,
+            {"RENDERER_URL": ["sketch:", "openai://gpu"], "OPENAI_RENDERER_KEY": "gpu:8000=a,gpu=b,c"},
+            {"OPENAI_RENDERER_KEY": "gpu:8001=secret"},
+            "generations.I005",
+        ),
+        (
+            generation_checks.renderers_are_known,
+            {"RENDERER_URL": ["openai://gpu?steps=9&guidance=0.5"]},
+            {"RENDERER_URL": ["openai://gpu?steps=900"]},
+            "generations.E001",
         ),
     ],
 )
@@ -87,6 +105,7 @@ def test_check__shows_what_is_wrong_and_how_to_mend_it(settings, check, fine, wr
         (["sketch:", "sketch:"], "RENDERER_URL: number 2: it is listed twice; "),
         (["sketch:", "comfyui://me:secret@gpu"], "RENDERER_URL: number 2: it contains a password: "),
         (["dalle:"], "RENDERER_URL: 'dalle:' names no renderer: "),
+        (["openai://gpu?width=100"], "RENDERER_URL: the option width: Input should be a multiple of 8"),
     ],
 )
 def test_renderers__that_can_not_be_are_reported_by_their_place(settings, urls, expected):
@@ -187,7 +206,8 @@ def test_static_files__are_missed_where_pages_need_them(settings, tmp_path):
         generation_checks.renderers_are_known,
         generation_checks.workflows_are_whole,
         generation_checks.default_workflow_is_there,
-        generation_checks.comfyui_authorization_fits_a_header,
+        generation_checks.authorizations_fit_a_header,
+        generation_checks.keys_have_a_renderer,
     ],
 )
 def test_check__is_one_that_manage_py_check_runs(check):

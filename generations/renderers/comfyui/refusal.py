@@ -5,12 +5,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from generations.renderers.untrusted import as_dict, as_list
+from generations.renderers.untrusted import as_dict, as_list, public
 from generations.renderers.workflows.graph import node_title
 from lockngen.plain import plain
 
 MAX_LENGTH = 500  # characters
-PATH = re.compile(r"\S*[/\\@]\S*|\S+:\d+\S*|\S*\d+\.\d+\.\d+\.\d+\S*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +50,9 @@ def clean_name(value: Any) -> str:
 
 
 def _refusal(error: dict[str, Any], node: str = "", outputs: Any = None) -> Refusal:
-    message = plain(error.get("message") or "it gave no reason", MAX_LENGTH)
     input = as_dict(error.get("extra_info")).get("input_name")
     return Refusal(
-        reason=PATH.sub("…", message).rstrip("."),
+        reason=public(error.get("message") or "it gave no reason", MAX_LENGTH),
         node=node,
         input=clean_name(input) if input else "",
         outputs=frozenset(map(str, as_list(outputs))),

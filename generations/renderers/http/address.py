@@ -45,7 +45,7 @@ def parse(url: str, product: Product) -> tuple[Location, str]:
     except (ValueError, KeyError):
         host = port = None
     if not host or parts.fragment or re.search(r"\s", url):
-        raise ValueError(f"it is not the address of a {product.name} server, such as {product.example}.")
+        raise ValueError(f"it is not the address of a server, such as {product.example}.")
     if "@" in parts.netloc:
         raise ValueError(f"it contains a password: set {product.setting} to 'Basic …' or 'Bearer …' instead.")
     host = f"[{host}]" if ":" in host else host

@@ -6,6 +6,7 @@ runs in the client's own event loop, which ends it at any point: at its deadline
 
 import asyncio
 import json
+import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -23,6 +24,15 @@ TICK = 0.25  # seconds between two calls of `tick` while a call runs
 SECONDS = 20.0  # for a whole call
 HEADERS = {"Accept-Encoding": "identity"}
 JSON = {"Content-Type": "application/json"}
+# Ends a call within about 30 seconds if the server's machine has gone while it rendered.
+KEEPALIVE = [
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    *(
+        (socket.IPPROTO_TCP, getattr(socket, name), value)
+        for name, value in {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}.items()
+        if hasattr(socket, name)  # not on every system
+    ),
+]
 
 
 class Unreachable(RendererFailure):
@@ -94,7 +104,7 @@ class Calls:
             base_url=location.http,
             headers=HEADERS | ({"Authorization": authorization} if authorization else {}),
             timeout=TIMEOUT,
-            verify=context,
+            transport=httpx.AsyncHTTPTransport(verify=context, trust_env=False, socket_options=KEEPALIVE),
             trust_env=False,  # ignores a proxy or .netrc of the environment
             follow_redirects=False,  # the authorization is only for this server
         )

@@ -1,0 +1,1 @@
+"""The renderer that drives a server with OpenAI's images API."""
