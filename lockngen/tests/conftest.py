@@ -1,6 +1,8 @@
 """Fixtures of tests that use LockN Gen from outside, in real processes."""
 
+import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from lockngen.tests.support.databases import new_database
 from lockngen.tests.support.dev import Dev
 from lockngen.tests.support.embedded_servers import open_folder
+from lockngen.tests.support.processes import manage
 
 
 @pytest.fixture(scope="module")
@@ -44,3 +47,13 @@ def dev(make_dev) -> Dev:
 def empty_database() -> Iterator[str]:
     with new_database() as url:
         yield url
+
+
+@pytest.fixture
+def start_migrate() -> Iterator:
+    """Start `manage.py migrate`. It ends with the test at the latest."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with ExitStack() as started:
+        yield lambda *arguments, **variables: started.enter_context(
+            manage("migrate", *arguments, variables=variables, **pipes)
+        )

@@ -3,7 +3,6 @@
 import re
 import subprocess
 import time
-from contextlib import ExitStack
 
 import psycopg
 import pytest
@@ -17,21 +16,13 @@ from generations.models import Generation
 from lockngen.exit_codes import DATABASE
 from lockngen.management.commands.migrate import LOCK, Command, lock_owner
 from lockngen.tests.support.databases import database_url
-from lockngen.tests.support.processes import manage
 from lockngen.tests.support.waiting import wait_until
 
 
 @pytest.fixture
-def start(empty_database):
-    """Start a migrate of the empty database. It ends with the test at the latest."""
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with ExitStack() as started:
-
-        def start(*arguments: str, **variables: str) -> subprocess.Popen:
-            variables = {"DATABASE_URL": empty_database, **variables}
-            return started.enter_context(manage("migrate", *arguments, variables=variables, **pipes))
-
-        yield start
+def start(start_migrate, empty_database):
+    """Start a migrate of the empty database."""
+    return lambda *arguments, **variables: start_migrate(*arguments, **{"DATABASE_URL": empty_database, **variables})
 
 
 @pytest.mark.parametrize("count", [3, pytest.param(6, marks=pytest.mark.faults)])

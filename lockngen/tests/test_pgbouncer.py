@@ -19,7 +19,7 @@ from lockngen.management.commands.migrate import refuse_pooler
 from lockngen.tests.support.bouncer import PROGRAM, Bouncer
 from lockngen.tests.support.dev import URL
 from lockngen.tests.support.waiting import wait_until
-from lockngen.tests.test_migrate import assert_one_applies, start  # noqa: F401  a fixture
+from lockngen.tests.test_migrate import assert_one_applies
 
 pytestmark = [
     pytest.mark.timeout(180),
@@ -168,10 +168,10 @@ def test_migrate__refuses_to_work_through_it(dev, through):
 
 
 @pytest.mark.faults
-def test_migrates_at_once__one_applies_and_the_others_wait(bouncer, start):  # noqa: F811
+def test_migrates_at_once__one_applies_and_the_others_wait(bouncer, start_migrate):
     bouncer.ask("CREATE DATABASE fresh", "postgres")
 
-    assert_one_applies([start(**bouncer.variables("fresh")) for _ in range(3)])
+    assert_one_applies([start_migrate(**bouncer.variables("fresh")) for _ in range(3)])
 
 
 def test_restart_of_the_server__is_recovered_from(bouncer, dev):

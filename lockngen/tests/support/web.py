@@ -9,6 +9,7 @@ from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from threading import Barrier
 
+from lockngen.environment import PRESTART_DONE
 from lockngen.tests.support.databases import database_url
 from lockngen.tests.support.processes import WEB, Process
 
@@ -21,7 +22,7 @@ class Web(Process):
         environment = {
             **os.environ,
             "DEBUG": "on",
-            "AUTO_MIGRATE": "off",
+            PRESTART_DONE: "1",  # the tests' database is migrated
             "DATABASE_URL": database_url(),
             "PORT": str(port),
             "WEB_WORKERS": str(workers),
