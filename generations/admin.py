@@ -85,7 +85,7 @@ class GenerationAdmin(SoftDeleteAdmin):
     list_select_related = ("api_key",)
     list_per_page = 50
     fieldsets = (
-        (None, {"fields": ("picture", "status", "prompt", "negative_prompt", "error_message")}),
+        (None, {"fields": ("full_image", "status", "prompt", "negative_prompt", "error_message")}),
         ("Parameters", {"fields": ("model", "width", "height", "steps", "guidance", "seed")}),
         ("History", {"fields": ("id", "api_key", "created_at", "started_at", "completed_at", "attempts", "requeues")}),
         ("Image", {"fields": ("pixels", "image_bytes", "image_type", "image_sha256", "image_path", "thumbnail_path")}),
@@ -153,11 +153,11 @@ class GenerationAdmin(SoftDeleteAdmin):
 
     @admin.display(description="image")
     def thumbnail(self, generation: Generation) -> str:
-        return self._picture(generation, "small", "?size=thumb")
+        return self._image_tag(generation, "small", "?size=thumb")
 
     @admin.display(description="image")
-    def picture(self, generation: Generation) -> str:
-        return self._picture(generation, "large")
+    def full_image(self, generation: Generation) -> str:
+        return self._image_tag(generation, "large")
 
     @admin.display(description="prompt")
     def short_prompt(self, generation: Generation) -> str:
@@ -183,11 +183,11 @@ class GenerationAdmin(SoftDeleteAdmin):
             return "–"
         return f"{(generation.completed_at - generation.started_at).total_seconds():.1f}"
 
-    def _picture(self, generation: Generation, size: str, query: str = "") -> str:
+    def _image_tag(self, generation: Generation, size: str, query: str = "") -> str:
         if generation.image_path is None:
             return "–"
         return format_html(
-            '<img src="{}{}" alt="{}" loading="lazy" class="picture picture-{}">',
+            '<img src="{}{}" alt="{}" loading="lazy" class="image image-{}">',
             reverse("admin:generations_generation_image", args=[generation.pk]),
             query,
             Truncator(generation.prompt).chars(80),

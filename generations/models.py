@@ -37,7 +37,7 @@ class OutputFormat(models.TextChoices):
 
 
 class Generation(Stateful, SoftDeleteModel):
-    """A requested picture: its parameters, its status and its image."""
+    """A request for an image: its parameters, its status and the result."""
 
     Status = Status
 

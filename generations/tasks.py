@@ -191,7 +191,7 @@ def _monitor_of(generation: Generation, attempt: int, context: JobContext) -> Pr
 def _check_time(begun_at: float, has_begun: bool) -> None:
     timeout = settings.RENDER_TIMEOUT if has_begun else WAITING_TIMEOUTS * settings.RENDER_TIMEOUT
     if time.monotonic() - begun_at > timeout:
-        what = "Rendering took" if has_begun else "The picture waited in the renderer's queue for"
+        what = "Rendering took" if has_begun else "The image waited in the renderer's queue for"
         raise RenderError(f"{what} longer than {timeout:g} seconds.")
 
 

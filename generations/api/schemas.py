@@ -89,12 +89,12 @@ Guidance = Annotated[float, Field(ge=0, le=30, strict=True, allow_inf_nan=False)
 
 
 class GenerationIn(RequestBody):
-    """The parameters of a picture."""
+    """The parameters of an image."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"prompt": "a lighthouse at dusk"}]})
 
     prompt: Annotated[Text, Field(max_length=PROMPT_LENGTH), AfterValidator(_not_blank)] = Field(
-        description="The content of the picture.", examples=["a lighthouse at dusk"], min_length=1
+        description="The content of the image.", examples=["a lighthouse at dusk"], min_length=1
     )
     negative_prompt: Annotated[Text, Field(max_length=PROMPT_LENGTH)] = Field("", description="Content to avoid.")
     model: Annotated[Text, Field(min_length=1, max_length=MODEL_LENGTH)] = Field(
@@ -107,7 +107,7 @@ class GenerationIn(RequestBody):
     guidance: Guidance = DEFAULT_GUIDANCE
     seed: Annotated[Annotated[StrictInt, Field(ge=0, le=MAX_SEED)] | None, BeforeValidator(_possible_seed)] = Field(
         None,
-        description="The same seed gives the same picture. Null draws a random seed, which is returned once completed.",
+        description="The same seed gives the same image. Null draws a random seed, which is returned once completed.",
     )
 
     output_format: OutputFormatName | None = Field(

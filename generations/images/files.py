@@ -7,7 +7,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 
 from generations.images import formats
-from generations.images.formats import Picture
+from generations.images.formats import RenderedImage
 from generations.models import Generation
 from lockngen.database import retry
 from lockngen.plain import one_line
@@ -25,7 +25,7 @@ class StorageUnavailable(Exception):
     """The storage did not accept a file, for a reason unrelated to the image."""
 
 
-def store(generation: Generation, attempt: int, image: Picture) -> dict[str, Any]:
+def store(generation: Generation, attempt: int, image: RenderedImage) -> dict[str, Any]:
     """Save the image of an attempt and return the arguments for `Generation.complete`.
 
     Each attempt has names of its own, `generations/<yyyy>/<mm>/<id>-<attempt>.<png, jpg, webp or thumb.webp>`, so no

@@ -26,7 +26,7 @@ CONTENT_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
 
 
 @dataclass(frozen=True)
-class Picture:
+class RenderedImage:
     """An image, its stored size in pixels, and a thumbnail of it as a WebP."""
 
     content: bytes
@@ -47,11 +47,11 @@ class Picture:
         return sha256(self.content).hexdigest()
 
 
-def read(image: bytes) -> Picture:
+def read(image: bytes) -> RenderedImage:
     """Read the size of an image and create its thumbnail. Raises like `check`."""
     with _decoded(image) as decoded:
         width, height = decoded.size
-        return Picture(image, width, height, _thumbnail(decoded))
+        return RenderedImage(image, width, height, _thumbnail(decoded))
 
 
 def check(image: bytes) -> None:
@@ -74,31 +74,31 @@ def _decoded(image: bytes) -> Iterator[Image.Image]:
     try:
         limits.check_file(image)
         # open() reads only the size; load() decodes the image and fails if it is incomplete.
-        with Image.open(BytesIO(limits.without_metadata(image)), formats=("PNG", "JPEG", "WEBP")) as picture:
-            limits.check_size(*picture.size, image)
-            with _one_large if picture.width * picture.height > LARGE else nullcontext():
-                picture.load()
-                yield picture
+        with Image.open(BytesIO(limits.without_metadata(image)), formats=("PNG", "JPEG", "WEBP")) as decoded:
+            limits.check_size(*decoded.size, image)
+            with _one_large if decoded.width * decoded.height > LARGE else nullcontext():
+                decoded.load()
+                yield decoded
     except NotAccepted as error:
-        raise NotAccepted(f"The picture can't be used: {error}.") from None
+        raise NotAccepted(f"The image can't be used: {error}.") from None
     except Exception as error:  # Pillow's decoders raise many kinds of exceptions
         raise ValueError(f"the image can't be used: {plain(error, 200)}") from None
 
 
-def _thumbnail(picture: Image.Image) -> bytes:
-    if picture.width * picture.height > LARGE or picture.mode.startswith("I"):
+def _thumbnail(decoded: Image.Image) -> bytes:
+    if decoded.width * decoded.height > LARGE or decoded.mode.startswith("I"):
         # The conversions below copy the image, so it is reduced first, which needs no copy.
-        picture.thumbnail((4 * THUMBNAIL_PIXELS, 4 * THUMBNAIL_PIXELS), Image.Resampling.NEAREST)
-    small = _in_8_bit_colour(picture)
+        decoded.thumbnail((4 * THUMBNAIL_PIXELS, 4 * THUMBNAIL_PIXELS), Image.Resampling.NEAREST)
+    small = _in_8_bit_colour(decoded)
     small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), reducing_gap=2)  # never enlarges
     webp = BytesIO()
     ImageOps.exif_transpose(small).save(webp, "WEBP", quality=THUMBNAIL_QUALITY)
     return webp.getvalue()
 
 
-def _in_8_bit_colour(picture: Image.Image) -> Image.Image:
+def _in_8_bit_colour(decoded: Image.Image) -> Image.Image:
     """Convert to a mode that WebP supports and that can be averaged, unlike the indices of a palette."""
-    if picture.mode.startswith("I"):  # grey in 16 bits, which convert() would clip at 255
-        return picture.point(lambda grey: grey / 257).convert("L").convert("RGB")
-    mode = "RGBA" if picture.has_transparency_data else "RGB"
-    return picture if picture.mode == mode else picture.convert(mode)  # avoids copying a large image
+    if decoded.mode.startswith("I"):  # grey in 16 bits, which convert() would clip at 255
+        return decoded.point(lambda grey: grey / 257).convert("L").convert("RGB")
+    mode = "RGBA" if decoded.has_transparency_data else "RGB"
+    return decoded if decoded.mode == mode else decoded.convert(mode)  # avoids copying a large image

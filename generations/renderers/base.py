@@ -36,7 +36,7 @@ WAITING = Waiting(0)
 
 
 class RenderError(Exception):
-    """The picture can't be rendered. The message is for the client: short, without host names or paths."""
+    """The image can't be rendered. The message is for the client: short, without host names or paths."""
 
     def __init__(self, message: str):
         super().__init__(plain(message))
@@ -86,7 +86,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class RenderRequest:
-    """One picture to render. Sizes are in pixels. Without a seed, a renderer derives one from the id."""
+    """One image to render. Sizes are in pixels. Without a seed, a renderer derives one from the id."""
 
     id: UUID
     prompt: str
@@ -101,12 +101,12 @@ class RenderRequest:
 
     @property
     def definite_seed(self) -> int:
-        """The seed, or one derived from the id, so that all attempts render the same picture."""
+        """The seed, or one derived from the id, so that all attempts render the same image."""
         return int.from_bytes(sha256(self.id.bytes).digest()[:8]) & MAX_SEED if self.seed is None else self.seed
 
 
 class Renderer(Protocol):
-    """Renders pictures. Three methods are optional:
+    """Renders images. Three methods are optional:
 
     - `state()`: its health, within a second: a word, or a dict with a word as "state" and further facts for the
       operator. Raises if it is unhealthy.
@@ -121,7 +121,7 @@ class Renderer(Protocol):
     """How many concurrent renders it accepts from one process."""
 
     def render(self, request: RenderRequest, progress: Progress) -> bytes:
-        """Return the picture of one of its models as a PNG, JPEG or WebP; Unseeded if the seed was not used.
+        """Return the image by one of its models as a PNG, JPEG or WebP; Unseeded if the seed was not used.
 
         Raises RenderError, RendererFailure or ModelMissing.
         """

@@ -132,7 +132,7 @@ class RendererPool:
             if chosen:
                 self._release(chosen)
             elif time.monotonic() > deadline:
-                raise RendererUnavailable("No renderer has room for the picture.")
+                raise RendererUnavailable("No renderer is free or reachable.")
             else:
                 progress(WAITING)
                 with self._has_changed:

@@ -45,11 +45,11 @@ class PooledRenderer:
         probe.join(PROBE_TIMEOUT)
         if probe.is_healthy:
             if self._failed_probes:
-                logger.info("The renderer %s is back.", self.name)
+                logger.info("The renderer %s is available again.", self.name)
             self._failed_probes = 0
             return True
         if not self._failed_probes:
-            logger.warning("The renderer %s is passed over: %s", self.name, probe.result.get("reason", "no answer"))
+            logger.warning("The renderer %s is unavailable: %s", self.name, probe.result.get("reason", "no answer"))
         self._failed_probes += 1
         self._down_until = time.monotonic() + retry_policies.HEALTH_PROBE.pause(self._failed_probes)
         return False

@@ -12,7 +12,7 @@ from django.db import connection
 from tenacity import retry_if_exception_type
 
 from generations.images import files, formats
-from generations.images.formats import Picture
+from generations.images.formats import RenderedImage
 from generations.models import Generation
 from generations.renderers.base import RendererFailure, RenderError, RenderRequest, Unseeded
 from generations.status import Status
@@ -45,16 +45,18 @@ def store_and_complete(
         raise
 
 
-def _read(image: bytes) -> Picture:
+def _read(image: bytes) -> RenderedImage:
     try:
         return formats.read(image)
     except formats.NotAccepted as error:
         raise RenderError(str(error)) from None
     except ValueError as error:
-        raise RendererFailure("The renderer made a picture that can't be read.", error) from error
+        raise RendererFailure("The renderer made an image that can't be read.", error) from error
 
 
-def _store(generation: Generation, attempt: int, image: Picture, ensure_current: Callable[[], None]) -> dict[str, Any]:
+def _store(
+    generation: Generation, attempt: int, image: RenderedImage, ensure_current: Callable[[], None]
+) -> dict[str, Any]:
     connection.close()
     retrying = retry_policies.STORAGE.retrying(
         retry_if_exception_type(files.StorageUnavailable), before_sleep=lambda state: ensure_current()

@@ -20,7 +20,7 @@ from lockngen.database import retry
 ONE_SHARE = 60  # between two positions of a key, divided by the key's priority
 URGENT = 2**31 - 1  # the largest priority that a job can have, for the maintenance of the queue
 FIRST = URGENT - 1  # the priority of position 0
-MAX_POSITION = 2_000_000_000  # beyond this the positions are rebased; a job's priority has room for about as many again
+MAX_POSITION = 2_000_000_000  # beyond this the positions are rebased; a job's priority can hold about twice that
 WAITING = f"status = 'todo' AND task_name = '{RENDER_TASK}'"
 
 # The position of the head of the queue, in bigint: that of a negative priority is out of the range of an integer.

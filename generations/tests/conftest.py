@@ -29,7 +29,7 @@ from generations.tests.support.raw_server import RawServer
 from lockngen.database import listener
 from lockngen.tests.support.processes import free_port
 
-IMAGE = formats.Picture(b"an image", 64, 64, b"a little")
+IMAGE = formats.RenderedImage(b"an image", 64, 64, b"a little")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -24,7 +24,7 @@ REFUSED = {  # body, status, words of the detail
     "as raw bytes": (b'{"prompt":"\xed\xa0\x80"}', 400, ["not UTF-8", "byte 11"]),
     "Latin-1": (b'{"prompt":"caf\xe9"}', 400, ["not UTF-8", "byte 14"]),
     "UTF-16": ('{"prompt":"cat"}'.encode("utf-16"), 400, ["not UTF-8", "byte 0"]),
-    "a picture": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", 400, ["not UTF-8", "Send JSON"]),
+    "an image": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", 400, ["not UTF-8", "Send JSON"]),
     "a form": (b"prompt=cat", 400, ["not valid JSON", "line 1, column 1"]),
     "a field twice": (b'{"prompt":"cat","prompt":"dog"}', 400, ["'prompt' twice"]),
     "deep": (b'{"prompt":' + b"[" * 100_000, 400, ["nested too deeply"]),

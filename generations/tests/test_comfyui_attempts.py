@@ -70,7 +70,7 @@ def test_next_attempt__renders_again_if_the_file_is_gone(double, render, make_re
     for file in double.folder.rglob(f"{request.id}*"):
         file.unlink()
 
-    with pytest.raises(RendererFailure, match="lost the picture"):
+    with pytest.raises(RendererFailure, match="lost the image"):
         render(make_request(id=request.id, attempt=2))
     # The same graph would come from the cache, without a file: this attempt's contains another name.
     assert render(make_request(id=request.id, attempt=3)).size == (64, 64)

@@ -82,7 +82,7 @@ def test_failing_node__is_reported_without_paths_and_hosts(double, render, make_
     [
         ("none", "made no image"),
         ("large", "larger than 64 MiB"),
-        ("wide", r"^The picture can't be used: it has 9000 x 9000 pixels; up to 67108864 in all"),
+        ("wide", r"^The image can't be used: it has 9000 x 9000 pixels; up to 67108864 in all"),
         ("gif", "its format is GIF; only PNG, JPEG and WebP are accepted"),
         ("bmp", "its format is BMP; only PNG, JPEG and WebP are accepted"),
     ],
@@ -118,7 +118,7 @@ def test_interruption_by_another_client__may_be_retried(double, render, make_req
 
 
 @pytest.mark.parametrize(
-    ("status", "message"), [(503, "not ready"), (401, "refuses"), (404, "understood"), (500, "understood")]
+    ("status", "message"), [(503, "not ready"), (401, "refuses"), (404, "invalid response"), (500, "invalid response")]
 )
 def test_status__may_be_retried(double, make_request, status, message):
     double.set(status=status)

@@ -39,7 +39,7 @@ def make_completed(make_generation, put):
     def make(**fields):
         generation = make_generation(**fields)
         attempt = generation.start()
-        stored = files.store(generation, attempt, formats.Picture(b"bytes", 64, 64, b"bytes"))
+        stored = files.store(generation, attempt, formats.RenderedImage(b"bytes", 64, 64, b"bytes"))
         assert generation.complete(attempt, **stored)
         for path in files.paths(generation):
             put(path)

@@ -44,14 +44,14 @@ def test_render__passes_the_parameters_to_the_renderer(make_generation, run, ren
 
 def test_render__fails_with_the_message_of_the_renderer(make_generation, run, render_with):
     def refuse(request, progress):
-        raise RenderError("The picture is too large.")
+        raise RenderError("The image is too large.")
 
     render_with(refuse)
     generation = make_generation()
 
     run(generation)
 
-    assert (generation.status, generation.error_message) == (Status.FAILED, "The picture is too large.")
+    assert (generation.status, generation.error_message) == (Status.FAILED, "The image is too large.")
 
 
 def test_unexpected_error__is_retried_until_the_last_attempt(make_generation, run, render_with, settings):

@@ -114,7 +114,7 @@ def test_greeting__leads_to_everything(page):
     expect(page).to_have_url("/api/v1/docs")
 
 
-def test_docs__let_a_newcomer_make_a_picture(page, dev):
+def test_docs__let_a_newcomer_make_an_image(page, dev):
     page.goto("/api/v1/docs")
     page.get_by_role("button", name="Authorize").click()
     bearer = page.locator(".auth-container").filter(has_text="BearerToken")
@@ -136,7 +136,7 @@ def test_health__is_a_page_as_well(page):
     expect(page.get_by_role("row", name="migrations")).to_contain_text("OK")
 
 
-def test_admin__shows_pictures_and_deletes_and_restores_them(admin, dev):
+def test_admin__shows_images_and_deletes_and_restores_them(admin, dev):
     for number, prompt in enumerate(PROMPTS):
         dev.wait_for(dev.create(prompt=prompt, seed=number)["id"], "completed")
 
@@ -166,9 +166,9 @@ def test_admin__shows_one_generation_without_a_way_to_change_it(admin, dev):
 
     admin.goto(f"/admin/generations/generation/{id}/change/")
 
-    picture = admin.locator(".field-picture img")
-    picture.evaluate("image => image.decode()")
-    assert picture.evaluate("image => image.naturalWidth") == 512
+    image = admin.locator(".field-full_image img")
+    image.evaluate("image => image.decode()")
+    assert image.evaluate("image => image.naturalWidth") == 512
     keep(admin, "admin-generation")
     assert admin.get_by_role("button", name="Save").count() == 0
 

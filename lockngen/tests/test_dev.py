@@ -48,8 +48,8 @@ def test_readme_s_tour__works_as_pasted(dev, tmp_path):
     assert answers[3]["id"] == answers[0]["id"]
     assert answers[0]["id"] not in [item["id"] for item in dev.newest()]
     assert answers[-1]["status"] == "completed"
-    with Image.open(tmp_path / "picture.png") as picture:
-        assert picture.size == (1024, 576)
+    with Image.open(tmp_path / "image.png") as image:
+        assert image.size == (1024, 576)
 
 
 def test_stream_of_the_api_s_documentation__works_as_pasted(dev):

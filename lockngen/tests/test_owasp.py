@@ -100,7 +100,7 @@ def test_api4_resource_consumption__a_page_has_a_limit(api, limit):
 
 
 @pytest.mark.parametrize("field", [{"width": 4096}, {"height": 4096}, {"steps": 1000}, {"prompt": "x" * 2001}])
-def test_api4_resource_consumption__a_picture_has_limits(api, field):
+def test_api4_resource_consumption__an_image_has_limits(api, field):
     assert_problem(post(api, {"prompt": "x", **field}), 422, *field)
 
 

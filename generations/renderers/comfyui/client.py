@@ -16,7 +16,7 @@ from lockngen.plain import plain, plain_values
 
 logger = logging.getLogger(__name__)
 
-VIEW_SECONDS = 120.0  # for a whole picture
+VIEW_SECONDS = 120.0  # for a whole image
 MAX_LOGGED = 10_000  # characters of an answer
 RECENT = 100  # prompts of the history that are searched for one of unknown id
 TRANSIENT = {408, 425, 429, 502, 503, 504}  # such as those of a proxy while the server behind it starts
@@ -106,7 +106,7 @@ class Client:
         try:
             answer = self._calls.call("GET", "/view", params=image, most=limits.MAX_BYTES, seconds=VIEW_SECONDS)
         except TooLarge:
-            raise RenderError(f"The picture is larger than {limits.MAX_BYTES // 2**20} MiB.") from None
+            raise RenderError(f"The image is larger than {limits.MAX_BYTES // 2**20} MiB.") from None
         if answer.status == 404:
             raise Gone
         _check_status(answer)

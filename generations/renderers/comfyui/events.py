@@ -12,7 +12,7 @@ from websockets.sync.client import ClientConnection, connect
 from generations.renderers.comfyui.address import Address
 from lockngen import retry_policies
 
-OPEN_TIMEOUT = 1.0  # seconds; without events the picture comes by polling
+OPEN_TIMEOUT = 1.0  # seconds; without events, the result is polled for
 LARGEST_MESSAGE = 1024 * 1024  # bytes; previews are images of 512 pixels
 LARGEST_EVENT = 256 * 1024  # bytes of one that is read
 FAILURES = (OSError, EOFError, ValueError, WebSocketException)

@@ -1,4 +1,4 @@
-"""One generation's prompt on a ComfyUI server, from its submission to its picture."""
+"""One generation's prompt on a ComfyUI server, from its submission to its image."""
 
 import json
 import logging
@@ -54,7 +54,7 @@ class Prompt:
         self.may_have_been_submitted = request.attempt > 1
 
     def render(self) -> bytes:
-        """Adopt the prompt of an earlier attempt or submit one, wait for it and return the picture."""
+        """Adopt the prompt of an earlier attempt or submit one, wait for it and return the image."""
         for _ in range(SUBMISSIONS):
             self.prompt_id = self._retry(self._adopt_or_submit)
             if entry := self._follow(self.prompt_id):
@@ -125,7 +125,7 @@ class Prompt:
         except (Gone, ValueError) as error:
             # Otherwise every later attempt would adopt the entry and fail.
             self._retry(lambda: self.client.remove(prompt_id))
-            what = "lost the picture" if isinstance(error, Gone) else "made a file that is not an image"
+            what = "lost the image" if isinstance(error, Gone) else "made a file that is not an image"
             raise RendererFailure(f"The renderer {what}.", error) from error
         self.progress(100)
         return image

@@ -1,4 +1,4 @@
-"""Renders with ComfyUI: fills a workflow, submits it to a server and fetches the picture."""
+"""Renders with ComfyUI: fills a workflow, submits it to a server and fetches the image."""
 
 import logging
 import ssl
@@ -42,7 +42,7 @@ class ComfyUIRenderer:
         return {name: workflow.model for name, workflow in self.catalogue.workflows.items()}
 
     def render(self, request: RenderRequest, progress: Progress) -> bytes:
-        """Return the picture as the server stored it."""
+        """Return the image as the server stored it."""
         workflow = self.catalogue.workflows[request.model]
         progress(WAITING)
         events = Events(self.address, str(request.id), self.authorization, self._context)

@@ -7,7 +7,7 @@ from generations.renderers.untrusted import as_list
 from generations.renderers.workflows.graph import links
 
 SLOW = ({"latent_image"}, {"upscale_model"}, {"seed", "steps"})  # inputs that identify samplers and upscalers
-MAX_PERCENT = 99  # 100 is a picture that was fetched
+MAX_PERCENT = 99  # 100 is an image that was fetched
 
 
 class Stages:

@@ -35,7 +35,7 @@ def of_error(error: BaseException, product: Product) -> str:
 
 
 def not_understood(what: object) -> RendererFailure:
-    return RendererFailure("The renderer's answer wasn't understood.", what)
+    return RendererFailure("The renderer sent an invalid response.", what)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

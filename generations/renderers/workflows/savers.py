@@ -49,5 +49,5 @@ def _why_unusable(node: dict[str, Any]) -> str | None:
     if kind == "Image Save" and str(node["inputs"].get("show_previews")).lower() == "false":
         return f'is an {kind}, which reports no file; set its show_previews to "true" or replace it with SaveImage'
     if kind in VIDEO_SAVERS:
-        return f"is a {kind}, which stores a video; add a SaveImage node for the picture"
+        return f"is a {kind}, which stores a video; add a SaveImage node for the image"
     return None

@@ -11,8 +11,8 @@ import pytest
 from lockngen.tests.support.chaos import Chaos
 from lockngen.tests.support.oracle import (
     assert_ended_once,
+    assert_images,
     assert_no_job_is_left,
-    assert_pictures,
     describe,
     wait_until_finished,
 )
@@ -67,7 +67,7 @@ def test_workers__that_are_killed_and_frozen_lose_and_repeat_nothing(stack, clie
     wait_until_finished(stack, form.max_attempts * 60)  # poison kills on; each death is detected within a minute
     repeated = stack.cluster.value(REPEATED, list(prompts))
     assert repeated >= form.strikes / 4, "The chaos did hardly any harm."
-    assert_pictures(stack, prompts)
+    assert_images(stack, prompts)
     assert_failed(stack, poison, form.max_attempts)
     assert_ended_once(stack, [*prompts, *poison])
     assert_no_job_is_left(stack)
@@ -85,7 +85,7 @@ def test_poison__fails_after_its_attempts_and_the_others_are_rendered(stack, cli
 
     wait_until_finished(stack, 20)
     assert_failed(stack, [poison], attempts=2)
-    assert_pictures(stack, prompts)
+    assert_images(stack, prompts)
     assert_ended_once(stack, [poison, *prompts])
     assert len(worker.exit_codes) == 2
 

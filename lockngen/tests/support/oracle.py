@@ -76,12 +76,12 @@ def assert_files_are_those_of_rows(stack: Stack) -> None:
     assert sorted(files) == sorted(expected)
 
 
-def assert_pictures(stack: Stack, prompts: dict[str, str]) -> None:
-    """Each is rendered, and its image is a whole picture of its own prompt."""
+def assert_images(stack: Stack, prompts: dict[str, str]) -> None:
+    """Each is rendered, and its image is a whole one of its own prompt."""
     for id, path in assert_rendered(stack, prompts).items():
-        with Image.open(path) as picture:
-            picture.load()
-            assert (id, picture.text["prompt"]) == (id, prompts[id])
+        with Image.open(path) as image:
+            image.load()
+            assert (id, image.text["prompt"]) == (id, prompts[id])
 
 
 def assert_no_job_is_left(stack: Stack) -> None:

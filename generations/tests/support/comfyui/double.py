@@ -18,7 +18,7 @@ from pathlib import Path
 from aiohttp import WSMsgType, web
 
 from generations.tests.support.comfyui import nodes
-from generations.tests.support.comfyui.faults import Faults, NodeFailed, fail, picture
+from generations.tests.support.comfyui.faults import Faults, NodeFailed, fail, image
 
 STEPS = 5  # of a prompt
 HELD_AT = 3  # the step at which prompts wait while they are held
@@ -255,7 +255,7 @@ class Server:
             return {}
         prefix = node["inputs"].get("filename_prefix", "ComfyUI_temp")
         batch = next((node["inputs"]["batch_size"] for node in graph.values() if "batch_size" in node["inputs"]), 1)
-        return {"images": [self.save(prefix, picture(graph, faults.image)) for _ in range(batch)]}
+        return {"images": [self.save(prefix, image(graph, faults.image)) for _ in range(batch)]}
 
     async def take_steps(self, faults: Faults, id: str, prompt_id: str) -> None:
         for step in range(1, STEPS + 1):

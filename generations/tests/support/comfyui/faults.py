@@ -44,7 +44,7 @@ def fail(error: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def picture(graph: dict, kind: str) -> bytes:
+def image(graph: dict, kind: str) -> bytes:
     inputs = {name: value for node in graph.values() for name, value in node["inputs"].items()}
     color = f"#{inputs.get('color', inputs.get('seed', 0)) % 2**24:06x}"
     if kind == "garbage":
