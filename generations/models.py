@@ -1,7 +1,8 @@
 from django.contrib.postgres.indexes import GinIndex
 from django.db import connections, models
-from django.db.models import F, Q
+from django.db.models import F, Func, Q, Value
 from django.db.models.functions import Now
+from django.db.models.lookups import Exact
 from uuid_utils.compat import uuid7
 
 from apikeys.models import ApiKey
@@ -26,6 +27,8 @@ DEFAULT_SIZE, DEFAULT_STEPS, DEFAULT_GUIDANCE = 512, 30, 7.0  # the size is widt
 
 # Facts about an image. Generations completed before these columns existed have none of them.
 IMAGE_FACTS = ("thumbnail_path", "image_width", "image_height", "image_bytes", "image_type", "image_sha256")
+
+LABELS_ARE_AN_OBJECT = Exact(Func("labels", function="jsonb_typeof", output_field=models.TextField()), "object")
 
 
 class OutputFormat(models.TextChoices):
@@ -58,6 +61,12 @@ class Generation(Stateful, SoftDeleteModel):
     )
     quality = models.IntegerField(null=True, blank=True, help_text="Of a JPEG or WebP, 1 to 100.")
     keep_metadata = models.BooleanField(null=True, blank=True, help_text="Empty: as IMAGE_METADATA says.")
+    labels = models.JSONField(
+        default=dict,
+        db_default=Value({}, models.JSONField()),
+        blank=True,
+        help_text="The client's own names and values.",
+    )
     submission = models.ForeignKey(
         Submission, models.PROTECT, null=True, blank=True, editable=False, related_name="generations", db_index=False
     )
@@ -122,6 +131,7 @@ class Generation(Stateful, SoftDeleteModel):
             models.CheckConstraint(
                 condition=Q(output_format__in=OutputFormat.values), name="generation_output_format_is_known"
             ),
+            models.CheckConstraint(condition=LABELS_ARE_AN_OBJECT, name="generation_labels_are_an_object"),
             models.CheckConstraint(condition=Q(quality__range=(1, 100)), name="generation_quality_is_in_range"),
             models.CheckConstraint(
                 condition=Q(attempts__gte=F("requeues"), requeues__gte=0),
@@ -146,6 +156,8 @@ class Generation(Stateful, SoftDeleteModel):
             GinIndex(PROMPT_WORDS, name="generation_prompt_words"),
             # A repeated call, and PROTECT: the generations of a submission.
             models.Index("submission", name="generation_by_submission", condition=Q(submission__isnull=False)),
+            # GET /api/v1/generations?label=…
+            GinIndex(fields=["labels"], name="generation_labels", opclasses=["jsonb_path_ops"]),
             # RETENTION_DELETED: rows deleted long ago.
             models.Index("deleted_at", name="generation_deleted_at", condition=Q(is_deleted=True)),
         ]

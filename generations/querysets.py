@@ -64,7 +64,14 @@ class GenerationQuerySet(SoftDeleteQuerySet):
 
     def created_since(self, time: datetime):
         """By id, whose first 48 bits are milliseconds, so that no further index is needed."""
-        return self.filter(id__gte=UUID(int=int(time.timestamp() * 1000) << 80))
+        return self.filter(id__gte=_first_id(time))
+
+    def created_before(self, time: datetime):
+        return self.filter(id__lt=_first_id(time))
+
+    def labelled(self, labels: dict[str, str]):
+        """Those that have all of these labels."""
+        return self.filter(labels__contains=labels)
 
     def search(self, text: str):
         """Those whose prompt has all of the words. Supports "a phrase", OR and -word, and accepts any input."""
@@ -192,6 +199,11 @@ class GenerationQuerySet(SoftDeleteQuerySet):
         if count:
             notifications.notify()
         return count
+
+
+def _first_id(time: datetime) -> UUID:
+    """The smallest id that is created at this time or later."""
+    return UUID(int=max(0, int(time.timestamp() * 1000)) << 80)
 
 
 def _assign_priorities(generations: list) -> list[int]:

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from django.db import connection, models
 from django.db.models.functions import Now
+from psycopg.types.json import Jsonb
 
 from apikeys.models import ApiKey
 from generations.scheduling.queues import RENDER_TASK
@@ -16,7 +17,7 @@ RETRIED_WITHIN = timedelta(minutes=10)  # of a call without a key, by its client
 # Parameters that a client chooses.
 PARAMETERS = (
     *("prompt", "negative_prompt", "model", "width", "height", "steps", "guidance", "seed"),
-    *("output_format", "quality", "keep_metadata"),
+    *("output_format", "quality", "keep_metadata", "labels"),
 )
 ARRAYS = {
     "id": "uuid",
@@ -33,6 +34,7 @@ ARRAYS = {
     "output_format": "text",
     "quality": "int",
     "keep_metadata": "bool",
+    "labels": "jsonb",
 }
 COLUMNS = ", ".join(ARRAYS)
 GIVEN = ", ".join(f"%({name})s::{type}[]" for name, type in ARRAYS.items())
@@ -60,6 +62,7 @@ INSERT_CALL = """
 def insert(generations: Sequence, priorities: Sequence[int]) -> datetime:
     """Insert pending generations and their jobs by one statement. Returns when they were created."""
     parameters = {name: [getattr(generation, name) for generation in generations] for name in ARRAYS}
+    parameters["labels"] = [Jsonb(labels) for labels in parameters["labels"]]
     parameters |= {"queue": [generation.queue for generation in generations], "priority": list(priorities)}
     with connection.prepared_cursor() as cursor:
         cursor.execute(INSERT, parameters)

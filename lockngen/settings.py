@@ -69,7 +69,7 @@ REDACT = "apikeys.tokens.redacted"  # removes tokens from the text of an error
 CORS_ALLOWED_ORIGINS = env.items("CORS_ALLOWED_ORIGINS")
 API_PATHS = ("/api/", "/v1/", "/sdapi/v1/", "/replicate/v1/")  # of the native API and of the dialects
 CORS_URLS_REGEX = r"^/(api|v1|sdapi/v1|replicate/v1)/"
-CORS_ALLOW_METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")
+CORS_ALLOW_METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS")
 CORS_ALLOW_HEADERS = (
     "accept", "authorization", "cache-control", "content-type", "idempotency-key", "if-none-match", "last-event-id",
     "prefer", "x-requested-with",

@@ -12,6 +12,7 @@ from generations.api import creation, event_stream, limits, presenters
 from generations.api.key_events import KeyEvents, since
 from generations.api.presenters import Viewer
 from generations.api.schemas import (
+    GenerationChange,
     GenerationIn,
     GenerationList,
     GenerationOut,
@@ -78,6 +79,16 @@ def list_(request: HttpRequest, query: Query[ListQuery]):
     generations = Generation.objects.owned_by(request.auth).newest_first()
     if query.status:
         generations = generations.filter(status=Status[query.status.upper()])
+    if query.model:
+        generations = generations.filter(model=query.model)
+    if query.q:
+        generations = generations.search(query.q)
+    if query.label:
+        generations = generations.labelled(dict(label.split(":", 1) for label in query.label))
+    if query.created_after:
+        generations = generations.created_since(query.created_after)
+    if query.created_before:
+        generations = generations.created_before(query.created_before)
     if query.cursor:
         generations = generations.older_than(query.cursor)
     rows = list(generations[: query.limit + 1])
@@ -197,6 +208,21 @@ def cancel(request: HttpRequest, id: str):
     generation = _own(request, id)
     if not generation.cancel() and generation.status != Status.CANCELLED:
         raise Problem(409, f"The generation is {generation.status_name} and can't be cancelled.")
+    return _shown(generation, request)
+
+
+@router.patch(
+    "/{id}",
+    operation_id="updateGeneration",
+    summary="Change a generation",
+    response={200: GenerationOut, **problems(404, 413, 415, 422)},
+)
+@retry.idempotent
+def update(request: HttpRequest, id: str, body: GenerationChange):
+    """Replace the labels of a generation."""
+    generation = _own(request, id)
+    generation.labels = body.labels
+    generation.save(update_fields=["labels"])
     return _shown(generation, request)
 
 

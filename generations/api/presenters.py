@@ -57,6 +57,7 @@ def generation(row: Any, viewer: Viewer) -> dict[str, Any]:
         "output_format": row.output_format,
         "quality": row.quality,
         "keep_metadata": row.keep_metadata,
+        "labels": row.labels if isinstance(row.labels, dict) else orjson.loads(row.labels),
         "image_url": image_url,
         "thumbnail_url": image_url and f"{image_url}?size=thumb",
         "signed_urls": _signed(id, url, image_url, viewer.signatures),

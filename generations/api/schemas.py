@@ -9,6 +9,7 @@ from django.conf import settings
 from ninja import Schema
 from pydantic import (
     AfterValidator,
+    AwareDatetime,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -41,6 +42,8 @@ from lockngen.web.bodies import RequestBody
 from lockngen.web.problems import invalid
 
 MAX_IMAGES = 10  # of one call
+MAX_LABELS, MAX_LABEL_NAME, MAX_LABEL_VALUE = 16, 40, 200  # of a generation; characters
+MAX_LABEL_FILTERS = 3
 THUMBNAIL_SIZE = f"within {THUMBNAIL_PIXELS} x {THUMBNAIL_PIXELS} pixels"
 OutputFormatName = Literal[tuple(OutputFormat.values)]
 StatusName = Literal[tuple(status.name.lower() for status in Status)]
@@ -82,7 +85,16 @@ def _digits(value: Any) -> Any:
     return value
 
 
+def _label(text: str) -> str:
+    if ":" not in text:
+        raise ValueError("it must be a name and a value, as name:value")
+    return text
+
+
 Text = Annotated[str, AfterValidator(_without_nul)]
+LabelName = Annotated[Text, Field(pattern=f"^[A-Za-z0-9_.-]{{1,{MAX_LABEL_NAME}}}$")]
+LabelValue = Annotated[Text, Field(max_length=MAX_LABEL_VALUE)]
+Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=MAX_LABELS)]
 Pixels = Annotated[StrictInt, Field(ge=64, le=2048, multiple_of=8)]
 Steps = Annotated[StrictInt, Field(ge=1, le=150)]
 Guidance = Annotated[float, Field(ge=0, le=30, strict=True, allow_inf_nan=False)]
@@ -118,6 +130,9 @@ class GenerationIn(RequestBody):
         None,
         description="Whether the image's file contains the parameters and other metadata. Null uses the service's "
         "setting.",
+    )
+    labels: Labels = Field(
+        default_factory=dict, description="Names and values of your own, by which a list can be filtered."
     )
     n: Annotated[StrictInt, Field(ge=1, le=MAX_IMAGES)] | None = Field(
         None,
@@ -191,6 +206,7 @@ class GenerationOut(Schema):
     output_format: OutputFormatName | None = Field(description="The requested format of the image.")
     quality: int | None = Field(description="The requested quality of a JPEG or WebP.")
     keep_metadata: bool | None = Field(description="Whether the image's file was requested with metadata.")
+    labels: dict[str, str]
     image_url: str | None = Field(description="Address of the image, null until the generation is completed.")
     thumbnail_url: str | None = Field(description=f"Address of the thumbnail, a WebP {THUMBNAIL_SIZE}.")
     signed_urls: SignedUrls = Field(
@@ -239,6 +255,12 @@ class WaitQuery(Schema):
     )
 
 
+class GenerationChange(RequestBody):
+    """What can be changed after a generation was created."""
+
+    labels: Labels = Field(description="Replaces all labels.")
+
+
 class SignedQuery(Schema):
     signature: str | None = Field(None, description="Replaces the key: part of an address in `signed_urls`.")
 
@@ -253,6 +275,15 @@ CURSOR = {"anyOf": [{"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$"}, {"type
 
 class ListQuery(Schema):
     status: StatusName | None = Field(None, description="Only generations in this state.")
+    model: Annotated[Text, Field(max_length=MODEL_LENGTH)] | None = Field(None, description="Only those of this model.")
+    q: Annotated[Text, Field(max_length=PROMPT_LENGTH)] | None = Field(
+        None, description='Words of the prompt; supports "a phrase", OR and -word.'
+    )
+    label: Annotated[list[Annotated[Text, AfterValidator(_label)]], Field(max_length=MAX_LABEL_FILTERS)] = Field(
+        [], description=f"Only those with this label, as `name:value`. Can be given {MAX_LABEL_FILTERS} times."
+    )
+    created_after: AwareDatetime | None = Field(None, description="Only those created at this time or later.")
+    created_before: AwareDatetime | None = Field(None, description="Only those created before this time.")
     limit: Annotated[int, BeforeValidator(_digits), Field(ge=1, le=100)] = 20
     cursor: Annotated[UUID, BeforeValidator(cursors.decode)] | None = Field(
         None, description="The `next_cursor` of the previous page.", json_schema_extra=CURSOR

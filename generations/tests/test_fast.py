@@ -63,7 +63,9 @@ def generations(make_generation, make_completed, make_key) -> dict[str, Generati
         "completed": make_completed(),
         "a stranger's": make_generation(api_key=make_key()),
     }
-    found["failed"] = make_generation(prompt="ein Café \U0001f98a\u2028", seed=2**53 - 1, guidance=7.25)
+    found["failed"] = make_generation(
+        labels={"a": "ü"}, prompt="ein Café \U0001f98a\u2028", seed=2**53 - 1, guidance=7.25
+    )
     found["failed"].fail(found["failed"].start(), "It is “too” large.")
     found["deleted"] = make_generation()
     found["deleted"].delete()
@@ -159,6 +161,7 @@ FIELDS = {
     "output_format": st.sampled_from([None, "png", "jpeg", "gif", ""]),
     "quality": st.none() | st.integers(0, 101),
     "keep_metadata": st.sampled_from([None, True, "yes"]),
+    "labels": st.dictionaries(st.sampled_from(["a", "b.c", "", "ü"]), st.sampled_from(["", "é", 1]), max_size=2),
     "extra": st.none(),
 }
 

@@ -120,3 +120,66 @@ def test_cursor__of_any_other_text_is_refused(text):
     except ValueError:
         return
     assert cursors.encode(id) == text
+
+
+def test_list__filters_by_label(api, make_generation):
+    both = make_generation(labels={"project": "a", "shot": "1:2"})
+    make_generation(labels={"project": "a"})
+    make_generation(labels={"shot": "project"})
+
+    assert ids(api.get(URL, {"label": ["project:a", "shot:1:2"]})) == [str(both.id)]
+    assert len(ids(api.get(URL, {"label": "project:a"}))) == 2
+    assert ids(api.get(URL, {"label": "project:"})) == []
+
+
+@pytest.mark.parametrize("labels", [["a"], ["a:b"] * 4, ["a:\0"]])
+def test_list__refuses_other_labels(api, labels):
+    assert_problem(api.get(URL, {"label": labels}), 422)
+
+
+def test_list__searches_the_words_of_prompts(api, make_generation):
+    found = make_generation(prompt="A red lighthouse in fog")
+    make_generation(prompt="A red harbour")
+
+    assert ids(api.get(URL, {"q": "lighthouse -harbour"})) == [str(found.id)]
+    assert ids(api.get(URL, {"q": '"red fog"'})) == []
+
+
+def test_list__filters_by_model(api, make_generation):
+    found = make_generation(model="sketch")
+    make_generation()
+
+    assert ids(api.get(URL, {"model": "sketch"})) == [str(found.id)]
+
+
+def test_list__filters_by_time(api, make_page):
+    make_page(2)
+    now = timezone.now()
+
+    assert len(ids(api.get(URL, {"created_after": (now - timedelta(hours=1)).isoformat()}))) == 2
+    assert ids(api.get(URL, {"created_after": (now + timedelta(hours=1)).isoformat()})) == []
+    assert ids(api.get(URL, {"created_before": (now - timedelta(hours=1)).isoformat()})) == []
+    assert_problem(api.get(URL, {"created_before": "2026-01-01T00:00:00"}), 422)
+    assert ids(api.get(URL, {"created_before": "0001-01-01T00:00:00Z"})) == []
+
+
+def test_update__replaces_the_labels(api, make_generation):
+    generation = make_generation(labels={"a": "1", "b": "2"})
+
+    answer = api.patch(f"{URL}/{generation.id}", {"labels": {"a": "3"}}, content_type="application/json")
+
+    assert answer.json()["labels"] == {"a": "3"}
+    assert api.get(f"{URL}/{generation.id}").json()["labels"] == {"a": "3"}
+
+
+def test_update__of_a_stranger_s_generation_is_a_404(api, make_generation, make_key):
+    generation = make_generation(api_key=make_key())
+
+    assert_problem(api.patch(f"{URL}/{generation.id}", {"labels": {}}, content_type="application/json"), 404)
+    generation.refresh_from_db()
+
+
+def test_update__changes_nothing_else(api, make_generation):
+    generation = make_generation()
+
+    assert_problem(api.patch(f"{URL}/{generation.id}", {"prompt": "x"}, content_type="application/json"), 422)

@@ -72,6 +72,7 @@ COLUMNS = {
         "quality": ("integer", False),
         "keep_metadata": ("boolean", False),
         "submission_id": ("bigint", False),
+        "labels": ("jsonb", True),
     },
     "generations_submission": {
         "id": ("bigint", True),
@@ -114,6 +115,7 @@ CHECKS = {
         "generation_deletion_is_dated",
         "generation_output_format_is_known",
         "generation_quality_is_in_range",
+        "generation_labels_are_an_object",
     },
     "generations_submission": set(),
     "generations_turn": set(),
@@ -142,6 +144,7 @@ INDEXES = {
         "generation_prompt_words": "gin (to_tsvector('simple'::regconfig, "
         "(COALESCE(prompt, ''::character varying))::text))",
         "generation_deleted_at": "btree (deleted_at) WHERE is_deleted",
+        "generation_labels": "gin (labels jsonb_path_ops)",
         "generation_by_submission": "btree (submission_id) WHERE (submission_id IS NOT NULL)",
     },
     "generations_submission": {
@@ -178,6 +181,7 @@ DEFAULTS = {
         "releases": "0",
         "created_at": "statement_timestamp()",
         "is_deleted": "false",
+        "labels": "'{}'::jsonb",
     },
     "generations_submission": {"created_at": "statement_timestamp()"},
     "generations_turn": {},
