@@ -198,6 +198,7 @@ SIGNED_URL_LIFETIME = env.integer("SIGNED_URL_LIFETIME", 3600, minimum=60, maxim
 STATIC_URL = f"{PUBLIC_PATH}/static/"
 STATIC_ROOT = BASE_DIR / "static"
 MEDIA_ROOT = BASE_DIR / env.text("MEDIA_ROOT", str(env.data_folder() / "images"))
+IMAGE_METADATA = env.flag("IMAGE_METADATA", True)
 STORAGE_RETRY_TIMEOUT = env.seconds("STORAGE_RETRY_TIMEOUT", 60)
 S3_BUCKET = env.text("S3_BUCKET")
 S3_PREFIX = env.text("S3_PREFIX").strip("/")

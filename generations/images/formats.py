@@ -1,4 +1,4 @@
-"""The accepted image formats: validation, facts and thumbnails."""
+"""The accepted image formats: validation, facts, conversion and thumbnails."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -10,12 +10,14 @@ from threading import Lock
 
 from PIL import Image, ImageOps
 
-from generations.images import limits
+from generations.images import limits, metadata
 from generations.images.limits import NotAccepted
 from lockngen.plain import plain
 
 THUMBNAIL_PIXELS = 384  # maximum of the longer side
 THUMBNAIL_QUALITY = 80  # of 100; a higher quality adds bytes without a visible difference at that size
+DEFAULT_QUALITY = 90  # of a JPEG or WebP whose quality isn't requested
+COMPRESSION = 3  # of a PNG, of 9; a higher one takes several times as long for a few percent
 
 LARGE = 2**24  # pixels; larger images are decoded one at a time, as each takes up to 0.6 GB
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit only warns; limits.check_size() runs before anything is decoded
@@ -47,11 +49,27 @@ class RenderedImage:
         return sha256(self.content).hexdigest()
 
 
-def read(image: bytes) -> RenderedImage:
-    """Read the size of an image and create its thumbnail. Raises like `check`."""
+@dataclass(frozen=True)
+class Output:
+    """How an image is stored. Without a format, its pixels and metadata are those that the renderer made."""
+
+    format: str | None = None  # of OutputFormat
+    quality: int | None = None
+    keep_metadata: bool = True
+    parameters: str = ""  # written into an image that has a format and keeps its metadata
+
+
+AS_RENDERED = Output()
+
+
+def read(image: bytes, output: Output = AS_RENDERED) -> RenderedImage:
+    """Decode an image once, convert it to the output, and create its thumbnail. Raises like `check`."""
     with _decoded(image) as decoded:
-        width, height = decoded.size
-        return RenderedImage(image, width, height, _thumbnail(decoded))
+        if output.format is None:
+            content = image if output.keep_metadata else metadata.rewrite(image, keep=False)
+        else:
+            content, decoded = _converted(image, decoded, output)
+        return RenderedImage(content, *decoded.size, _thumbnail(decoded))
 
 
 def check(image: bytes) -> None:
@@ -83,6 +101,38 @@ def _decoded(image: bytes) -> Iterator[Image.Image]:
         raise NotAccepted(f"The image can't be used: {error}.") from None
     except Exception as error:  # Pillow's decoders raise many kinds of exceptions
         raise ValueError(f"the image can't be used: {plain(error, 200)}") from None
+
+
+def _converted(image: bytes, decoded: Image.Image, output: Output) -> tuple[bytes, Image.Image]:
+    """The image in the format of the output, and its pixels. They are encoded again only if that is necessary."""
+    exif = b""
+    if CONTENT_TYPES[suffix(image)] != f"image/{output.format}" or output.quality is not None:
+        profile = metadata.png_profile(image) if image.startswith(limits.PNG) else decoded.info.get("icc_profile")
+        ImageOps.exif_transpose(decoded, in_place=True)
+        exif = decoded.info.get("exif", b"")
+        decoded = _in_8_bit_colour(decoded)
+        if output.format == "jpeg" and decoded.mode == "RGBA":
+            decoded = _over_white(decoded)
+        image = _encoded(decoded, output, profile if profile and profile[16:20] == b"RGB " else None)
+    content = metadata.rewrite(image, keep=output.keep_metadata, parameters=output.parameters, exif=exif)
+    if len(content) > limits.MAX_BYTES:
+        raise NotAccepted(f"as {output.format} it is larger than {limits.MAX_BYTES // 2**20} MiB")
+    return content, decoded
+
+
+def _encoded(decoded: Image.Image, output: Output, profile: bytes | None) -> bytes:
+    if output.format == "webp":
+        limits.check_webp_size(*decoded.size)
+    quality = {} if output.format == "png" else {"quality": output.quality or DEFAULT_QUALITY}
+    file = BytesIO()
+    decoded.save(file, output.format, icc_profile=profile, exif=b"", compress_level=COMPRESSION, **quality)
+    return file.getvalue()
+
+
+def _over_white(decoded: Image.Image) -> Image.Image:
+    white = Image.new("RGB", decoded.size, "white")
+    white.paste(decoded, mask=decoded)
+    return white
 
 
 def _thumbnail(decoded: Image.Image) -> bytes:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_SIDE = 16_384  # pixels
+MAX_WEBP_SIDE = 16_383  # of the format
 MAX_PIXELS = 8192 * 8192  # the largest size that can be requested, 2048, four times enlarged
 MAX_SCANNED = 2**30  # pixels times scans of a progressive JPEG: each scan visits all pixels; ten are usual
 MAX_CHUNKS = 65_536  # of a PNG; with the usual 8 KiB in each, the largest file has 8,192
@@ -44,23 +45,33 @@ def check_file(image: bytes) -> None:
 def check_size(width: int, height: int, image: bytes) -> None:
     if max(width, height) > MAX_SIDE:
         raise NotAccepted(f"it has {width} x {height} pixels; sides up to {MAX_SIDE} are accepted")
-    most = MAX_PIXELS // 2 if image.startswith(b"RIFF") else MAX_PIXELS  # WebP's decoder takes four times the memory
-    if width * height > most:
-        raise NotAccepted(f"it has {width} x {height} pixels; up to {most} in all are accepted")
+    if image.startswith(b"RIFF"):
+        check_webp_size(width, height)
+    if width * height > MAX_PIXELS:
+        raise NotAccepted(f"it has {width} x {height} pixels; up to {MAX_PIXELS} in all are accepted")
     if image.startswith(JPEG):
         scans = image.count(START_OF_SCAN)
         if scans * width * height > MAX_SCANNED:
             raise NotAccepted(f"it has {scans} scans of {width} x {height} pixels, which take too long to decode")
 
 
+def check_webp_size(width: int, height: int) -> None:
+    """WebP takes more memory than other formats: decoding four times as much, encoding twice as much."""
+    most = MAX_PIXELS // 2
+    if max(width, height) > MAX_WEBP_SIDE or width * height > most:
+        raise NotAccepted(
+            f"it has {width} x {height} pixels; a WebP of up to {most}, and {MAX_WEBP_SIDE} on a side, is accepted"
+        )
+
+
 def without_metadata(image: bytes) -> bytes:
     """Reduce a PNG to its pixel data, as embedded workflows exceed the decoder's limits. Other formats are kept."""
     if not image.startswith(PNG):
         return image
-    return PNG + b"".join(chunk for kind, chunk in _chunks(image) if kind in NEEDED_CHUNKS)
+    return PNG + b"".join(chunk for kind, chunk in chunks(image) if kind in NEEDED_CHUNKS)
 
 
-def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
+def chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
     at, view = len(PNG), memoryview(png)
     for _ in range(MAX_CHUNKS):
         if at + 12 > len(png):

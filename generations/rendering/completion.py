@@ -6,13 +6,15 @@ attempt shares.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from django.conf import settings
 from django.db import connection
 from tenacity import retry_if_exception_type
 
-from generations.images import files, formats
-from generations.images.formats import RenderedImage
+from generations.images import files, formats, infotext
+from generations.images.formats import Output, RenderedImage
 from generations.models import Generation
 from generations.renderers.base import RendererFailure, RenderError, RenderRequest, Unseeded
 from generations.status import Status
@@ -27,7 +29,7 @@ class Superseded(Exception):
 def store_and_complete(
     generation: Generation, request: RenderRequest, image: bytes, ensure_current: Callable[[], None]
 ) -> None:
-    """Store an image and complete its generation, with the model and the seed of the request that made it.
+    """Store an image as its generation requests it, and complete that with the model and the seed that were used.
 
     While the storage is unavailable, `ensure_current` is called before every retry. It raises to stop retrying.
 
@@ -36,18 +38,24 @@ def store_and_complete(
     """
     attempt = request.attempt
     try:
-        stored = _store(generation, attempt, _read(image), ensure_current)
-        seed = None if isinstance(image, Unseeded) else request.seed
-        if not _complete(generation, attempt, {**stored, "model": request.model, "seed": seed}):
+        used = replace(request, seed=None) if isinstance(image, Unseeded) else request
+        picture = _read(image, _output(generation, used))
+        stored = _store(generation, attempt, picture, ensure_current)
+        if not _complete(generation, attempt, {**stored, "model": used.model, "seed": used.seed}):
             raise Superseded
     except Superseded:
         files.delete_leftovers(generation, before=attempt + 1, since=attempt)
         raise
 
 
-def _read(image: bytes) -> RenderedImage:
+def _output(generation: Generation, used: RenderRequest) -> Output:
+    keep = settings.IMAGE_METADATA if generation.keep_metadata is None else generation.keep_metadata
+    return Output(generation.output_format, generation.quality, keep, infotext.of(used))
+
+
+def _read(image: bytes, output: Output) -> RenderedImage:
     try:
-        return formats.read(image)
+        return formats.read(image, output)
     except formats.NotAccepted as error:
         raise RenderError(str(error)) from None
     except ValueError as error:
