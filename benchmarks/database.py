@@ -100,12 +100,12 @@ def fill(keys: list[UUID], rows: int, image: bytes = b"") -> None:
         "bytes": len(image) or 1,
         "sha256": hashlib.sha256(image).hexdigest(),
     }
-    connection.lift_statement_timeout()
-    with connection.cursor() as cursor, _without_indexes(cursor, rows >= DROP_INDEXES_FROM):
-        for first in range(0, rows, DROP_INDEXES_FROM):
-            last = min(first + DROP_INDEXES_FROM, rows) - 1
-            cursor.execute(FILL, {**values, "first": first, "last": last})
-    _tidy()
+    with connection.without_statement_timeout(), connection.cursor() as cursor:
+        with _without_indexes(cursor, rows >= DROP_INDEXES_FROM):
+            for first in range(0, rows, DROP_INDEXES_FROM):
+                last = min(first + DROP_INDEXES_FROM, rows) - 1
+                cursor.execute(FILL, {**values, "first": first, "last": last})
+        _tidy(cursor)
 
 
 @contextmanager
@@ -134,20 +134,15 @@ def remove_new_rows(rows: int) -> None:
     """Remove the generations that were created since the table was filled with so many rows, and all jobs."""
     from django.db import connection
 
-    connection.lift_statement_timeout()
-    with connection.cursor() as cursor:
+    with connection.without_statement_timeout(), connection.cursor() as cursor:
         cursor.execute("DELETE FROM generations_generation WHERE id >= %s", [UUID(int=(FIRST_ROW_AT + rows) << 80)])
         cursor.execute("TRUNCATE procrastinate_jobs CASCADE")
-    _tidy()
+        _tidy(cursor)
 
 
-def _tidy() -> None:
-    from django.db import connection
-
-    with connection.cursor() as cursor:
-        cursor.execute("VACUUM (ANALYZE) generations_generation")
-        cursor.execute("CHECKPOINT")
-    connection.restore_statement_timeout()
+def _tidy(cursor) -> None:
+    cursor.execute("VACUUM (ANALYZE) generations_generation")
+    cursor.execute("CHECKPOINT")
 
 
 def postmaster() -> psutil.Process | None:

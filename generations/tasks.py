@@ -147,20 +147,9 @@ def _request(generation: Generation, attempt: int) -> RenderRequest:
     """The request, with the model and the seed that are used."""
     # Rendering is slow, so it holds neither a transaction nor a connection of the pool.
     connection.close()
-    return renderers.get_pool().settle(
-        RenderRequest(
-            id=generation.id,
-            prompt=generation.prompt,
-            negative_prompt=generation.negative_prompt,
-            model=generation.model,
-            width=generation.width,
-            height=generation.height,
-            steps=generation.steps,
-            guidance=generation.guidance,
-            seed=generation.seed,
-            attempt=attempt,
-        )
-    )
+    names = ("id", "prompt", "negative_prompt", "model", "width", "height", "steps", "guidance", "seed")
+    parameters = {name: getattr(generation, name) for name in names}
+    return renderers.get_pool().settle(RenderRequest(**parameters, attempt=attempt))
 
 
 def _monitor_of(generation: Generation, attempt: int, context: JobContext) -> Progress:

@@ -7,10 +7,12 @@ a forked process.
 import os
 import select
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import psycopg
 from django.conf import settings
-from django.db import connections
+from django.db import DatabaseError, connections
 from django.db.backends.postgresql import base
 from psycopg_pool.base import AttemptWithBackoff
 
@@ -94,16 +96,19 @@ class DatabaseWrapper(base.DatabaseWrapper):
             connection = super().get_new_connection(conn_params)
         return connection
 
-    def lift_statement_timeout(self) -> None:
-        """Remove the server's and the client's statement timeout while this connection is held."""
+    @contextmanager
+    def without_statement_timeout(self) -> Iterator[None]:
+        """Remove the server's and the client's statement timeout. The connection must be held during the context."""
         with self.cursor() as cursor:
             cursor.execute("SET statement_timeout = 0")
         self.connection.is_long_running = True
-
-    def restore_statement_timeout(self) -> None:
-        with self.cursor() as cursor:
-            cursor.execute("RESET statement_timeout")
-        self.connection.is_long_running = False
+        try:
+            yield
+        finally:
+            with suppress(DatabaseError):
+                with self.cursor() as cursor:
+                    cursor.execute("RESET statement_timeout")
+                self.connection.is_long_running = False
 
     def prepared_cursor(self):
         """A cursor whose statements the server plans once per connection, if prepare_threshold allows that.

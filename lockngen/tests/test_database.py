@@ -104,15 +104,13 @@ def test_statement__times_out_if_the_server_does_not_respond(settings, monkeypat
     assert ApiKey.objects.count() == 0
 
 
-def test_statement__has_no_timeout_after_it_was_lifted(settings, monkeypatch):
+def test_statement__has_no_timeout_if_it_is_lifted(settings, monkeypatch):
     monkeypatch.setattr(base, "SECONDS_OF_GRACE", 0)
     settings.DB_TIMEOUTS = {"statement_timeout": 200}
-    connection.lift_statement_timeout()
 
-    with connection.cursor() as cursor:
+    with connection.without_statement_timeout(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_sleep(0.4)")
 
-    connection.restore_statement_timeout()
     assert not connection.connection.is_long_running
 
 

@@ -49,7 +49,8 @@ class Command(migrate.Command):
             return
         connection = connections[options["database"]]
         refuse_pooler(connection)
-        with self.locked(connection, wait), without_statement_timeout(connection):
+        # Building an index may take long. A wait for a lock that others queue behind may not: DB_LOCK_TIMEOUT holds.
+        with self.locked(connection, wait), connection.without_statement_timeout():
             with refusals_explained():
                 preconditions.refuse_migration(connection)
                 self.drop_invalid_indexes(connection)
@@ -108,17 +109,6 @@ def refuse_pooler(connection: BaseDatabaseWrapper) -> None:
             f"{name} leads to a pooler such as PgBouncer, and migrations need a session of their own: "
             "set DATABASE_DIRECT_URL to the server itself."
         )
-
-
-@contextmanager
-def without_statement_timeout(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Building an index may take long. A wait for a lock that others queue behind may not: DB_LOCK_TIMEOUT holds."""
-    connection.lift_statement_timeout()
-    try:
-        yield
-    finally:
-        with suppress(DatabaseError):
-            connection.restore_statement_timeout()
 
 
 @contextmanager
