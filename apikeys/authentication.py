@@ -29,6 +29,7 @@ class BearerToken(AuthBase):
     openapi_type = "http"
     openapi_scheme = "bearer"
     openapi_description = "An API key, made with `manage.py apikey create NAME`."
+    schemes = ("bearer",)
 
     def __init__(self, is_free: bool = False):
         super().__init__()
@@ -69,7 +70,13 @@ class BearerToken(AuthBase):
 
     def _token(self, request: HttpRequest) -> str:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        return token.strip() if scheme.lower() == "bearer" else ""
+        return token.strip() if scheme.lower() in self.schemes else ""
+
+
+class TokenHeader(BearerToken):
+    """`Authorization: Token <token>`, as older clients of Replicate send it. Bearer is accepted as well."""
+
+    schemes = ("bearer", "token")
 
 
 class BasicPassword(BearerToken):

@@ -8,7 +8,10 @@ class GenerationsConfig(AppConfig):
         from apikeys import usage_provider
         from generations import checks  # noqa: F401  registers the system checks
         from generations.api import fast
+        from generations.dialects.replicate import operations as replicate
         from generations.usage import GenerationUsage
+        from lockngen.web import problems
 
         usage_provider.register(GenerationUsage())
         fast.register()
+        problems.register_format(replicate.PATHS, replicate.as_error)

@@ -62,6 +62,9 @@ class GenerationQuerySet(SoftDeleteQuerySet):
     def older_than(self, id: UUID):
         return self.filter(id__lt=id)
 
+    def newer_than(self, id: UUID):
+        return self.filter(id__gt=id)
+
     def created_since(self, time: datetime):
         """By id, whose first 48 bits are milliseconds, so that no further index is needed."""
         return self.filter(id__gte=_first_id(time))
@@ -72,6 +75,11 @@ class GenerationQuerySet(SoftDeleteQuerySet):
     def labelled(self, labels: dict[str, str]):
         """Those that have all of these labels."""
         return self.filter(labels__contains=labels)
+
+    def first_of_calls(self):
+        """The first generation of each create call."""
+        earlier = self.model.all_objects.filter(submission=OuterRef("submission"), id__lt=OuterRef("id"))
+        return self.filter(~Exists(earlier))
 
     def search(self, text: str):
         """Those whose prompt has all of the words. Supports "a phrase", OR and -word, and accepts any input."""

@@ -67,8 +67,12 @@ MIDDLEWARE = [
 REDACT = "apikeys.tokens.redacted"  # removes tokens from the text of an error
 # Browsers of other origins. A preflight is answered before anything else, so it needs no key and isn't counted.
 CORS_ALLOWED_ORIGINS = env.items("CORS_ALLOWED_ORIGINS")
-API_PATHS = ("/api/", "/v1/", "/sdapi/v1/", "/replicate/v1/")  # of the native API and of the dialects
-CORS_URLS_REGEX = r"^/(api|v1|sdapi/v1|replicate/v1)/"
+# Of the native API and of the dialects. Those of the last line are Replicate's, for base URLs without a path.
+API_PATHS = (
+    *("/api/", "/v1/", "/sdapi/v1/", "/replicate/"),
+    *("/predictions/", "/models/", "/account/", "/webhooks/"),
+)
+CORS_URLS_REGEX = r"^/(api|v1|sdapi/v1|replicate|predictions|models|account|webhooks)(/|$)"
 CORS_ALLOW_METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS")
 CORS_ALLOW_HEADERS = (
     "accept", "authorization", "cache-control", "content-type", "idempotency-key", "if-none-match", "last-event-id",

@@ -11,6 +11,7 @@ from ninja.openapi.docs import Swagger
 import apikeys.api
 import generations.api.available_models
 import generations.api.operations
+import generations.dialects.replicate.operations
 from generations.health import Workers
 from lockngen import __version__
 from lockngen.health import STORAGE_THREADS, ReadinessView, Storage
@@ -40,6 +41,9 @@ api.add_router("/events", generations.api.operations.events_router)
 api.add_router("/models", generations.api.available_models.router)
 api.add_router("/key", apikeys.api.router)
 
+replicate = ProblemAPI(dialect="replicate", parser=JSONParser())
+replicate.add_router("", generations.dialects.replicate.operations.router)
+
 admin.site.site_header = admin.site.site_title = "LockN Gen"
 admin.site.index_title = "Administration"
 admin.site.enable_nav_sidebar = False  # the lists need its width
@@ -56,6 +60,9 @@ urlpatterns = [
     path("favicon.ico", RedirectView.as_view(url=f"{settings.PUBLIC_PATH}/static/lockngen/icon.svg")),
     path("api/v1/", no_append_slash(nothing_here)),
     path("api/v1/", api.urls),
+    # Replicate's clients add v1 to their base URL or not, and it may already end in v1.
+    re_path(r"^(?:replicate/)?(?:v1/){1,2}$|^replicate/$", no_append_slash(nothing_here)),
+    re_path(r"^(?:replicate/)?(?:v1/){0,2}", replicate.urls),
     path("ht/", ReadinessView.as_view(), name="ht"),
     re_path(r"^ht/storage/?$", ReadinessView.as_view(checks=[Storage], threads=STORAGE_THREADS)),
     re_path(r"^ht/workers/?$", ReadinessView.as_view(checks=[Workers])),

@@ -63,9 +63,9 @@ def generation(row: Any, viewer: Viewer) -> dict[str, Any]:
         "signed_urls": _signed(id, url, image_url, viewer.signatures),
         "image": _image(row),
         "error": row.error_message,
-        "created_at": _time(row.created_at),
-        "started_at": _time(row.started_at),
-        "completed_at": _time(row.completed_at),
+        "created_at": timestamp(row.created_at),
+        "started_at": timestamp(row.started_at),
+        "completed_at": timestamp(row.completed_at),
     }
 
 
@@ -104,7 +104,7 @@ def _image(row: Any) -> dict[str, Any] | None:
     }
 
 
-def _time(at: datetime | str | None) -> str | None:
+def timestamp(at: datetime | str | None) -> str | None:
     """In milliseconds, UTC: what JavaScript's Date can hold. A text is as PostgreSQL writes it."""
     if at is None:
         return None

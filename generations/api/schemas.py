@@ -98,6 +98,10 @@ Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=MAX_LABELS)]
 Pixels = Annotated[StrictInt, Field(ge=64, le=2048, multiple_of=8)]
 Steps = Annotated[StrictInt, Field(ge=1, le=150)]
 Guidance = Annotated[float, Field(ge=0, le=30, strict=True, allow_inf_nan=False)]
+Prompt = Annotated[Text, Field(min_length=1, max_length=PROMPT_LENGTH), AfterValidator(_not_blank)]
+NegativePrompt = Annotated[Text, Field(max_length=PROMPT_LENGTH)]
+Seed = Annotated[StrictInt, Field(ge=0, le=MAX_SEED)]
+ImageCount = Annotated[StrictInt, Field(ge=1, le=MAX_IMAGES)]
 
 
 class GenerationIn(RequestBody):
@@ -105,10 +109,8 @@ class GenerationIn(RequestBody):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"prompt": "a lighthouse at dusk"}]})
 
-    prompt: Annotated[Text, Field(max_length=PROMPT_LENGTH), AfterValidator(_not_blank)] = Field(
-        description="The content of the image.", examples=["a lighthouse at dusk"], min_length=1
-    )
-    negative_prompt: Annotated[Text, Field(max_length=PROMPT_LENGTH)] = Field("", description="Content to avoid.")
+    prompt: Prompt = Field(description="The content of the image.", examples=["a lighthouse at dusk"])
+    negative_prompt: NegativePrompt = Field("", description="Content to avoid.")
     model: Annotated[Text, Field(min_length=1, max_length=MODEL_LENGTH)] = Field(
         DEFAULT_MODEL,
         description="`default` or a name of `GET /api/v1/models`. A model may have defaults for the fields below.",
@@ -117,7 +119,7 @@ class GenerationIn(RequestBody):
     height: Pixels = Field(DEFAULT_SIZE, description="Pixels, in steps of 8.")
     steps: Steps = DEFAULT_STEPS
     guidance: Guidance = DEFAULT_GUIDANCE
-    seed: Annotated[Annotated[StrictInt, Field(ge=0, le=MAX_SEED)] | None, BeforeValidator(_possible_seed)] = Field(
+    seed: Annotated[Seed | None, BeforeValidator(_possible_seed)] = Field(
         None,
         description="The same seed gives the same image. Null draws a random seed, which is returned once completed.",
     )
@@ -134,7 +136,7 @@ class GenerationIn(RequestBody):
     labels: Labels = Field(
         default_factory=dict, description="Names and values of your own, by which a list can be filtered."
     )
-    n: Annotated[StrictInt, Field(ge=1, le=MAX_IMAGES)] | None = Field(
+    n: ImageCount | None = Field(
         None,
         description="Number of generations, all or none of which are stored. Their seeds follow each other. With `n` "
         "the response is a GenerationList.",

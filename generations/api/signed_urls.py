@@ -23,7 +23,7 @@ from ninja.security import APIKeyQuery
 from apikeys.models import ApiKey
 from lockngen.web.problems import Problem
 
-Purpose = Literal["image", "thumbnail", "events"]
+Purpose = Literal["image", "thumbnail", "events", "prediction"]
 STEPS = 10  # an address stays the same for a tenth of its lifetime, so that browsers can cache it
 
 SALT = "lockngen.signed_urls"

@@ -5,9 +5,11 @@ The plain call is made first. Its response is then held, by a coroutine, until t
 
 import asyncio
 import re
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from inspect import isawaitable
+from math import inf
 from uuid import UUID
 
 from django.conf import settings
@@ -17,6 +19,7 @@ from generations.api import limits
 from generations.models import Generation
 from generations.progress import notifications
 from generations.progress.rows import reader
+from lockngen.web import threads
 from lockngen.web.event_streams import EventStream
 from lockngen.web.slots import Slot
 
@@ -24,14 +27,15 @@ READ_INTERVAL = 5.0  # seconds at most between two reads of the row, as an event
 PREFERENCE = re.compile(r"(?:^|[,;])\s*wait\s*(?:=\s*\"?(\d{1,9})\"?)?\s*(?=$|[,;])", re.IGNORECASE)
 
 Present = Callable[[list[Generation]], HttpResponse | Awaitable[HttpResponse]]
-"""Makes the response to a call from its generations."""
+"""Makes the response to a call from its generations. It may read their files, but makes no query."""
 
 
 class Wait:
-    """How long a call waits, and the slot that it takes. False if it doesn't wait."""
+    """How long a call waits from now on, and the slot that it takes."""
 
-    def __init__(self, request: HttpRequest, query: int | None):
-        preferred = _preferred(request.headers.get("Prefer", ""))
+    def __init__(self, request: HttpRequest, query: int | None = None, longest: float = inf):
+        preferred = _preferred(request.headers.get("Prefer", ""), min(longest, settings.WEB_MAX_WAIT))
+        self._began_at = time.monotonic()
         self.seconds = query if query is not None else preferred
         self.is_preference = query is None and preferred is not None
         self._key_id = request.auth.pk
@@ -47,7 +51,8 @@ class Wait:
         if not any(generation.is_unfinished for generation in generations):
             self._slot.release()
             return response
-        response.finish = HeldResponse(generations, self._key_id, self.seconds, self._slot, present)
+        seconds = self.seconds - (time.monotonic() - self._began_at)  # clients close the connection soon afterwards
+        response.finish = HeldResponse(generations, self._key_id, seconds, self._slot, present)
         return response
 
 
@@ -61,7 +66,7 @@ class HeldResponse:
     async def __call__(self) -> HttpResponse:
         try:
             ends = [end_of(generation, self.key_id, self.seconds) for generation in self.generations]
-            response = self.present(await asyncio.gather(*ends))
+            response = await threads.read_file(self.present, await asyncio.gather(*ends))
             return await response if isawaitable(response) else response
         finally:
             self.slot.release()
@@ -86,7 +91,7 @@ async def read(generation: Generation, key_id: UUID) -> Generation | None:
     return await reader.add_or((generation.pk, key_id), generation)
 
 
-def _preferred(header: str) -> int | None:
-    """The seconds that a Prefer header asks for, at most WEB_MAX_WAIT. Without a number it is as long as possible."""
+def _preferred(header: str, longest: int) -> int | None:
+    """The seconds that a Prefer header requests, at most `longest`, which is also the value without a number."""
     found = PREFERENCE.search(header)
-    return found and min(int(found[1] or settings.WEB_MAX_WAIT), settings.WEB_MAX_WAIT)
+    return found and min(int(found[1] or longest), longest)

@@ -102,7 +102,7 @@ def test_wait__out_of_range_is_refused(call, make_generation, wait):
     ],
 )  # fmt: skip
 def test_preference__is_read(header, seconds):
-    assert waiting._preferred(header) == seconds
+    assert waiting._preferred(header, 60) == seconds
 
 
 def test_wait__outlives_the_session_that_listens(call, make_generation):

@@ -102,7 +102,9 @@ def formatted(path: str, answer: HttpResponse) -> HttpResponse:
     for paths, format in _formats:
         if paths.match(path):
             shaped = format(answer, json.loads(answer.content))
-            shaped.headers = answer.headers | shaped.headers | {"Content-Length": str(len(shaped.content))}
+            shaped["Content-Length"] = len(shaped.content)
+            for name, value in answer.items():
+                shaped.headers.setdefault(name, value)
             shaped._has_been_logged = getattr(answer, "_has_been_logged", False)
             return shaped
     return answer

@@ -131,7 +131,7 @@ FILES = ThreadPoolExecutor(4, "files")
 
 def of_path(path: str) -> DatabaseThreads:
     """The threads that serve this path."""
-    if path.startswith(settings.API_PATHS):
+    if f"{path}/".startswith(settings.API_PATHS):
         return REFUSALS if breaker.is_open else API
     return PROBES if path.startswith("/ht/") else PAGES
 

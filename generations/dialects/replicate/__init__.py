@@ -1,0 +1,1 @@
+"""Replicate's predictions, models and versions, as its client libraries use them."""

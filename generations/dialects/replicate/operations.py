@@ -1,0 +1,227 @@
+"""The operations of Replicate's HTTP API that its client libraries use for predictions and models."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Annotated, Any, NamedTuple
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse
+from ninja import Query, Router, Schema
+from pydantic import AfterValidator, BeforeValidator
+
+from apikeys.authentication import TokenHeader
+from generations import renderers
+from generations.api import creation, cursors, limits, presenters
+from generations.api.presenters import Viewer
+from generations.api.signed_urls import SignedUrl
+from generations.api.waiting import Wait
+from generations.dialects.replicate import models, predictions
+from generations.dialects.replicate.inputs import Input
+from generations.models import Generation
+from generations.renderers.base import Model
+from lockngen.database import retry
+from lockngen.web import links
+from lockngen.web.event_streams import EventStream
+from lockngen.web.problems import CONTENT_TYPE, Problem, invalid
+
+LONGEST_WAIT = 60  # seconds; clients close the connection half a second later
+PAGE = 100  # predictions
+REVERSE = "r"  # the start of a cursor that leads to newer predictions
+LAST_EVENT_ID = re.compile(r"\d{1,4}", re.ASCII)
+UNSUPPORTED = ("webhook", "webhook_completed", "webhook_events_filter")
+PATHS = (
+    r"/(v1/){0,2}(predictions|files|account|webhooks|collections|deployments|hardware|trainings)(/|$)"
+    r"|/(v1/){0,2}models/[^/]+/[^/]|/models(/|$)|/replicate(/|$)|/v1/v1(/|$)"
+)
+
+router = Router(auth=TokenHeader())
+
+
+class PredictionIn(Schema):
+    input: Input
+    version: str | None = None
+    webhook: str | None = None
+    webhook_completed: str | None = None
+    webhook_events_filter: Any = None
+
+
+class Cursor(NamedTuple):
+    """The place in the list between two pages."""
+
+    id: UUID
+    is_reverse: bool  # leads to newer predictions
+
+    @classmethod
+    def decode(cls, text: str) -> "Cursor":
+        """Raises ValueError."""
+        is_reverse = text.startswith(REVERSE)
+        return cls(cursors.decode(text.removeprefix(REVERSE)), is_reverse)
+
+    def encode(self) -> str:
+        return f"{REVERSE if self.is_reverse else ''}{cursors.encode(self.id)}"
+
+
+def _aware(time: datetime | None) -> datetime | None:
+    return time.replace(tzinfo=UTC) if time and time.tzinfo is None else time
+
+
+Time = Annotated[datetime, AfterValidator(_aware)]
+
+
+class PageQuery(Schema):
+    cursor: Annotated[Cursor, BeforeValidator(Cursor.decode)] | None = None
+    created_after: Time | None = None
+    created_before: Time | None = None
+
+
+@router.post("predictions")
+def create(request: HttpRequest, body: PredictionIn):
+    return _create(request, body, lambda: _model_of_version(body.version))
+
+
+@router.post("models/{owner}/{name}/predictions")
+def create_of_model(request: HttpRequest, owner: str, name: str, body: PredictionIn):
+    return _create(request, body, lambda: _model(f"{owner}/{name}"))
+
+
+@router.get("predictions")
+@retry.idempotent
+def list_(request: HttpRequest, query: Query[PageQuery]):
+    """Newest first. `next` and `previous` are addresses."""
+    rows = Generation.objects.owned_by(request.auth).first_of_calls()
+    if query.created_after:
+        rows = rows.created_since(query.created_after)
+    if query.created_before:
+        rows = rows.created_before(query.created_before)
+    if query.cursor and query.cursor.is_reverse:
+        rows = list(rows.newer_than(query.cursor.id).order_by("id")[: PAGE + 1])[::-1]
+        has_newer, has_older, rows = len(rows) > PAGE, bool(rows), rows[-PAGE:]
+    else:
+        rows = rows.older_than(query.cursor.id) if query.cursor else rows
+        rows = list(rows.newest_first()[: PAGE + 1])
+        has_newer, has_older, rows = bool(query.cursor and rows), len(rows) > PAGE, rows[:PAGE]
+    viewer = Viewer.of(request)
+    calls = predictions.of_calls(rows)
+    return presenters.response(
+        {
+            "previous": _page_url(request, Cursor(rows[0].id, True)) if has_newer else None,
+            "next": _page_url(request, Cursor(rows[-1].id, False)) if has_older else None,
+            "results": [predictions.as_prediction(call, viewer, is_inline=False) for call in calls],
+        }
+    )
+
+
+@router.get("predictions/{id}")
+@retry.idempotent
+def show(request: HttpRequest, id: str):
+    return presenters.response(predictions.as_prediction(_own(request, id), Viewer.of(request)))
+
+
+@router.post("predictions/{id}/cancel")
+@retry.idempotent
+def cancel(request: HttpRequest, id: str):
+    """Cancel what is unfinished. A finished prediction stays as it is."""
+    generations = _own(request, id)
+    for generation in generations:
+        generation.cancel()
+    return presenters.response(predictions.as_prediction(generations, Viewer.of(request)))
+
+
+@router.get("files/{id}/events", auth=[SignedUrl(lambda request: "prediction"), TokenHeader(is_free=True)])
+def events(request: HttpRequest, id: str):
+    """The server-sent events of a prediction."""
+    generations = retry.idempotent(_own)(request, id)
+    last = request.headers.get("Last-Event-ID", "")
+    sent = int(last) if LAST_EVENT_ID.fullmatch(last) else 0
+    return EventStream(predictions.events(generations, Viewer.of(request), sent), limits.wait(request.auth))
+
+
+@router.get("models")
+def list_models(request: HttpRequest):
+    pool = renderers.current_pool()
+    unavailable, base_url = pool.unavailable(), links.base(request)
+    shown = [models.as_model(model, base_url) for name, model in pool.models.items() if name not in unavailable]
+    return {"previous": None, "next": None, "results": shown}
+
+
+@router.get("models/{owner}/{name}")
+def show_model(request: HttpRequest, owner: str, name: str):
+    return models.as_model(_model(f"{owner}/{name}"), links.base(request))
+
+
+@router.get("models/{owner}/{name}/versions")
+def list_versions(request: HttpRequest, owner: str, name: str):
+    return {"previous": None, "next": None, "results": [models.as_version(_model(f"{owner}/{name}"))]}
+
+
+@router.get("models/{owner}/{name}/versions/{version}")
+def show_version(request: HttpRequest, owner: str, name: str, version: str):
+    return models.as_version(_model(f"{owner}/{name}:{version}"))
+
+
+@router.get("account")
+def account(request: HttpRequest):
+    """The key."""
+    return {"type": "user", "username": request.auth.prefix, "name": request.auth.name, "github_url": None}
+
+
+def as_error(answer: HttpResponse, problem: dict[str, Any]) -> HttpResponse:
+    """The error that Replicate's clients parse."""
+    shown = {name: problem[name] for name in ("title", "detail", "status")}
+    if problem["type"] != "about:blank":
+        shown["type"] = problem["type"]
+    if problem["status"] == HTTPStatus.UNAUTHORIZED:
+        shown["title"] = "Unauthenticated"
+    if errors := problem.get("errors"):
+        shown["invalid_fields"] = [{"field": error["field"], "description": error["detail"]} for error in errors]
+    return HttpResponse(presenters.as_json(shown), status=answer.status_code, content_type=CONTENT_TYPE)
+
+
+def _create(request: HttpRequest, body: PredictionIn, find_model: Callable[[], Model]) -> HttpResponse:
+    for field in UNSUPPORTED:
+        if getattr(body, field) is not None:
+            raise invalid(field, "this service sends no webhooks; wait for the prediction, stream it or poll it")
+    if "Cancel-After" in request.headers:
+        raise invalid("Cancel-After", "a prediction has no deadline; cancel it instead")
+    wait = Wait(request, longest=LONGEST_WAIT)
+    viewer = Viewer.of(request)
+    created = creation.create(request, lambda: body.input.parameters(find_model()))
+
+    def present(generations: list[Generation]) -> HttpResponse:
+        shown = predictions.as_prediction(generations, viewer)
+        if shown["completed_at"] is None:
+            shown["status"] = "starting"  # after a create call, clients treat every other status as the end
+        return presenters.response(shown, 201, created.headers)
+
+    return wait.respond(created.generations, present)
+
+
+def _model(reference: str) -> Model:
+    if model := models.find(reference):
+        return model
+    raise Problem(404, f"There is no model or version {reference}; valid models: {models.valid()}.")
+
+
+def _model_of_version(reference: str | None) -> Model:
+    if reference is None:
+        raise invalid("version", f"it is required: a version or one of the models {models.valid()}")
+    if model := models.find(reference):
+        return model
+    raise invalid("version", f"there is no model or version {reference}; valid models: {models.valid()}")
+
+
+def _own(request: HttpRequest, id: str) -> list[Generation]:
+    """The generations of the key's own prediction."""
+    try:
+        first = Generation.objects.owned_by(request.auth).first_of_calls().get(pk=UUID(id))
+    except (ValueError, Generation.DoesNotExist):
+        raise Problem(404, "There is no such prediction.") from None
+    return predictions.of_calls([first])[0]
+
+
+def _page_url(request: HttpRequest, cursor: Cursor) -> str:
+    query = {**request.GET.dict(), "cursor": cursor.encode()}
+    return f"{links.base(request)}{request.path_info}?{urlencode(query)}"
