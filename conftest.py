@@ -26,6 +26,7 @@ from django.db.models.signals import post_migrate  # noqa: E402
 from django.test import Client, TransactionTestCase  # noqa: E402
 from procrastinate.contrib.django.models import ProcrastinateJob  # noqa: E402
 from procrastinate.job_context import AbortReason  # noqa: E402
+from xdist.scheduler import LoadFileScheduling  # noqa: E402
 
 from apikeys import tokens  # noqa: E402
 from apikeys.models import ApiKey  # noqa: E402
@@ -39,6 +40,27 @@ from lockngen.database.breaker import breaker  # noqa: E402
 
 def pytest_unconfigure() -> None:
     _database.close()
+
+
+class Scheduling(LoadFileScheduling):
+    """Each file runs in one process, and so do all files of a folder whose tests share a server."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next(filter(nodeid.startswith, SHARED_SERVERS), None) or super()._split_scope(nodeid)
+
+
+SHARED_SERVERS = ("lockngen/tests/browser/", "lockngen/tests/faults/")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduling:
+    return Scheduling(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that start whole systems first: they take long, and at the end one process would wait for another's."""
+    items.sort(key=lambda item: "db" in item.fixturenames or item.get_closest_marker("django_db") is not None)
 
 
 def let_tests_empty_the_audit(**_) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lockngen.tests.support.databases import new_database
-from lockngen.tests.support.dev import Dev
+from lockngen.tests.support.dev import Dev, running_devs
 from lockngen.tests.support.embedded_servers import open_folder
 from lockngen.tests.support.processes import manage
 
@@ -21,20 +21,8 @@ def dev_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def make_dev(dev_folder):
-    runs = []
-
-    def make(**variables: str) -> Dev:
-        folder = dev_folder / str(len(runs))
-        folder.mkdir()
-        runs.append(Dev(folder / "data", **variables))
-        return runs[-1]
-
-    yield make
-    running = [run for run in runs if run.is_running()]
-    for run in running:
-        run.process.terminate()
-    for run in running:
-        run.wait()
+    with running_devs(dev_folder) as make_dev:
+        yield make_dev
 
 
 @pytest.fixture(scope="module")

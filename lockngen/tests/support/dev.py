@@ -6,6 +6,8 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.client import HTTPResponse
 from pathlib import Path
 
@@ -99,3 +101,24 @@ class Dev(Process):
         postmaster = int((self.data / "postgres/cluster/postmaster.pid").read_text().split()[0])
         parents = [psutil.Process(self.process.pid), psutil.Process(postmaster)]
         return parents + [child for parent in parents for child in parent.children(recursive=True)]
+
+
+@contextmanager
+def running_devs(folder: Path) -> Iterator[Callable[..., Dev]]:
+    """Make runs with a data folder of their own in this folder. They end with the block."""
+    runs = []
+
+    def make(**variables: str) -> Dev:
+        own = folder / str(len(runs))
+        own.mkdir()
+        runs.append(Dev(own / "data", **variables))
+        return runs[-1]
+
+    try:
+        yield make
+    finally:
+        running = [run for run in runs if run.is_running()]
+        for run in running:
+            run.process.terminate()
+        for run in running:
+            run.wait()
