@@ -71,7 +71,7 @@ class ModelMissing(RendererFailure):
 
 
 class Unseeded(bytes):
-    """A picture whose seed is unknown, as the renderer doesn't accept one."""
+    """An image whose seed is unknown, as the renderer doesn't accept one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from generations.tests.support.images_api import ImagesApi
 from lockngen.tests.support.processes import free_port
 
 NAME = "FLUX.1-schnell"
-UNEXPLAINED = "The renderer refused the picture: it gave no reason."
+UNEXPLAINED = "The renderer refused the request: it gave no reason."
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -70,20 +70,17 @@ def test_generation__of_a_server_without_seeds_has_none(images_api, use, make_ge
     [
         (
             (400, {}, error("Rejected by the safety system of gpu7.internal:8000, see /opt/policy.py.", code="x")),
-            "The renderer refused the picture: Rejected by the safety system of … see ….",
+            "The renderer refused the request: Rejected by the safety system of … see ….",
         ),
-        ((400, {}, {"error": "invalid\x1b[31m size"}), "The renderer refused the picture: invalid [31m size."),
-        ((400, {}, {"detail": "Invalid size."}), "The renderer refused the picture: Invalid size."),
+        ((400, {}, {"error": "invalid\x1b[31m size"}), "The renderer refused the request: invalid [31m size."),
+        ((400, {}, {"detail": "Invalid size."}), "The renderer refused the request: Invalid size."),
         (
             (422, {}, {"detail": [{"loc": ["body", "guidance_scale"], "msg": "at most 20", "input": 30}]}),
-            "The renderer refused the picture: guidance_scale: at most 20.",
+            "The renderer refused the request: guidance_scale: at most 20.",
         ),
-        ((422, {}, b"<html>No</html>"), "The renderer refused the picture: it gave no reason."),
-        (
-            (422, {}, {"detail": [1, {"loc": 2, "msg": 3}], "error": 0}),
-            "The renderer refused the picture: it gave no reason.",
-        ),
-        ((400, {}, error("x" * 5000)), f"The renderer refused the picture: {'x' * 500}."),
+        ((422, {}, b"<html>No</html>"), UNEXPLAINED),
+        ((422, {}, {"detail": [1, {"loc": 2, "msg": 3}], "error": 0}), UNEXPLAINED),
+        ((400, {}, error("x" * 5000)), f"The renderer refused the request: {'x' * 500}."),
     ],
     ids=["openai", "text", "detail", "fastapi", "page", "odd", "long"],
 )
@@ -98,7 +95,7 @@ def test_refusal__is_final_and_has_the_server_s_message(images_api, use, make_ge
     assert len(images_api.bodies) == 1
 
 
-def test_picture__in_another_format_is_final(images_api, use, make_generation, run):
+def test_image__in_another_format_is_final(images_api, use, make_generation, run):
     images_api.image = "gif"
     use(images_api.url)
     generation = make_generation()
@@ -154,12 +151,12 @@ def test_broken_renders__fail_after_the_last_attempt(images_api, use, make_gener
 @pytest.mark.parametrize(
     ("answer", "missing"),
     [
-        ((401, {}, error("Incorrect API key provided: sk-secret")), "access to the model black-forest-labs/FLUX.1"),
-        ((403, {}, error("No.")), "access to the model black-forest-labs/FLUX.1"),
-        ((302, {"Location": "http://127.0.0.1:1/"}, b""), "access to the model black-forest-labs/FLUX.1"),
-        ((404, {}, error("The model does not exist")), "the model black-forest-labs/FLUX.1"),
-        ((400, {}, error("No such model", code="model_not_found")), "the model black-forest-labs/FLUX.1"),
-        ((405, {}, b""), "the model black-forest-labs/FLUX.1"),
+        ((401, {}, error("Incorrect API key provided: sk-secret")), "access to the model FLUX.1"),
+        ((403, {}, error("No.")), "access to the model FLUX.1"),
+        ((302, {"Location": "http://127.0.0.1:1/"}, b""), "access to the model FLUX.1"),
+        ((404, {}, error("The model does not exist")), "the model FLUX.1"),
+        ((400, {}, error("No such model", code="model_not_found")), "the model FLUX.1"),
+        ((405, {}, b""), "the model FLUX.1"),
     ],
     ids=["401", "403", "redirect", "404", "code", "405"],
 )
@@ -184,7 +181,7 @@ def test_missing_model__without_another_renderer_waits(images_api, use, make_gen
     use(images_api.url)
     generation = make_generation(model=NAME)
 
-    with pytest.raises(ModelUnavailable, match=f"{NAME} can't be rendered: no renderer has the model black"):
+    with pytest.raises(ModelUnavailable, match=f"{NAME} can't be rendered: no renderer has the model FLUX"):
         run(generation)
 
     assert (generation.status, generation.counted_attempts) == (Status.PENDING, 0)

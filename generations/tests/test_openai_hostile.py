@@ -100,14 +100,14 @@ def test_render__stops_promptly_while_an_answer_trickles(serve, request_):
     assert time.monotonic() - started_at < 2
 
 
-def test_picture__beyond_the_limit_is_final(serve, request_, monkeypatch):
+def test_image__beyond_the_limit_is_final(serve, request_, monkeypatch):
     monkeypatch.setattr(renderer, "MAX_ANSWER", 100_000)
 
     with pytest.raises(RenderError, match="larger than 64 MiB"):
         render(serve(answer(b" " * 200_000)), request_)
 
 
-def test_picture_at_a_url__beyond_the_limit_is_final(images_api, serve_bytes, request_, monkeypatch):
+def test_image_at_a_url__beyond_the_limit_is_final(images_api, serve_bytes, request_, monkeypatch):
     monkeypatch.setattr(limits, "MAX_BYTES", 100_000)
     place = serve_bytes(answer(b" " * 200_000))
     images_api.delivery = f"http://{place}/a.png"
@@ -126,7 +126,7 @@ def test_picture_at_a_url__beyond_the_limit_is_final(images_api, serve_bytes, re
     ],
     ids=["redirect", "404", "encoded", "cut"],
 )
-def test_picture_at_a_url__that_can_not_be_fetched_is_a_failure(images_api, serve_bytes, request_, pieces):
+def test_image_at_a_url__that_can_not_be_fetched_is_a_failure(images_api, serve_bytes, request_, pieces):
     place = serve_bytes(pieces)
     images_api.delivery = f"http://{place}/a.png"
 
@@ -134,7 +134,7 @@ def test_picture_at_a_url__that_can_not_be_fetched_is_a_failure(images_api, serv
         render(f"{images_api.url}?models=flux&image_hosts={place}", request_)
 
 
-def test_picture_at_a_url__has_a_deadline(images_api, serve_bytes, request_, monkeypatch):
+def test_image_at_a_url__has_a_deadline(images_api, serve_bytes, request_, monkeypatch):
     monkeypatch.setattr(renderer, "FETCHED_WITHIN", 0.2)
     place = serve_bytes([b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n", *[b"x"] * 200], pause=0.05)
     images_api.delivery = f"http://{place}/a.png"
@@ -146,7 +146,16 @@ def test_picture_at_a_url__has_a_deadline(images_api, serve_bytes, request_, mon
     assert time.monotonic() - started_at < 2
 
 
-def test_answer__of_the_largest_picture_is_accepted(serve, request_):
+def test_answer__of_many_values_is_not_parsed(serve, request_):
+    url = serve(answer(b'{"data": [' + b"[]," * 20_000 + b"[]]}"))
+
+    with pytest.raises(RendererFailure, match="invalid response") as failure:
+        render(url, request_)
+
+    assert failure.value.reason == "POST /v1/images/generations returned more than 10000 values"
+
+
+def test_answer__of_the_largest_image_is_accepted(serve, request_):
     encoded = base64.b64encode(bytes(limits.MAX_BYTES)).decode()
     body = json.dumps({"created": 1, "data": [{"b64_json": encoded, "revised_prompt": "x" * 2000}]}).encode()
 

@@ -156,8 +156,9 @@ def test_hostile_list__gives_valid_names(images_api, use, refresh, models):
         (["gpt-image-1"], {"gpt-image-1": "gpt-image-1"}),
         (["a/flux", "b/flux", "b/flux"], {"flux": "a/flux", "b-flux": "b/flux"}),
         (["/models/FLUX 1/"], {"FLUX-1": "/models/FLUX 1/"}),
-        (["default", "a/default"], {"a-default": "a/default"}),
-        (["/", "é"], {}),
+        (["default", "a/default"], {"default-37a8ee": "default", "a-default": "a/default"}),
+        (["é"], {"4a9955": "é"}),
+        (["a/" + 35 * "x", "a/" + 36 * "x"], {33 * "x": "a/" + 35 * "x", "a-" + 31 * "x": "a/" + 36 * "x"}),
         (["x:latest", "x:8b"], {"x": "x:latest", "x-8b": "x:8b"}),
     ],
 )

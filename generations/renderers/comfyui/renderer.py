@@ -37,7 +37,7 @@ class ComfyUIRenderer:
     def concurrency(self) -> int:
         return self.address.concurrency
 
-    @property
+    @cached_property
     def models(self) -> dict[str, Model]:
         return {name: workflow.model for name, workflow in self.catalogue.workflows.items()}
 

@@ -19,7 +19,7 @@ KEY_OF_HOST = re.compile(r"([\w.:\[\]-]+)=([^=].*)", re.ASCII)
 class Address:
     location: Location
     concurrency: int = 1
-    """Most of these servers render one picture at a time, and RENDER_TIMEOUT includes the wait for another."""
+    """Most of these servers render one image at a time, and RENDER_TIMEOUT includes the wait for another."""
     models: tuple[str, ...] = ()
     """Ids or names of the offered models, the default first. Empty for all that the server lists."""
     fields: str = "extended"

@@ -18,6 +18,7 @@ FINAL = {400, 413, 415, 422, 451}  # the request is the cause
 ABSENT = {404, 405, 410, 501}
 BUSY = {408, 425, 429, 503}
 MAX_MODELS = 100  # each has a queue
+MAX_VALUES = 10_000  # beside an image; its bytes would suffice for values that take a gigabyte once parsed
 
 
 def model_ids(answer: Answer) -> list[str]:
@@ -42,14 +43,16 @@ def check(answer: Answer, model: str) -> None:
         raise ModelMissing(f"the model {model}", reason)
     if answer.status in FINAL:
         text = public(_text(error), MAX_LENGTH) or "it gave no reason"
-        raise RenderError(f"The renderer refused the picture: {text}.")
+        raise RenderError(f"The renderer refused the request: {text}.")
     if answer.status in BUSY:
         raise RendererUnavailable("The renderer is not ready.", reason, _retry_after(answer))
     raise RendererFailure("The renderer failed.", reason)
 
 
-def picture(answer: Answer, fetch: Callable[[str], bytes]) -> bytes:
+def image(answer: Answer, fetch: Callable[[str], bytes]) -> bytes:
     """The image of an answer, which `fetch` gets from a URL."""
+    if sum(map(answer.content.count, (b"{", b"[", b","))) > MAX_VALUES:
+        raise diagnosis.not_understood(f"{answer.call} returned more than {MAX_VALUES} values")
     data = as_dict(next(iter(as_list(answer.json().get("data"))), None))
     text = as_text(data.get("b64_json")) or as_text(data.get("url"))
     if not text:

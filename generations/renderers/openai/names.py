@@ -2,16 +2,18 @@
 
 import re
 from collections.abc import Collection, Iterable
+from hashlib import sha256
 
 from generations.renderers.base import DEFAULT_MODEL, MAX_MODEL_NAME
 from generations.renderers.http.address import Location
 
 
 def by_name(ids: Iterable[str]) -> dict[str, str]:
-    """The ids by name. Where two ids have the same last part, the second name begins with what is before it."""
+    """The ids by name: the last part, or the whole id where another has that part, or with a part of its hash."""
     named: dict[str, str] = {}
     for id in dict.fromkeys(ids):
-        names = [_name(id.rstrip("/").rpartition("/")[2]), _name(id)]
+        last, unique = id.rstrip("/").rpartition("/")[2], sha256(id.encode("utf-8", "replace")).hexdigest()[:6]
+        names = [_name(last), _name(id), _name(f"{_name(last)[:26]}-{unique}")]
         if free := [name for name in names if name not in ("", DEFAULT_MODEL, *named)]:
             named[free[0]] = id
     return named
@@ -25,7 +27,7 @@ def chosen(wanted: Iterable[str], ids: Collection[str]) -> dict[str, str]:
 
 def of_host(location: Location) -> str:
     """The name of the only model of a server that lists none."""
-    return next(iter(by_name([location.place.partition("/")[0].rpartition(":")[0], "image"])))
+    return next(iter(by_name([location.place.partition("/")[0].rpartition(":")[0]])))
 
 
 def _name(text: str) -> str:

@@ -27,7 +27,6 @@ from generations.renderers.http.address import Location
 from generations.renderers.http.calls import Answer, Calls, TooLarge, Unreachable
 from generations.renderers.openai import address, answers, fields, names
 from generations.renderers.support import Support
-from lockngen.plain import plain
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +34,7 @@ ANSWERED_WITHIN, FETCHED_WITHIN = 3.0, 120.0  # seconds for the list of models, 
 CALL_TIMEOUT = httpx.Timeout(6, connect=3, read=None)  # seconds; the progress callback ends a render in time
 MAX_LIST = 1024 * 1024  # bytes
 MAX_ANSWER = limits.MAX_BYTES * 4 // 3 + 64 * 1024  # bytes of an image in base64, with what is around it
+DESCRIPTION = "Rendered by a server with OpenAI's images API."
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout)
 
 
@@ -48,20 +48,12 @@ class OpenAIRenderer:
     def __init__(self, url: str, keys: str = ""):
         self.address = address.parse(url)
         self.authorization = address.authorization(keys, self.address.location)
-        self._ids: dict[str, str | None] = dict(names.chosen(self.address.models, ()))  # by the model's name
         self._refused: dict[str, frozenset[str]] = {}  # optional fields, by the model's name
+        self._offer(names.chosen(self.address.models, ()))
 
     @property
     def concurrency(self) -> int:
         return self.address.concurrency
-
-    @property
-    def models(self) -> dict[str, Model]:
-        """Those of the option `models`, or those that the server has listed."""
-        return {
-            name: Model(name, f"{id or name} of an OpenAI images API.", self.defaults, fields.LARGEST_SEED)
-            for name, id in self._ids.items()
-        }
 
     @property
     def defaults(self) -> Mapping[str, int | float]:
@@ -77,9 +69,9 @@ class OpenAIRenderer:
             ids = names.by_name(listed) or {names.of_host(self.address.location): None}
         # A model that is not listed any more is kept: its jobs wait until it is back.
         kept = {name: id for name, id in self._ids.items() if name not in ids}
-        self._ids = dict([*ids.items(), *kept.items()][: answers.MAX_MODELS])
+        self._offer(dict([*ids.items(), *kept.items()][: answers.MAX_MODELS]))
         return {
-            name: Support((f"the model {plain(id or name, 100)}",) if listed and id not in listed else ())
+            name: Support((f"the model {name}",) if listed and id not in listed else ())
             for name, id in self._ids.items()
         }
 
@@ -88,12 +80,12 @@ class OpenAIRenderer:
         return {"models": len(self._list())}
 
     def render(self, request: RenderRequest, progress: Progress) -> bytes:
-        """Return the picture as the server made it. A render ends when its progress callback raises."""
+        """Return the image as the server made it. A render ends when its progress callback raises."""
         progress(0)
         try:
             with closing(self._calls(tick=lambda: progress(0))) as calls:
                 answer, body = self._generate(calls, request)
-                image = answers.picture(answer, lambda url: self._fetch(calls, url, lambda: progress(0)))
+                image = answers.image(answer, lambda url: self._fetch(calls, url, lambda: progress(0)))
         except RendererFailure as failure:
             logger.warning("Generation %s: %s %s", request.id, failure, failure.reason)
             raise
@@ -103,9 +95,14 @@ class OpenAIRenderer:
     def cancel(self, id: UUID) -> None:
         """Does nothing: a call that its progress callback ends closes its connection."""
 
+    def _offer(self, ids: dict[str, str | None]) -> None:
+        """Offer models, whose ids are given by name."""
+        self._ids = ids
+        self.models = {name: Model(name, DESCRIPTION, self.defaults, fields.LARGEST_SEED) for name in ids}
+
     def _generate(self, calls: Calls, request: RenderRequest) -> tuple[Answer, dict[str, Any]]:
         """The answer with an image, and the body of the request for it, which has only fields that the server takes."""
-        model, id = request.model, self._ids.get(request.model)
+        model, id = request.model, self._ids[request.model]
         without = self._refused.get(model, frozenset())
         body = fields.body(request, id, self.address.fields, without)
         answer = self._post(calls, body, request.id)
@@ -113,7 +110,7 @@ class OpenAIRenderer:
             without |= refused
             body = fields.body(request, id, self.address.fields, without)
             answer = self._post(calls, body, request.id)
-        answers.check(answer, id or model)
+        answers.check(answer, model)
         if without != self._refused.get(model, frozenset()):  # only now it is certain that they were the cause
             refused_names = ", ".join(sorted(without))
             logger.warning("The model %s is rendered without %s, which its server refuses.", model, refused_names)
@@ -132,11 +129,11 @@ class OpenAIRenderer:
                 headers={"Idempotency-Key": str(uuid5(id, json.dumps(body, sort_keys=True)))},
             )
         except TooLarge:
-            raise RenderError(f"The picture is larger than {limits.MAX_BYTES // 2**20} MiB.") from None
+            raise RenderError(f"The image is larger than {limits.MAX_BYTES // 2**20} MiB.") from None
         except Unreachable as error:
             if isinstance(error.__cause__, NOT_SENT):
                 raise RendererUnavailable(str(error), error.reason) from error
-            raise RendererFailure("The renderer broke off.", error.reason) from error
+            raise RendererFailure("The connection to the renderer was lost.", error.reason) from error
 
     def _fetch(self, calls: Calls, url: str, tick: Callable[[], None]) -> bytes:
         """The image at a URL of the server itself or of one of `image_hosts`, which gets no authorization."""
@@ -144,17 +141,17 @@ class OpenAIRenderer:
         url, location = _locate(own, url)
         is_own = (location.place, location.is_encrypted) == (own.place.partition("/")[0], own.is_encrypted)
         if not is_own and not {location.place, location.place.rpartition(":")[0]} & {*self.address.image_hosts}:
-            where = f"its picture is at {location.http}, which the option image_hosts doesn't name"
-            raise RendererFailure("The renderer's picture can't be fetched.", where)
+            where = f"its image is at {location.http}, which the option image_hosts doesn't name"
+            raise RendererFailure("The renderer's image can't be fetched.", where)
         with ExitStack() as opened:
             if not is_own:
                 calls = opened.enter_context(closing(Calls(location, "", self._context, tick=tick)))
             try:
                 answer = calls.call("GET", url, most=limits.MAX_BYTES, seconds=FETCHED_WITHIN)
             except TooLarge:
-                raise RenderError(f"The picture is larger than {limits.MAX_BYTES // 2**20} MiB.") from None
+                raise RenderError(f"The image is larger than {limits.MAX_BYTES // 2**20} MiB.") from None
         if answer.status != 200:
-            raise RendererFailure("The renderer's picture can't be fetched.", answer.diagnosis)
+            raise RendererFailure("The renderer's image can't be fetched.", answer.diagnosis)
         return answer.content
 
     def _list(self) -> list[str]:
@@ -182,6 +179,6 @@ def _locate(own: Location, url: str) -> tuple[str, Location]:
     except (ValueError, KeyError):
         is_valid = False
     if not is_valid:
-        raise diagnosis.not_understood("its picture has no valid URL")
+        raise diagnosis.not_understood("its image has no valid URL")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return url, Location(own.product, f"{host}:{port}", parts.scheme == "https")

@@ -58,7 +58,7 @@ class ImagesApi:
             return self.answers.pop(0)
         if unknown := [name for name in body if name not in self.takes] if self.refuses else []:
             return self._refusal(unknown)
-        image = picture(self.image, body)
+        image = make_image(self.image, body)
         encoded = base64.b64encode(image).decode()
         item = {
             "b64_json": {"b64_json": encoded, "url": None},
@@ -91,7 +91,7 @@ class Handler(BaseHTTPRequestHandler):
                 models = [{"id": id, "object": "model"} for id in self.api.models]
                 self.answer(self.api.list_status, {}, {"object": "list", "data": models})
         elif self.path == "/images/1.png":
-            self.answer(200, {"Content-Type": "image/png"}, picture(self.api.image, {"size": "64x64"}))
+            self.answer(200, {"Content-Type": "image/png"}, make_image(self.api.image, {"size": "64x64"}))
         else:
             self.answer(404, {}, {"detail": "Not Found"})
 
@@ -134,7 +134,7 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-def picture(kind: str, body: dict[str, Any]) -> bytes:
+def make_image(kind: str, body: dict[str, Any]) -> bytes:
     """An image of the requested size, whose colour is the seed."""
     if kind == "garbage":
         return b"<html>no image</html>"
