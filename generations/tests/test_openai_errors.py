@@ -4,6 +4,7 @@ import threading
 
 import pytest
 from django.db import connection
+from PIL import Image
 
 from generations import renderers
 from generations.renderers.base import ModelUnavailable, RendererFailure, RendererUnavailable
@@ -55,14 +56,16 @@ def test_generation__is_rendered_and_its_seed_and_model_are_recorded(images_api,
 
 
 @pytest.mark.parametrize("seed", [None, 42])
-def test_generation__of_a_server_without_seeds_has_none(images_api, use, make_generation, run, seed):
+def test_generation__of_a_server_without_seeds_has_none(images_api, use, make_generation, run, image_folder, seed):
     images_api.refuses = "all"
     use(images_api.url)
-    generation = make_generation(seed=seed)
+    generation = make_generation(seed=seed, output_format="png")
 
     run(generation)
 
     assert (generation.status, generation.model, generation.seed) == (Status.COMPLETED, NAME, None)
+    with Image.open(image_folder / generation.image_path) as image:
+        assert "Seed" not in image.text["parameters"]
 
 
 @pytest.mark.parametrize(
