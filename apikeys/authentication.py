@@ -103,11 +103,12 @@ def _has_key_in_query(request: HttpRequest) -> bool:
 def _log(request: HttpRequest, auth_result: AuthResult) -> None:
     """Log one line of key=value pairs. Of the token it contains only the visible prefix."""
     logger.warning(
-        "Refused: reason=%s key=%s prefix=%s remote=%s method=%s path=%r",
+        "Refused: reason=%s key=%s prefix=%s remote=%s method=%s path=%r request_id=%s",
         auth_result.reason,
         auth_result.key.pk if auth_result.key else "-",
         auth_result.prefix or "-",
         client_address(request),
         request.method,
         request.path,
+        getattr(request, "id", "-"),
     )

@@ -8,6 +8,7 @@ class GenerationsConfig(AppConfig):
         from apikeys import usage_provider
         from generations import checks  # noqa: F401  registers the system checks
         from generations.api import fast
+        from generations.dialects import openai
         from generations.dialects.replicate import operations as replicate
         from generations.usage import GenerationUsage
         from lockngen.web import problems
@@ -15,3 +16,4 @@ class GenerationsConfig(AppConfig):
         usage_provider.register(GenerationUsage())
         fast.register()
         problems.register_format(replicate.PATHS, replicate.as_error)
+        problems.register_format(openai.PATHS, openai.as_error)

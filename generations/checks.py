@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from generations import renderers
 from generations.api.schemas import Guidance, Pixels, Steps
+from generations.renderers.base import DEFAULT_MODEL
 from generations.renderers.openai import address
 from generations.renderers.workflows import Catalogue
 from lockngen.plain import plain
@@ -81,6 +82,20 @@ def default_workflow_is_there(app_configs, **kwargs) -> Iterator[checks.CheckMes
             hint=f"Set it to one of {', '.join(names)}.",
             id="generations.E003",
         )
+
+
+@checks.register
+def aliases_name_models(app_configs, **kwargs) -> Iterator[checks.CheckMessage]:
+    if any(_bad_renderers(settings.RENDERER_URL)):
+        return
+    models = {DEFAULT_MODEL, *renderers.get_pool().models}
+    for alias, model in settings.MODEL_ALIASES.items():
+        if model not in models:  # Info, as the other models are served
+            yield checks.Info(
+                f"MODEL_ALIASES: {alias} stands for {model}, which is no model.",
+                hint=f"Valid models: {', '.join(sorted(models))}.",
+                id="generations.I006",
+            )
 
 
 @checks.register(deploy=True)  # only with check --deploy, as it connects to the renderers

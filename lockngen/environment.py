@@ -48,6 +48,14 @@ def items(name: str, default: str = "") -> list[str]:
     return [item.strip() for item in text(name, default).split(",") if item.strip()]
 
 
+def pairs(name: str, default: str = "") -> dict[str, str]:
+    """Pairs of a name and a value, separated by commas."""
+    found = [re.fullmatch(r"([^=\s]+)\s*=\s*([^=\s]+)", item) for item in items(name, default)]
+    if None in found:
+        raise ImproperlyConfigured(f"{name} is {text(name)!r}: it takes pairs such as name=value, separated by commas.")
+    return {match[1]: match[2] for match in found}
+
+
 def flag(name: str, default: bool = False) -> bool:
     return _read(name, default, lambda value: FLAGS.get(value.lower()), "on or off")
 

@@ -74,14 +74,20 @@ API_PATHS = (
 )
 CORS_URLS_REGEX = r"^/(api|v1|sdapi/v1|replicate|predictions|models|account|webhooks)(/|$)"
 CORS_ALLOW_METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS")
+STAINLESS_HEADERS = (  # of SDKs that Stainless has generated, such as OpenAI's
+    "arch", "custom-poll-interval", "helper-method", "lang", "os", "package-version", "poll-helper", "retry-count",
+    "runtime", "runtime-version", "timeout",
+)  # fmt: skip
 CORS_ALLOW_HEADERS = (
     "accept", "authorization", "cache-control", "content-type", "idempotency-key", "if-none-match", "last-event-id",
-    "prefer", "x-requested-with",
+    "openai-organization", "openai-project", "prefer", "x-requested-with",
+    *(f"x-stainless-{name}" for name in STAINLESS_HEADERS),
 )  # fmt: skip
 CORS_EXPOSE_HEADERS = (
     "Content-Disposition", "Content-Length", "ETag", "Idempotent-Replayed", "Location", "Preference-Applied",
     "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "Retry-After", "WWW-Authenticate",
     "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset",
+    "X-Request-Id", "X-Should-Retry",
 )  # fmt: skip
 
 ROOT_URLCONF = "lockngen.urls"
@@ -175,6 +181,10 @@ COMFYUI_AUTHORIZATION = env.secret("COMFYUI_AUTHORIZATION")
 OPENAI_RENDERER_KEY = env.secret("OPENAI_RENDERER_KEY")
 WORKFLOWS_DIR = env.text("WORKFLOWS_DIR") and str(BASE_DIR / env.text("WORKFLOWS_DIR"))
 DEFAULT_WORKFLOW = env.text("DEFAULT_WORKFLOW", "sdxl")
+MODEL_ALIASES = env.pairs(
+    "MODEL_ALIASES",
+    "dall-e-2=default,dall-e-3=default,gpt-image-1=default,gpt-image-1-mini=default,gpt-image-1.5=default",
+)
 RENDER_MAX_ATTEMPTS = env.integer("RENDER_MAX_ATTEMPTS", 3, minimum=1)
 RENDER_TIMEOUT = env.seconds("RENDER_TIMEOUT", 600, minimum=1)
 RENDER_GRACE = env.seconds("RENDER_GRACE", 8)
@@ -194,6 +204,7 @@ WEB_THREADS = env.integer("WEB_THREADS", 4, minimum=1)
 WEB_CONNECTIONS = env.integer("WEB_CONNECTIONS", 10_000, minimum=10)
 WEB_WAITING = env.integer("WEB_WAITING", 2000)
 WEB_MAX_WAIT = env.integer("WEB_MAX_WAIT", 60, minimum=1, maximum=3600)
+DIALECT_MAX_WAIT = env.integer("DIALECT_MAX_WAIT", 570, minimum=1, maximum=840)
 WEB_WAITING_PER_KEY = env.integer("WEB_WAITING_PER_KEY", 100)
 WEB_DOWNLOADS_PER_KEY = env.integer("WEB_DOWNLOADS_PER_KEY", 20, minimum=1)
 SIGNED_URL_LIFETIME = env.integer("SIGNED_URL_LIFETIME", 3600, minimum=60, maximum=604_800)

@@ -11,6 +11,7 @@ from ninja.openapi.docs import Swagger
 import apikeys.api
 import generations.api.available_models
 import generations.api.operations
+import generations.dialects.openai
 import generations.dialects.replicate.operations
 from generations.health import Workers
 from lockngen import __version__
@@ -41,6 +42,8 @@ api.add_router("/events", generations.api.operations.events_router)
 api.add_router("/models", generations.api.available_models.router)
 api.add_router("/key", apikeys.api.router)
 
+openai = ProblemAPI(dialect="openai", parser=JSONParser())
+openai.add_router("", generations.dialects.openai.router)
 replicate = ProblemAPI(dialect="replicate", parser=JSONParser())
 replicate.add_router("", generations.dialects.replicate.operations.router)
 
@@ -60,6 +63,7 @@ urlpatterns = [
     path("favicon.ico", RedirectView.as_view(url=f"{settings.PUBLIC_PATH}/static/lockngen/icon.svg")),
     path("api/v1/", no_append_slash(nothing_here)),
     path("api/v1/", api.urls),
+    path("v1/", openai.urls),
     # Replicate's clients add v1 to their base URL or not, and it may already end in v1.
     re_path(r"^(?:replicate/)?(?:v1/){1,2}$|^replicate/$", no_append_slash(nothing_here)),
     re_path(r"^(?:replicate/)?(?:v1/){0,2}", replicate.urls),

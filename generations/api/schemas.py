@@ -91,15 +91,20 @@ def _label(text: str) -> str:
     return text
 
 
+def _text(max_length: int, min_length: int | None = None) -> Any:
+    # The lengths come first: after a function Pydantic's messages would count "items".
+    return Annotated[str, Field(min_length=min_length, max_length=max_length), AfterValidator(_without_nul)]
+
+
 Text = Annotated[str, AfterValidator(_without_nul)]
 LabelName = Annotated[Text, Field(pattern=f"^[A-Za-z0-9_.-]{{1,{MAX_LABEL_NAME}}}$")]
-LabelValue = Annotated[Text, Field(max_length=MAX_LABEL_VALUE)]
+LabelValue = _text(MAX_LABEL_VALUE)
 Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=MAX_LABELS)]
 Pixels = Annotated[StrictInt, Field(ge=64, le=2048, multiple_of=8)]
 Steps = Annotated[StrictInt, Field(ge=1, le=150)]
 Guidance = Annotated[float, Field(ge=0, le=30, strict=True, allow_inf_nan=False)]
-Prompt = Annotated[Text, Field(min_length=1, max_length=PROMPT_LENGTH), AfterValidator(_not_blank)]
-NegativePrompt = Annotated[Text, Field(max_length=PROMPT_LENGTH)]
+Prompt = Annotated[_text(PROMPT_LENGTH, min_length=1), AfterValidator(_not_blank)]
+NegativePrompt = _text(PROMPT_LENGTH)
 Seed = Annotated[StrictInt, Field(ge=0, le=MAX_SEED)]
 ImageCount = Annotated[StrictInt, Field(ge=1, le=MAX_IMAGES)]
 
@@ -111,7 +116,7 @@ class GenerationIn(RequestBody):
 
     prompt: Prompt = Field(description="The content of the image.", examples=["a lighthouse at dusk"])
     negative_prompt: NegativePrompt = Field("", description="Content to avoid.")
-    model: Annotated[Text, Field(min_length=1, max_length=MODEL_LENGTH)] = Field(
+    model: _text(MODEL_LENGTH, min_length=1) = Field(
         DEFAULT_MODEL,
         description="`default` or a name of `GET /api/v1/models`. A model may have defaults for the fields below.",
     )
@@ -277,10 +282,8 @@ CURSOR = {"anyOf": [{"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$"}, {"type
 
 class ListQuery(Schema):
     status: StatusName | None = Field(None, description="Only generations in this state.")
-    model: Annotated[Text, Field(max_length=MODEL_LENGTH)] | None = Field(None, description="Only those of this model.")
-    q: Annotated[Text, Field(max_length=PROMPT_LENGTH)] | None = Field(
-        None, description='Words of the prompt; supports "a phrase", OR and -word.'
-    )
+    model: _text(MODEL_LENGTH) | None = Field(None, description="Only those of this model.")
+    q: _text(PROMPT_LENGTH) | None = Field(None, description='Words of the prompt; supports "a phrase", OR and -word.')
     label: Annotated[list[Annotated[Text, AfterValidator(_label)]], Field(max_length=MAX_LABEL_FILTERS)] = Field(
         [], description=f"Only those with this label, as `name:value`. Can be given {MAX_LABEL_FILTERS} times."
     )

@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from inspect import isawaitable
+from inspect import iscoroutinefunction
 from math import inf
 from uuid import UUID
 
@@ -27,7 +27,7 @@ READ_INTERVAL = 5.0  # seconds at most between two reads of the row, as an event
 PREFERENCE = re.compile(r"(?:^|[,;])\s*wait\s*(?:=\s*\"?(\d{1,9})\"?)?\s*(?=$|[,;])", re.IGNORECASE)
 
 Present = Callable[[list[Generation]], HttpResponse | Awaitable[HttpResponse]]
-"""Makes the response to a call from its generations. It may read their files, but makes no query."""
+"""Makes the response to a call from its generations. A plain function may read their files, but makes no query."""
 
 
 class Wait:
@@ -66,14 +66,17 @@ class HeldResponse:
     async def __call__(self) -> HttpResponse:
         try:
             ends = [end_of(generation, self.key_id, self.seconds) for generation in self.generations]
-            response = await threads.read_file(self.present, await asyncio.gather(*ends))
-            return await response if isawaitable(response) else response
+            generations = await asyncio.gather(*ends)
+            if iscoroutinefunction(self.present):
+                return await self.present(generations)
+            return await threads.read_file(self.present, generations)
         finally:
             self.slot.release()
 
 
 async def end_of(generation: Generation, key_id: UUID, seconds: float) -> Generation:
     """The generation when it has ended; as it is when the time is over, its key is unusable or the process stops."""
+    notifications.listener.start()
     with suppress(TimeoutError), notifications.hub.subscribe(generation.pk) as subscription:
         async with asyncio.timeout(seconds):  # around the reads too, which are slow during an outage
             current = await read(generation, key_id)  # it may have ended before the subscription

@@ -21,7 +21,14 @@ from lockngen.tests.support.web import Caller
 from lockngen.web import threads
 
 THROUGH_DJANGO = {"Content-Encoding": "identity"}
-VARYING = {"Date", "RateLimit-Remaining", "X-RateLimit-Remaining", "RateLimit-Reset", "X-RateLimit-Reset"}
+VARYING = {
+    "Date",
+    "RateLimit-Remaining",
+    "X-RateLimit-Remaining",
+    "RateLimit-Reset",
+    "X-RateLimit-Reset",
+    "X-Request-Id",
+}
 UNIQUE = re.compile(r'(?<=id":")[0-9a-f-]{36}|(?<=generations/)[0-9a-f-]{36}|signature=[\w.-]+|(?<=_at":")[^"]+')
 
 pytestmark = pytest.mark.django_db(transaction=True)

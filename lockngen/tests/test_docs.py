@@ -11,7 +11,7 @@ from apikeys.querysets import DEVELOPMENT_TOKEN
 from lockngen.environment import BASE_DIR
 from lockngen.urls import api
 
-FUNCTIONS = "text|flag|integer|seconds|items|url|required|secret|secret_key|file_mode|folder_mode|database"
+FUNCTIONS = "text|flag|integer|seconds|items|pairs|url|required|secret|secret_key|file_mode|folder_mode|database"
 READS = re.compile(rf"\b({FUNCTIONS})\(\s*[\"']([A-Z0-9_]+)")
 SOURCES = ["environment.py", "settings.py", "web/gunicorn.py", "management/commands/dev.py"]
 

@@ -26,6 +26,12 @@ def test_flag__reads_the_usual_words(setting, value, meaning):
     assert env.flag("SETTING", not meaning) is meaning
 
 
+def test_pairs__are_separated_by_commas(setting):
+    setting("a=b, c = d,")
+
+    assert env.pairs("SETTING") == {"a": "b", "c": "d"}
+
+
 @pytest.mark.parametrize("read", [env.flag, env.integer, env.seconds, env.text])
 def test_empty__counts_as_unset(setting, read):
     setting(" ")
@@ -45,6 +51,9 @@ def test_empty__counts_as_unset(setting, read):
         (lambda: env.seconds("SETTING", 1), "nan", "seconds from 0 up"),
         (lambda: env.seconds("SETTING", 1), "inf", "seconds from 0 up"),
         (lambda: env.seconds("SETTING", 1), "-1", "seconds from 0 up"),
+        (lambda: env.pairs("SETTING"), "a=b,c", "pairs such as name=value"),
+        (lambda: env.pairs("SETTING"), "a=b=c", "pairs such as name=value"),
+        (lambda: env.pairs("SETTING"), "a=", "pairs such as name=value"),
         (lambda: env.url("SETTING"), "images.example.org", "https://"),
         (lambda: env.url("SETTING"), "https://a b", "https://"),
         (lambda: env.url("SETTING"), "https://a/b?c", "https://"),

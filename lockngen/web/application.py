@@ -3,17 +3,23 @@
 A client that is slow, waits or streams holds neither a thread nor a database connection.
 """
 
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from http import HTTPStatus
+from secrets import token_hex
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpResponse
 
 from lockngen.database.breaker import breaker
 from lockngen.web import fast, problems, threads
 from lockngen.web.handler import Handler, Headers, RawResponse, as_raw
 from lockngen.web.uploads import Disconnected, Upload
+
+logger = logging.getLogger(__name__)
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -45,12 +51,16 @@ class Application:
         if scope["type"] != "http":
             await send({"type": "websocket.close"})  # there are no WebSockets
             return
+        scope["request_id"] = f"req_{token_hex(16)}"
         upload = Upload(scope, receive)
         try:
             response = await self._respond(scope, upload)
         except Disconnected:
             return
-        await _send_response(await _finished(scope, response), send)
+        response = await _finished(scope, response)
+        if scope["path"].startswith(settings.API_PATHS):
+            response = replace(response, headers=[*response.headers, (b"X-Request-Id", scope["request_id"].encode())])
+        await _send_response(response, send)
         await upload.discard_rest()
 
     async def _respond(self, scope: Scope, upload: Upload) -> RawResponse:
@@ -119,7 +129,12 @@ async def _finished(scope: Scope, response: RawResponse) -> RawResponse:
     """The response, or what a held response finishes with; it keeps the headers that the middleware has added."""
     if response.finish is None:
         return response
-    finished = as_raw(problems.formatted(scope["path"], await response.finish()))
+    try:
+        result = await response.finish()
+    except Exception:
+        logger.exception("%s %r failed request_id=%s", scope["method"], scope["path"], scope["request_id"])
+        result = problems.response(500)
+    finished = as_raw(problems.formatted(scope["path"], result))
     replaced = {name.lower() for name, _ in finished.headers} | {b"content-length"}
     headers = [pair for pair in response.headers if pair[0].lower() not in replaced]
     length = (b"Content-Length", b"%d" % len(finished.body))

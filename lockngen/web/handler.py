@@ -50,7 +50,7 @@ class Handler(BaseHandler):
         set_script_prefix(settings.FORCE_SCRIPT_NAME or "")
         signals.request_started.send(sender=type(self), scope=scope)
         request = ASGIRequest(_as_django_reads_it(scope), BytesIO(body))
-        request.prior = scope.get("prior")
+        request.prior, request.id = scope.get("prior"), scope["request_id"]
         return as_raw(self.get_response(request))
 
 

@@ -252,12 +252,14 @@ def _field(location: tuple) -> str:
 def _database_error(request: HttpRequest, error: Exception) -> HttpResponse:
     if retry.outage(error) is None:
         return _unexpected(request, error)
-    logger.warning("%s %r: the database failed: %s", request.method, request.path, one_line(error))
+    id = getattr(request, "id", "-")
+    logger.warning("%s %r: the database failed: %s request_id=%s", request.method, request.path, one_line(error), id)
     if retry.is_transient(error):
         breaker.report()
     return unlogged(unavailable(IN_DOUBT if isinstance(error, retry.InDoubt) else ""))  # it is logged above
 
 
 def _unexpected(request: HttpRequest, error: Exception) -> HttpResponse:
-    logger.error("%s %r failed", request.method, request.path, exc_info=error)
+    id = getattr(request, "id", "-")
+    logger.error("%s %r failed request_id=%s", request.method, request.path, id, exc_info=error)
     return response(500)

@@ -1,0 +1,243 @@
+"""OpenAI's images API: `POST /v1/images/generations`, which responds once the images exist, and `GET /v1/models`."""
+
+import json
+import logging
+import re
+import time
+from base64 import b64encode
+from typing import Annotated, Any, Literal
+
+import orjson
+from django.conf import settings
+from django.core.files.storage import default_storage
+from django.http import HttpRequest, HttpResponse
+from ninja import Router
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    TypeAdapter,
+    model_validator,
+)
+
+from apikeys.authentication import BearerToken
+from generations.api import creation, limits, presenters
+from generations.api.presenters import Viewer
+from generations.api.schemas import GenerationIn, Guidance, Pixels, Steps
+from generations.api.waiting import HeldResponse, end_of, read
+from generations.dialects import models
+from generations.models import DEFAULT_GUIDANCE, DEFAULT_STEPS, Generation
+from generations.status import Status
+from lockngen.plain import one_line
+from lockngen.web import event_streams, problems, threads
+from lockngen.web.event_streams import EventStream
+from lockngen.web.problems import Problem
+
+logger = logging.getLogger(__name__)
+
+PATHS = r"/v1(/|$)"  # but for those of Replicate, whose format takes precedence
+PROBLEM = "urn:lockngen:problem:"
+NO_RETRY = {"X-Should-Retry": "false"}  # read by the SDK
+RETRIED = (408, 409, 429)  # the statuses below 500 after which the SDK repeats a call
+PIXELS = TypeAdapter(Pixels)
+
+
+def _size(text: str) -> tuple[int, int] | None:
+    """Width and height; None for `auto`, the model's default."""
+    if text == "auto":
+        return None
+    try:
+        width, height = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text, re.ASCII).groups()
+        return PIXELS.validate_python(int(width)), PIXELS.validate_python(int(height))
+    except (AttributeError, ValueError):
+        raise ValueError("it must be auto or WIDTHxHEIGHT, such as 512x768, from 64 to 2048 in steps of 8") from None
+
+
+class ImagesIn(GenerationIn):
+    """The fields of OpenAI and, by the names of other servers, those that OpenAI doesn't have. Others are ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    size: Annotated[str, AfterValidator(_size)] | None = None
+    response_format: Literal["b64_json", "url"] = "b64_json"
+    stream: StrictBool = False
+    partial_images: Annotated[StrictInt, Field(ge=0, le=3)] = 0  # renderers have no previews
+    quality: Annotated[StrictInt, Field(ge=0, le=100), AfterValidator(lambda percent: max(1, percent))] | None = Field(
+        None, validation_alias="output_compression"
+    )
+    steps: Steps = Field(DEFAULT_STEPS, validation_alias=AliasChoices("steps", "num_inference_steps"))
+    guidance: Guidance = Field(
+        DEFAULT_GUIDANCE, validation_alias=AliasChoices("guidance", "guidance_scale", "cfg_scale", "cfg")
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_known_fields(cls, values: Any) -> Any:
+        """Null counts as absent, and so does the compression of a PNG."""
+        if not isinstance(values, dict):
+            return values
+        known = {name: value for name, value in values.items() if name in KNOWN and value is not None}
+        if known.get("output_format") not in ("jpeg", "webp"):
+            known.pop("output_compression", None)
+        return known
+
+    @model_validator(mode="after")
+    def _use_size_and_alias(self) -> "ImagesIn":
+        self.model = models.resolve(self.model)
+        for name, pixels in zip(("width", "height"), self.size or (), strict=False):
+            if name not in self.model_fields_set:
+                setattr(self, name, pixels)
+        return self
+
+
+def _names(name: str, field: Any) -> list[str]:
+    alias = field.validation_alias
+    return alias.choices if isinstance(alias, AliasChoices) else [alias or name]
+
+
+KNOWN = {name for field in ImagesIn.model_fields.items() for name in _names(*field)}
+
+router = Router(auth=BearerToken())
+
+
+@router.post("/images/generations")
+def generate(request: HttpRequest, body: ImagesIn) -> HttpResponse:
+    """Create the generations, and respond with their images when they have ended."""
+    slot = limits.wait(request.auth)
+    created = creation.create(request, body.parameters)
+    call = Call(request, body, created)
+    if body.stream:
+        return EventStream(call.events(), slot, can_reconnect=False)
+    response = HttpResponse()
+    response.finish = HeldResponse(created.generations, request.auth.pk, settings.DIALECT_MAX_WAIT, slot, call.present)
+    return response
+
+
+@router.get("/models")
+def list_models(request: HttpRequest) -> HttpResponse:
+    return presenters.response({"object": "list", "data": [_model(name) for name in models.available()]})
+
+
+@router.get("/models/{id}")
+def show_model(request: HttpRequest, id: str) -> HttpResponse:
+    names = models.available()
+    if id not in names:
+        detail = f"The model {id} is not available; valid models: {', '.join(names)}."
+        raise Problem(404, detail, type=f"{PROBLEM}model-not-found")
+    return presenters.response(_model(id))
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "lockngen"}  # the time isn't known
+
+
+class Call:
+    """A call that waits for its images."""
+
+    def __init__(self, request: HttpRequest, body: ImagesIn, created: creation.Created):
+        self._generations, self._headers = created.generations, created.headers
+        self._viewer, self._key_id = Viewer.of(request), request.auth.pk
+        self._format = body.response_format
+        self._ends_at = time.monotonic() + settings.DIALECT_MAX_WAIT
+
+    async def present(self, generations: list[Generation]) -> HttpResponse:
+        """The images, or the reason why there are none."""
+        try:
+            for generation in generations:
+                if generation.is_unfinished:
+                    await self._check(generation)
+                    raise _time_over(generation)
+            content = await threads.read_file(self._images, generations)
+        except Problem as problem:
+            return problems.of(problem)
+        return HttpResponse(content, content_type=presenters.JSON, headers=self._headers)
+
+    async def events(self) -> event_streams.Source:
+        """Yield the images one after another, then the end; or the reason why there are no more."""
+        try:
+            for generation in self._generations:
+                while (generation := await end_of(generation, self._key_id, event_streams.TICK)).is_unfinished:
+                    await self._check(generation)
+                    yield None
+                yield await threads.read_file(self._completed, generation)
+            yield b"data: [DONE]\n\n"
+        except Problem as problem:
+            yield b"data: %s\n\n" % _error(json.loads(problems.of(problem).content))
+
+    async def _check(self, generation: Generation) -> None:
+        """Raise the Problem that ends the call before the generation has ended, if there is one."""
+        if await read(generation, self._key_id) is None:
+            raise Problem(401, "")
+        if EventStream.is_ending():
+            raise problems.busy("The service is restarting. Try again.")
+        if time.monotonic() >= self._ends_at:
+            raise _time_over(generation)
+
+    def _images(self, generations: list[Generation]) -> bytes:
+        images = [self._image(generation) for generation in generations]
+        created_at = int(generations[0].created_at.timestamp())
+        return orjson.dumps({"created": created_at, "data": images, **_facts(generations[0])})
+
+    def _completed(self, generation: Generation) -> bytes:
+        name = "image_generation.completed"
+        data = {"type": name, **self._image(generation), "created_at": int(generation.created_at.timestamp())}
+        data |= {**_facts(generation), "quality": "auto", "background": "auto"}
+        return event_streams.event(name, orjson.dumps(data).decode())
+
+    def _image(self, generation: Generation) -> dict[str, str]:
+        if generation.status == Status.FAILED:
+            detail = f"The image could not be made: {generation.error_message}"
+            raise Problem(500, detail, type=f"{PROBLEM}generation-failed", headers=NO_RETRY)
+        if generation.status == Status.CANCELLED or generation.is_deleted:
+            what = "deleted" if generation.is_deleted else "cancelled"
+            detail = f"The generation {generation.pk} was {what}."
+            raise Problem(409, detail, type=f"{PROBLEM}generation-{what}", headers=NO_RETRY)
+        if self._format == "url":
+            return {"url": presenters.generation(generation, self._viewer)["signed_urls"]["image"]}
+        return {"b64_json": _base64(generation)}
+
+
+def _time_over(generation: Generation) -> Problem:
+    detail = (
+        f"The image was not completed within {settings.DIALECT_MAX_WAIT} seconds. It will be in the key's history: "
+        f"GET /api/v1/generations/{generation.pk}"
+    )
+    # A retry would be a call of its own once the first one is ten minutes old.
+    return Problem(504, detail, type=f"{PROBLEM}wait-timeout", headers=NO_RETRY)
+
+
+def _base64(generation: Generation) -> str:
+    try:
+        with default_storage.open(generation.image_path) as file:
+            return b64encode(file.read()).decode()
+    except FileNotFoundError:
+        logger.exception("The image of generation %s is missing from the storage.", generation.pk)
+        raise Problem(404, "The image is missing from the storage.") from None
+    except Exception as error:  # a storage raises errors of its own kind
+        logger.warning("The image of generation %s can't be read: %s", generation.pk, one_line(error))
+        raise problems.busy("The image can't be read from the storage at the moment. Try again.") from None
+
+
+def _facts(generation: Generation) -> dict[str, str]:
+    size = f"{generation.image_width}x{generation.image_height}"
+    return {"size": size, "output_format": generation.image_type.partition("/")[2]}
+
+
+def as_error(answer: HttpResponse, document: dict[str, Any]) -> HttpResponse:
+    """OpenAI's error of a problem document."""
+    status = 400 if "errors" in document else answer.status_code
+    headers = NO_RETRY if status < 500 and status not in RETRIED else {}
+    return HttpResponse(_error(document), status=status, content_type=presenters.JSON, headers=headers)
+
+
+def _error(document: dict[str, Any]) -> bytes:
+    status = document["status"]
+    field = document["errors"][0]["field"] if document.get("errors") else None
+    code = document["type"].removeprefix(PROBLEM).replace("-", "_") if document["type"].startswith(PROBLEM) else None
+    by_default = "invalid_api_key" if status == 401 else "model_not_found" if field == "model" else None
+    type = "rate_limit_error" if status == 429 else "server_error" if status >= 500 else "invalid_request_error"
+    code = {"rate_limited": "rate_limit_exceeded"}.get(code, code) or by_default
+    return orjson.dumps({"error": {"message": document["detail"], "type": type, "param": field, "code": code}})
