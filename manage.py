@@ -45,10 +45,7 @@ def run() -> int | str:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exit_codes.BROKEN_PIPE
     except Exception as error:
-        from lockngen.database import (
-            preconditions,
-            retry,  # needs settings, which may be what failed
-        )
+        from lockngen.database import preconditions, retry  # here, as they need settings, which may have failed
 
         if preconditions.lacks_migrations(error):
             print("The database lacks tables or columns of this release: run manage.py migrate.", file=sys.stderr)

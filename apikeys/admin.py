@@ -238,7 +238,7 @@ class ApiKeyAdmin(SoftDeleteAdmin):
         self, request: HttpRequest, keys: QuerySet, form: forms.Form, action: str, title: str, consequence: str
     ):
         context = {"keys": keys, "form": form, "action": action, "title": title, "consequence": consequence}
-        context |= {"back_to": request.POST.get("back_to", ""), "way_back": self.way_back(request)}
+        context |= {"back_to": request.POST.get("back_to", ""), "return_url": self.return_url(request)}
         return self._page(request, "confirm", context)
 
     def _page(self, request: HttpRequest, name: str, context: dict) -> TemplateResponse:

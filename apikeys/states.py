@@ -1,4 +1,4 @@
-"""The state of a key: usable, or the reason why it is not. All of it is by the database's clock."""
+"""The state of a key: usable, or the reason why it is not. Times are compared with the database's clock."""
 
 from django.db.models import Case, Q, Value, When
 from django.db.models.functions import Now

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 maintenance_task = partial(app.task, queue=MAINTENANCE, priority=URGENT)
 
 FINISHED_JOBS_KEPT = 24  # hours
-PURGED_FOR = 60.0  # seconds at most, every ten minutes: a tenth of one render's place in a worker
+PURGED_FOR = 60.0  # seconds at most, every ten minutes: a tenth of one slot of a worker
 WAITING_TIMEOUTS = 10  # times RENDER_TIMEOUT; a render that has not started by then fails
 CHECK_INTERVAL = 1.0  # seconds between two checks whether the attempt is current, which also publish progress
 
@@ -123,7 +123,7 @@ def _requeue(generation: Generation, attempt: int, *, counts_as_attempt: bool) -
 def _fail_permanently(generation: Generation, attempt: int, error: Exception | None = None) -> None:
     logger.warning("Generation %s failed: attempt %d was the last one.", generation.id, attempt)
     reason = f" {error}" if isinstance(error, RendererFailure) else ""
-    _fail(generation, attempt, f"Rendering was tried {settings.RENDER_MAX_ATTEMPTS} times without success.{reason}")
+    _fail(generation, attempt, f"Rendering failed after {settings.RENDER_MAX_ATTEMPTS} attempts.{reason}")
 
 
 def _fail(generation: Generation, attempt: int, message: str) -> None:

@@ -85,13 +85,15 @@ class SoftDeleteAdmin(admin.ModelAdmin):
         """Reject an action on "all" rows if there are more than COUNTED_ROWS."""
         if request.POST.get("select_across") == "1" and queryset.order_by()[COUNTED_ROWS:].exists():
             self.message_user(
-                request, f"An action takes {COUNTED_ROWS} rows at most: filter them first.", messages.ERROR
+                request, f"An action is limited to {COUNTED_ROWS} rows: filter the list first.", messages.ERROR
             )
             return None
         response = super().response_action(request, queryset)
-        return HttpResponseRedirect(self.way_back(request)) if isinstance(response, HttpResponseRedirect) else response
+        return (
+            HttpResponseRedirect(self.return_url(request)) if isinstance(response, HttpResponseRedirect) else response
+        )
 
-    def way_back(self, request: HttpRequest) -> str:
+    def return_url(self, request: HttpRequest) -> str:
         """The page that the action was called from: a row's page, or the filtered list."""
         if row := request.POST.get("back_to"):
             return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[row])

@@ -42,7 +42,7 @@ def no_connections_persist_beside_the_pool(app_configs, **kwargs) -> Iterator[ch
 def pools_fit_the_server(app_configs, databases=None, **kwargs) -> Iterator[checks.CheckMessage]:
     """Whether the server allows enough connections for one web and one worker. The number of machines is unknown."""
     # Behind PgBouncer the pools' connections are its clients.
-    if not databases or settings.DB_PGBOUNCER or (room := _room()) is None:
+    if not databases or settings.DB_PGBOUNCER or (room := _allowed_connections()) is None:
         return
     web = settings.WEB_WORKERS * (settings.DB_POOL_MAX_SIZE + LISTEN_CONNECTIONS)
     worker = min(settings.WORKER_CONCURRENCY, settings.DB_POOL_MAX_SIZE) + QUEUE_CONNECTIONS
@@ -55,7 +55,7 @@ def pools_fit_the_server(app_configs, databases=None, **kwargs) -> Iterator[chec
         )
 
 
-def _room() -> int | None:
+def _allowed_connections() -> int | None:
     """How many connections the server allows ordinary users, or None if it is unavailable."""
     try:
         with connection.cursor() as cursor:
@@ -72,8 +72,8 @@ def _room() -> int | None:
 def worker_concurrency_has_threads(app_configs, **kwargs) -> Iterator[checks.CheckMessage]:
     if settings.WORKER_CONCURRENCY > settings.MAX_CONCURRENT_RENDERS:
         yield checks.Error(
-            f"WORKER_CONCURRENCY is {settings.WORKER_CONCURRENCY}, and one worker on this machine "
-            f"runs {settings.MAX_CONCURRENT_RENDERS} renders at once at most.",
+            f"WORKER_CONCURRENCY is {settings.WORKER_CONCURRENCY}, and a worker on this machine "
+            f"runs at most {settings.MAX_CONCURRENT_RENDERS} renders at once.",
             hint="Lower it and start more workers.",
             id="lockngen.E002",
         )
@@ -90,9 +90,11 @@ def migrations_are_not_automatic_in_production(app_configs, **kwargs) -> Iterato
 
 
 @checks.register
-def bouncer_can_be_passed(app_configs, **kwargs) -> Iterator[checks.CheckMessage]:
+def direct_url_bypasses_pgbouncer(app_configs, **kwargs) -> Iterator[checks.CheckMessage]:
     direct = settings.DATABASE_DIRECT
-    if settings.DB_PGBOUNCER and (not direct or place(direct) == place(settings.DATABASES["default"])):
+    if settings.DB_PGBOUNCER and (
+        not direct or server_address(direct) == server_address(settings.DATABASES["default"])
+    ):
         yield checks.Error(
             "DB_PGBOUNCER is on, and DATABASE_DIRECT_URL does not bypass it: it is "
             f"{'the server of DATABASE_URL' if direct else 'not set'}.",
@@ -101,14 +103,14 @@ def bouncer_can_be_passed(app_configs, **kwargs) -> Iterator[checks.CheckMessage
         )
 
 
-def place(database: dict[str, Any]) -> tuple:
+def server_address(database: dict[str, Any]) -> tuple:
     """The host and port of a database's server."""
     options = database.get("OPTIONS", {})
     return database["HOST"] or options.get("host"), database["PORT"] or options.get("port")
 
 
 @checks.register(checks.Tags.database)
-def timeouts_hold(app_configs, databases=None, **kwargs) -> Iterator[checks.CheckMessage]:
+def timeouts_are_in_force(app_configs, databases=None, **kwargs) -> Iterator[checks.CheckMessage]:
     """Read from a session, because a proxy may have dropped the startup options silently."""
     mismatch = None
     if "default" in (databases or ()):

@@ -5,4 +5,4 @@ USAGE = 2  # wrong arguments, as argparse has it
 DATABASE = 3  # the database can't be used
 NOT_FOUND = 4  # what the arguments name doesn't exist, or isn't unique
 INTERRUPTED = 130  # as a shell reports SIGINT
-BROKEN_PIPE = 141  # as a shell reports SIGPIPE: the reader of the output has gone
+BROKEN_PIPE = 141  # as a shell reports SIGPIPE: the reader of the output has ended

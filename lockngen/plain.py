@@ -2,11 +2,8 @@
 
 import unicodedata
 
-UNSAFE = {
-    "C",
-    "Zl",
-    "Zp",
-}  # control, format (bidirectional marks), surrogate, private use; line and paragraph separators
+# Categories: control, format (bidirectional marks), surrogate, private use; line and paragraph separators.
+UNSAFE = {"C", "Zl", "Zp"}
 
 
 def plain(text: object, longest: int = 1000) -> str:

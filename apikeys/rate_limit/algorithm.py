@@ -19,7 +19,7 @@ OWED = f"""greatest(0, least(bucket.spent, rate * {COST}) - rate * greatest(0, l
 class RateLimitState:
     """The state of a key's rate limit."""
 
-    limit: int  # requests a minute, and at once from rest
+    limit: int  # requests a minute, and the size of a burst
     spent: int  # used and not yet regained
 
     @property

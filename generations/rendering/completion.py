@@ -59,7 +59,7 @@ def _read(image: bytes, output: Output) -> RenderedImage:
     except formats.NotAccepted as error:
         raise RenderError(str(error)) from None
     except ValueError as error:
-        raise RendererFailure("The renderer made an image that can't be read.", error) from error
+        raise RendererFailure("The renderer returned an image that can't be read.", error) from error
 
 
 def _store(

@@ -9,7 +9,7 @@ from generations.progress.reports import ProgressThrottle, Report
 from lockngen.database import retry
 
 ANSWER_TIMEOUT = 0.25  # seconds; the next call returns a later answer
-_threads = ThreadPoolExecutor(64, "look")  # the maximum; one thread per concurrent render is started
+_threads = ThreadPoolExecutor(64, "attempt-monitor")  # the maximum; one thread per concurrent render is started
 
 
 class AttemptMonitor:

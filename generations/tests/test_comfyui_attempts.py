@@ -10,7 +10,7 @@ from generations.tests.support.comfyui.renders import Stop, leave_running
 
 
 @pytest.mark.parametrize("is_old", [False, True])
-def test_next_attempt__adopts_a_running_prompt(double, render, make_request, is_old):
+def test_next_attempt__reuses_a_running_prompt(double, render, make_request, is_old):
     double.set(is_held=True, is_old=is_old)
     request = make_request()
     leave_running(double, render, request)
@@ -25,7 +25,7 @@ def test_next_attempt__adopts_a_running_prompt(double, render, make_request, is_
 
 
 @pytest.mark.parametrize("is_old", [False, True])
-def test_next_attempt__adopts_a_finished_prompt(double, render, make_request, is_old):
+def test_next_attempt__reuses_a_finished_prompt(double, render, make_request, is_old):
     double.set(is_held=True, is_old=is_old)
     request = make_request()
     leave_running(double, render, request)
@@ -36,7 +36,7 @@ def test_next_attempt__adopts_a_finished_prompt(double, render, make_request, is
     assert double.prompts() == []
 
 
-def test_next_attempt__adopts_a_waiting_prompt(double, render, make_request):
+def test_next_attempt__reuses_a_waiting_prompt(double, render, make_request):
     double.set(is_held=True)
     double.submit(str(uuid4()))
     request = make_request()

@@ -28,7 +28,7 @@ def test_error__is_permanent_unless_another_attempt_may_succeed(error, failure, 
 
 @pytest.mark.parametrize("entry", [{}, {"status": None, "outputs": None}, {"outputs": {"1": {"images": [3]}, "2": 4}}])
 def test_entry__of_an_unknown_form_has_no_image(entry):
-    with pytest.raises(RenderError, match="made no image"):
+    with pytest.raises(RenderError, match="produced no image"):
         outcome.image(entry, "1")
 
 
@@ -80,7 +80,7 @@ def test_failing_node__is_reported_without_paths_and_hosts(double, render, make_
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        ("none", "made no image"),
+        ("none", "produced no image"),
         ("large", "larger than 64 MiB"),
         ("wide", r"^The image can't be used: it has 9000 x 9000 pixels; up to 67108864 in all"),
         ("gif", "its format is GIF; only PNG, JPEG and WebP are accepted"),
@@ -135,4 +135,4 @@ def test_several_images__are_one_stored_and_a_warning(render, make_request, capl
     own = parse("own", make_file({"width": 64, "height": 64, "batch_size": 3, "color": "{{seed}}"}))
 
     assert render(make_request(model="own", seed=7), own=own).size == (64, 64)
-    assert "its run made 2 more images, which are not stored." in caplog.text
+    assert "it produced 2 more images, which are not stored." in caplog.text

@@ -135,7 +135,7 @@ def test_out_of_memory__is_retried_until_the_last_attempt(make_generation, run, 
     run(generation)
 
     assert (generation.status, generation.counted_attempts) == (Status.FAILED, 2)
-    assert generation.error_message == "Rendering was tried 2 times without success. The renderer ran out of memory."
+    assert generation.error_message == "Rendering failed after 2 attempts. The renderer ran out of memory."
     names = [prompt["prompt"]["2"]["inputs"]["filename_prefix"] for prompt in double.prompts()]
     assert names == [f"lockngen/{generation.id}_1", f"lockngen/{generation.id}_2"]
 
@@ -165,7 +165,7 @@ def test_server_that_dies__is_replaced_by_another(make_generation, run, run_unti
     assert len(other.prompts()) == 1
 
 
-def test_next_attempt__adopts_its_prompt_on_whichever_server_it_is(
+def test_next_attempt__reuses_its_prompt_on_whichever_server_it_is(
     make_generation, run, stop_while_rendering, double, other, settings
 ):
     generation = make_generation()

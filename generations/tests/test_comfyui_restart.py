@@ -93,6 +93,6 @@ def test_prompt__that_kills_the_server_fails_and_the_others_are_completed(runnin
     # RENDER_MAX_ATTEMPTS, and once more if the server died before the prompt could be seen running.
     assert 3 <= crashes <= 4
     assert poison.error_message == (
-        "Rendering was tried 3 times without success. The renderer was restarted and lost the prompt."
+        "Rendering failed after 3 attempts. The renderer was restarted and lost the prompt."
     )
     assert {other.status for other in others} == {Status.COMPLETED}

@@ -71,7 +71,7 @@ def test_progress__grows_to_100(renderer, make_request):
     assert (reported[0], reported[-1]) == (0, 100)
 
 
-def test_next_attempt__adopts_a_finished_prompt(renderer, make_request, history):
+def test_next_attempt__reuses_a_finished_prompt(renderer, make_request, history):
     request = make_request()
     first = renderer.render(request, lambda percent: None)
     before = history(request.id)

@@ -291,5 +291,5 @@ def test_unreadable_image__counts_as_an_attempt_and_is_reported(make_generation,
     run(generation)
 
     assert generation.status == Status.FAILED
-    assert generation.error_message.endswith("The renderer made an image that can't be read.")
+    assert generation.error_message.endswith("The renderer returned an image that can't be read.")
     assert stored_files() == set()

@@ -148,7 +148,7 @@ def test_broken_renders__fail_after_the_last_attempt(images_api, use, make_gener
     run(generation)
 
     assert generation.status == Status.FAILED
-    assert generation.error_message == "Rendering was tried 2 times without success. The renderer failed."
+    assert generation.error_message == "Rendering failed after 2 attempts. The renderer failed."
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_command__prints_text(make_generation, make_key, make_worker):
     assert f"renders {generation.id}" in text
     assert "1 waiting, the oldest for" in text
     assert " 100%" in text
-    assert "Kept: finished for ever, deleted for ever." in text
+    assert "Kept: finished forever, deleted forever." in text
 
 
 def test_command__shows_workers_without_a_heartbeat(make_worker, make_generation, sql):

@@ -66,7 +66,7 @@ def test_unexpected_error__is_retried_until_the_last_attempt(make_generation, ru
     run(generation)
 
     assert (generation.status, generation.attempts) == (Status.FAILED, 3)
-    assert generation.error_message == "Rendering was tried 3 times without success."
+    assert generation.error_message == "Rendering failed after 3 attempts."
 
 
 def test_last_attempt__can_succeed(make_generation, run, render_with, settings):

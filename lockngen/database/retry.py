@@ -36,7 +36,7 @@ class Outage(Enum):
     """What an error means for the transaction that it ended."""
 
     ROLLED_BACK = "nothing of it is stored: repeat it"
-    CONNECTION_LOST = "the connection is gone: nothing is stored, unless COMMIT had been sent"
+    CONNECTION_LOST = "the connection is lost: nothing is stored, unless COMMIT had been sent"
     PERMANENT = "repeating it at once would not help"
 
 

@@ -6,7 +6,7 @@ from django.db.backends.postgresql import schema
 
 
 class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
-    # For the linter, which does not see the preceding DROP.
+    # For the linter, which ignores the preceding DROP.
     sql_create_index_concurrently = schema.DatabaseSchemaEditor.sql_create_index_concurrently.replace(
         "CONCURRENTLY", "CONCURRENTLY IF NOT EXISTS"
     )

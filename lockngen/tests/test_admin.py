@@ -115,7 +115,7 @@ def test_action__on_all_rows_is_refused_where_they_are_more_than_were_counted(ac
 
     answer = act(GENERATIONS, "delete_selected", rows[:1], select_across="1", post="yes")
 
-    assert "2 rows at most" in answer.content.decode()
+    assert "limited to 2 rows" in answer.content.decode()
     assert Generation.objects.count() == 3
 
 

@@ -128,20 +128,20 @@ def test_renderers__that_can_not_be_are_reported_by_their_place(settings, urls, 
 )
 def test_pgbouncer__needs_a_way_past_it(settings, direct, expected):
     settings.DATABASE_DIRECT = direct
-    assert list(checks.bouncer_can_be_passed(None)) == []
+    assert list(checks.direct_url_bypasses_pgbouncer(None)) == []
 
     settings.DB_PGBOUNCER = True
-    messages = list(checks.bouncer_can_be_passed(None))
+    messages = list(checks.direct_url_bypasses_pgbouncer(None))
 
     assert [message.id for message in messages] == (["lockngen.E006"] if expected else [])
     assert all(expected in message.msg and "DATABASE_DIRECT_URL" in message.hint for message in messages)
 
 
 def test_timeouts__that_do_not_hold_are_reported(db, settings):
-    assert list(checks.timeouts_hold(None, databases=["default"])) == []
+    assert list(checks.timeouts_are_in_force(None, databases=["default"])) == []
 
     settings.DB_TIMEOUTS = {"lock_timeout": 7}
-    (message,) = checks.timeouts_hold(None, databases=["default"])
+    (message,) = checks.timeouts_are_in_force(None, databases=["default"])
 
     assert (message.id, message.msg) == ("lockngen.W002", "Not in force: lock_timeout is 10000 ms, not 7.")
     assert (message.is_serious(WARNING), "DB_PGBOUNCER=on" in message.hint) == (True, True)
@@ -150,13 +150,13 @@ def test_timeouts__that_do_not_hold_are_reported(db, settings):
 def test_timeouts__that_lag_behind_pgbouncer_stop_nothing(db, settings):
     settings.DB_PGBOUNCER, settings.DB_TIMEOUTS = True, {"lock_timeout": 7}
 
-    (message,) = checks.timeouts_hold(None, databases=["default"])
+    (message,) = checks.timeouts_are_in_force(None, databases=["default"])
 
     assert (message.is_serious(WARNING), message.hint) == (False, "Run manage.py migrate.")
 
 
 def test_timeouts__are_read_only_where_the_database_may_be_asked(settings):
-    assert list(checks.timeouts_hold(None)) == []
+    assert list(checks.timeouts_are_in_force(None)) == []
 
 
 def test_broken_workflow__is_reported_with_file_and_place(settings, tmp_path):
@@ -200,7 +200,7 @@ def test_static_files__are_missed_where_pages_need_them(settings, tmp_path):
         checks.pools_fit_the_server,
         checks.worker_concurrency_has_threads,
         checks.migrations_are_not_automatic_in_production,
-        checks.bouncer_can_be_passed,
+        checks.direct_url_bypasses_pgbouncer,
         checks.static_files_are_collected,
         checks.trusted_proxies_are_addresses,
         generation_checks.renderers_are_known,

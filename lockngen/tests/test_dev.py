@@ -186,7 +186,7 @@ def test_dev__asks_and_names_an_address_that_answers(signals, monkeypatch, tmp_p
 
 
 def test_dev__refuses_a_port_that_is_taken(monkeypatch):
-    monkeypatch.setattr(command, "hold_data_folder", lambda folder: None)
+    monkeypatch.setattr(command, "lock_data_folder", lambda folder: None)
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setenv("PORT", str(server.getsockname()[1]))
 
@@ -210,7 +210,7 @@ def test_dev__states_which_of_its_programs_does_not_start(monkeypatch):
     ended.wait()
     run = command.Command()
     run.children = {"worker": ended}
-    monkeypatch.setattr(run, "web_answers", lambda: False, raising=False)
+    monkeypatch.setattr(run, "web_responds", lambda: False, raising=False)
     monkeypatch.setattr(command, "READY_TIMEOUT", 1)
 
     with pytest.raises(command.CommandError, match="The worker ended with code 3"):

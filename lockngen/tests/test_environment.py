@@ -129,9 +129,9 @@ def test_bin_dev__remembers_its_data_folder():
 def test_development_database__that_fails_is_reported_in_one_line(monkeypatch):
     monkeypatch.setenv("DATABASE_URL", "")
     monkeypatch.setenv("DEBUG", "on")
-    monkeypatch.setattr(embedded, "running", Mock(side_effect=embedded.EmbeddedError("The password is gone.")))
+    monkeypatch.setattr(embedded, "running", Mock(side_effect=embedded.EmbeddedError("The password is missing.")))
 
-    with pytest.raises(ImproperlyConfigured, match="password is gone"), env.development_database():
+    with pytest.raises(ImproperlyConfigured, match="password is missing"), env.development_database():
         pass
 
 

@@ -211,7 +211,7 @@ def ordinary_role():
 def test_timeouts__that_the_role_may_not_set_are_left_to_a_superuser(settings, ordinary_role, capsys):
     settings.DB_PGBOUNCER = True
 
-    Command().give_timeouts(connection)
+    Command().set_role_timeouts(connection)
 
     stderr = capsys.readouterr().err
     assert "permission denied" in stderr

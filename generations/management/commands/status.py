@@ -124,7 +124,7 @@ def table_rows(tables: list[dict[str, Any]]) -> Iterator[tuple]:
 
 
 def retention(facts: dict[str, Any]) -> str:
-    days = {name: f"{facts[name]} days" if facts[name] else "for ever" for name in ("finished_days", "deleted_days")}
+    days = {name: f"{facts[name]} days" if facts[name] else "forever" for name in ("finished_days", "deleted_days")}
     waiting = f" {facts['files_to_remove']:,} files are still to be removed." if facts["files_to_remove"] else ""
     return f"Kept: finished {days['finished_days']}, deleted {days['deleted_days']}.{waiting}"
 

@@ -38,7 +38,7 @@ class Position:
     entry: dict[str, Any] | None = None
 
     @property
-    def is_worth_adopting(self) -> bool:
+    def can_be_reused(self) -> bool:
         """Whether its outcome is valid for a later attempt too."""
         return self.entry is None or not isinstance(outcome.error_of(self.entry), RendererFailure)
 

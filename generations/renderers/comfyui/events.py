@@ -44,7 +44,7 @@ class Events:
 
     @property
     def is_live(self) -> bool:
-        """Whether events come: ComfyUI sends one as soon as a client is connected."""
+        """Whether events are received: ComfyUI sends one as soon as a client is connected."""
         return self._connection is not None and self._has_received
 
     def __enter__(self) -> "Events":

@@ -38,7 +38,7 @@ def image(entry: dict[str, Any], output: str, name: str = "") -> dict[str, str]:
     kinds = ", ".join(sorted({clean_name(file["filename"].rpartition(".")[2]) for file in found}))
     accepted = ", ".join(suffix[1:] for suffix in SUFFIXES)
     reason = f"stored {kinds}; it has to be {accepted}" if found else "reported no file; use SaveImage"
-    raise RenderError(f"The workflow made no image: its node {clean_name(name or output)} {reason}.")
+    raise RenderError(f"The workflow produced no image: its node {clean_name(name or output)} {reason}.")
 
 
 def images_beside(entry: dict[str, Any], image: dict[str, str]) -> int:

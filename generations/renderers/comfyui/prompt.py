@@ -54,9 +54,9 @@ class Prompt:
         self.may_have_been_submitted = request.attempt > 1
 
     def render(self) -> bytes:
-        """Adopt the prompt of an earlier attempt or submit one, wait for it and return the image."""
+        """Reuse the prompt of an earlier attempt or submit one, wait for it and return the image."""
         for _ in range(SUBMISSIONS):
-            self.prompt_id = self._retry(self._adopt_or_submit)
+            self.prompt_id = self._retry(self._find_or_submit)
             if entry := self._follow(self.prompt_id):
                 return self._fetch(self.prompt_id, entry)
             # A prompt that was only waiting when the server lost it is unlikely to be the cause.
@@ -64,11 +64,11 @@ class Prompt:
                 break
         raise RendererFailure("The renderer was restarted and lost the prompt.")
 
-    def _adopt_or_submit(self) -> str:
+    def _find_or_submit(self) -> str:
         # A lost answer may have been that of an accepted submission, so each attempt searches first.
         found = self.client.find(self.tag, self.tag, thoroughly=self.may_have_been_submitted)
         self.events.connect()
-        if found and not found.is_worth_adopting:
+        if found and not found.can_be_reused:
             self.client.remove(found.prompt_id)
         elif found:
             logger.info("Generation %s: prompt %s exists already.", self.tag, found.prompt_id)
@@ -116,16 +116,16 @@ class Prompt:
             logger.warning("Generation %s: prompt %s ended with %s", self.tag, prompt_id, status[:MAX_LOGGED])
             raise
         if more := outcome.images_beside(entry, where):
-            logger.warning("Generation %s: its run made %d more images, which are not stored.", self.tag, more)
+            logger.warning("Generation %s: it produced %d more images, which are not stored.", self.tag, more)
         try:
             image = self._retry(lambda: self.client.view(where))
             formats.check(image)
         except formats.NotAccepted as error:
             raise RenderError(str(error)) from None
         except (Gone, ValueError) as error:
-            # Otherwise every later attempt would adopt the entry and fail.
+            # Otherwise every later attempt would reuse the entry and fail.
             self._retry(lambda: self.client.remove(prompt_id))
-            what = "lost the image" if isinstance(error, Gone) else "made a file that is not an image"
+            what = "lost the image" if isinstance(error, Gone) else "returned a file that is not an image"
             raise RendererFailure(f"The renderer {what}.", error) from error
         self.progress(100)
         return image

@@ -59,10 +59,10 @@ class ComfyUIRenderer:
             logger.warning("Generation %s may still be rendered: %s", id, failure.reason)
 
     def can_resume(self, id: UUID) -> bool:
-        """Whether the server has a prompt of the generation that can be adopted. False without an answer."""
+        """Whether the server has a prompt of the generation that can be reused. False without an answer."""
         with suppress(RendererFailure), self._client(seconds=ANSWERED_WITHIN) as client:
             found = client.find(str(id), str(id), thoroughly=True)
-            return found is not None and found.is_worth_adopting
+            return found is not None and found.can_be_reused
         return False
 
     def support(self) -> dict[str, Support]:

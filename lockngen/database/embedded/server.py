@@ -136,9 +136,9 @@ class Server:
     def _check_cluster(self) -> None:
         """Raise an error if the data is inaccessible, so that no empty cluster is created in its place."""
         if self.cluster.is_symlink() and not self.cluster.exists():
-            raise EmbeddedError(f"{self.cluster} -> {self.cluster.readlink()} is gone: restore it. {REMEDY}")
+            raise EmbeddedError(f"{self.cluster} -> {self.cluster.readlink()} is missing: restore it. {REMEDY}")
         if self.cluster.exists() and not (self.home / "password").exists():
-            raise EmbeddedError(f"{self.home / 'password'} is gone: restore it. {REMEDY}")
+            raise EmbeddedError(f"{self.home / 'password'} is missing: restore it. {REMEDY}")
 
     def _settle(self) -> int | None:
         """Wait until the server accepts connections (None) or none of its processes is left (returns the server lock).

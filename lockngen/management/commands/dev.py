@@ -44,7 +44,7 @@ class Command(BaseCommand):
         # A server that listens on all addresses is reachable at the loopback address.
         self.host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(env.host(), env.host())  # noqa: S104
         self.port = env.port()
-        lock = hold_data_folder(env.data_folder())
+        lock = lock_data_folder(env.data_folder())
         if error := ports.error_of((env.host(), self.port)):
             raise CommandError(error)
         if remember_data:
@@ -98,7 +98,7 @@ class Command(BaseCommand):
 
     def wait_until_ready(self, last_worker: int) -> None:
         deadline = time.monotonic() + READY_TIMEOUT
-        while not (self.web_answers() and ProcrastinateWorker.objects.filter(id__gt=last_worker).exists()):
+        while not (self.web_responds() and ProcrastinateWorker.objects.filter(id__gt=last_worker).exists()):
             for name, child in self.children.items():
                 if child.poll() is not None:
                     raise CommandError(f"The {name} ended with code {child.returncode}: see the lines above.")
@@ -107,7 +107,7 @@ class Command(BaseCommand):
             time.sleep(0.1)
         connection.close()
 
-    def web_answers(self) -> bool:
+    def web_responds(self) -> bool:
         # http.client ignores the proxy settings of the environment.
         client = HTTPConnection(self.host, self.port, timeout=5)
         try:
@@ -163,7 +163,7 @@ def stop(*_) -> None:
     raise Stopped
 
 
-def hold_data_folder(folder: Path):
+def lock_data_folder(folder: Path):
     """Lock the data folder, so that only one instance uses it. Returns the open lock file."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -55,7 +55,7 @@ class Command(migrate.Command):
                 preconditions.refuse_migration(connection)
                 self.drop_invalid_indexes(connection)
                 super().handle(*args, **options)
-            self.give_timeouts(connection)
+            self.set_role_timeouts(connection)
 
     @contextmanager
     def locked(self, connection: BaseDatabaseWrapper, wait: float) -> Iterator[None]:
@@ -90,7 +90,7 @@ class Command(migrate.Command):
             with connection.schema_editor(atomic=False) as editor, editor.without_lock_timeout():
                 editor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {connection.ops.quote_name(name)}")
 
-    def give_timeouts(self, connection: BaseDatabaseWrapper) -> None:
+    def set_role_timeouts(self, connection: BaseDatabaseWrapper) -> None:
         """Behind PgBouncer connections can't set them at their start, so they are settings of the role."""
         statements = timeouts.statements_for_role(connection) if settings.DB_PGBOUNCER else []
         try:

@@ -149,7 +149,7 @@ def test_acquire__missing_password(make_server):
     server.release()
     (server.home / "password").unlink()
 
-    with pytest.raises(EmbeddedError, match="password is gone: restore it"):
+    with pytest.raises(EmbeddedError, match="password is missing: restore it"):
         server.acquire()
 
     assert (server.cluster / "PG_VERSION").exists()
@@ -160,7 +160,7 @@ def test_acquire__broken_link_to_cluster(make_server, folder):
     server.home.mkdir(parents=True)
     server.cluster.symlink_to(folder / "gone")
 
-    with pytest.raises(EmbeddedError, match="gone: restore it"):
+    with pytest.raises(EmbeddedError, match="missing: restore it"):
         server.acquire()
 
     assert server.cluster.is_symlink()

@@ -110,5 +110,5 @@ def wait_until_completed(stack, ids: Collection[str], seconds: float) -> None:
 
 
 def assert_failed(stack, ids: list[str], attempts: int) -> None:
-    message = f"Rendering was tried {attempts} times without success."
+    message = f"Rendering failed after {attempts} attempts."
     assert sorted(stack.cluster.rows(FAILED, ids)) == sorted((id, 3, attempts + 1, message) for id in ids)
