@@ -41,13 +41,7 @@ class BearerToken(AuthBase):
             return auth_result.key
         _log(request, auth_result)
         if auth_result.reason == LIMITED:
-            state = auth_result.rate_limit_state
-            raise Problem(
-                429,
-                f"The key's limit of {state.limit} requests a minute is used up. Try again in {state.retry_after} s.",
-                type="urn:lockngen:problem:rate-limited",
-                headers={"Retry-After": str(state.retry_after)},
-            )
+            raise limited(auth_result)
         if auth_result.reason == EXPOSED:
             raise Problem(
                 400,
@@ -91,6 +85,17 @@ class BasicPassword(BearerToken):
         with suppress(ValueError):
             return b64decode(credentials, validate=True).decode().partition(":")[2]
         return ""
+
+
+def limited(auth_result: AuthResult) -> Problem:
+    """The error for a call whose key has used up its limit."""
+    state = auth_result.rate_limit_state
+    return Problem(
+        429,
+        f"The key's limit of {state.limit} requests a minute is used up. Try again in {state.retry_after} s.",
+        type="urn:lockngen:problem:rate-limited",
+        headers={"Retry-After": str(state.retry_after)},
+    )
 
 
 def _has_key_in_query(request: HttpRequest) -> bool:

@@ -38,6 +38,8 @@ INSTALLED_APPS = [
     "health_check",
     "axes",
     "csp",
+    "django_htmx",
+    "template_partials",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -60,6 +62,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",  # last: it replaces the response to a refused login
 ]
@@ -282,8 +285,8 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 
 LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("de", "Deutsch")]  # of the studio; the admin is in English
 TIME_ZONE = "UTC"
-USE_I18N = False
 
 GUNICORN_LOGGER = "apikeys.logs.GunicornLogger"  # removes tokens, as the formatter below does
 LOGGING = {

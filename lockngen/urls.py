@@ -5,7 +5,7 @@ from django.urls import include, path, re_path
 from django.views.decorators.common import no_append_slash
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
-from django.views.generic import RedirectView, TemplateView
+from django.views.generic import RedirectView
 from ninja.openapi.docs import Swagger
 
 import apikeys.api
@@ -57,9 +57,12 @@ def nothing_here(request):
 
 
 handler400 = "lockngen.web.hosts.bad_request"
+handler403 = "lockngen.web.error_pages.forbidden"
+handler404 = "lockngen.web.error_pages.not_found"
+handler500 = "lockngen.web.error_pages.server_error"
 
 urlpatterns = [
-    path("", TemplateView.as_view(template_name="lockngen/index.html", extra_context={"version": __version__})),
+    path("", include("generations.studio.urls")),
     path("favicon.ico", RedirectView.as_view(url=f"{settings.PUBLIC_PATH}/static/lockngen/icon.svg")),
     path("api/v1/", no_append_slash(nothing_here)),
     path("api/v1/", api.urls),

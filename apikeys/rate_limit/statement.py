@@ -100,7 +100,15 @@ class AuthenticationQuerySet(SoftDeleteQuerySet):
         prefix = tokens.visible(token)
         if tokens.is_test(token) and not settings.DEBUG:
             return AuthResult("development", prefix)
-        digest = tokens.digest(token)
+        return self._authenticate(tokens.digest(token), prefix, units, selection, **parameters)
+
+    def charge(self, key: Model, units: int = 1) -> AuthResult:
+        """Authenticate a call of a key that is known from a session."""
+        return self._authenticate(key.key_hash, key.prefix, units)
+
+    def _authenticate(
+        self, digest: str, prefix: str, units: int, selection: Selection | None = None, **parameters
+    ) -> AuthResult:
         rows = self._execute(statement(self.model, selection), {"digest": digest, "units": units, **parameters})
         if not rows:
             return AuthResult("unknown", prefix)

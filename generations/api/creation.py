@@ -30,20 +30,21 @@ class Created(NamedTuple):
         return {"Idempotent-Replayed": "true"} if self.is_replayed else {}
 
 
-def create(request: HttpRequest, parameters: Callable[[], list[dict[str, Any]]]) -> Created:
+def create(request: HttpRequest, parameters: Callable[[], list[dict[str, Any]]], body: Any = None) -> Created:
     """Store the generations of a call: all or none, and only once if the call is repeated. Raises Problem.
 
     `parameters` returns those of each generation. It isn't called for a repeated call, as it may raise an error that
-    the first call didn't get, for instance because a model is gone.
+    the first call didn't get, for instance because a model is gone. `body` is what the request contains, if that isn't
+    JSON.
     """
-    call = _call(request)
+    call = _call(request, body)
     if call and (earlier := _earlier(call)):
         return earlier
     each = parameters()
     try:
         if call is None and len(each) == 1:
             return Created([Generation.objects.submit(api_key=request.auth, **each[0])])
-        call = call or Submission(api_key=request.auth, body_sha256=_digest(request))
+        call = call or Submission(api_key=request.auth, body_sha256=_digest(request, body))
         return Created(Generation.objects.submit_call(call, each))
     except AlreadySubmitted:
         return _earlier(call)
@@ -56,22 +57,23 @@ def create(request: HttpRequest, parameters: Callable[[], list[dict[str, Any]]])
         ) from None
 
 
-def _call(request: HttpRequest) -> Submission | None:
+def _call(request: HttpRequest, body: Any) -> Submission | None:
     """The call if it can be recognised when it is repeated: by its key, or by the counter that OpenAI's SDKs send."""
     key, retries = (request.headers.get(name) for name in ("Idempotency-Key", "X-Stainless-Retry-Count"))
     if key is None and not (retries and retries.isascii() and retries.isdigit()):
         return None
     if key is not None and not KEY.fullmatch(key):
         raise invalid("Idempotency-Key", f"it must have 1 to {KEY_LENGTH} visible ASCII characters")
-    call = Submission(api_key=request.auth, key=key, body_sha256=_digest(request))
+    call = Submission(api_key=request.auth, key=key, body_sha256=_digest(request, body))
     call.is_retry = key is None and int(retries) > 0
     return call
 
 
-def _digest(request: HttpRequest) -> str:
+def _digest(request: HttpRequest, body: Any) -> str:
     """The SHA-256 of the address and the body, in which the order of JSON's fields makes no difference."""
-    body = json.dumps(bodies.parse(request.body, request.content_type), sort_keys=True)
-    return sha256(f"{request.path_info}\n{body}".encode()).hexdigest()
+    if body is None:
+        body = bodies.parse(request.body, request.content_type)
+    return sha256(f"{request.path_info}\n{json.dumps(body, sort_keys=True)}".encode()).hexdigest()
 
 
 @retry.idempotent

@@ -11,12 +11,12 @@ pytestmark = pytest.mark.django_db
     "path",
     [
         *("/", "/nothing", "/admin/login/", "/ht/live", "/ht/", "/api/v1/docs", "/api/v1/openapi.json"),
-        *("/api/v1/generations", "/api/nothing", "/static/lockngen/style.css"),
+        *("/api/v1/generations", "/api/nothing", "/static/lockngen/base.css"),
     ],
 )
 @pytest.mark.parametrize("host", ["testserver", "evil.example"])
 def test_headers__are_on_every_response(path, host):
-    assert finders.find("lockngen/style.css")
+    assert finders.find("lockngen/base.css")
 
     answer = Client(headers={"Host": host}).get(path)
     answer.close()

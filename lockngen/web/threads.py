@@ -123,7 +123,7 @@ class _Call:
 
 
 API = DatabaseThreads("api", settings.WEB_THREADS)
-PAGES = DatabaseThreads("pages", 2)
+PAGES = DatabaseThreads("pages", 4)
 PROBES = DatabaseThreads("probes", 4)
 REFUSALS = DatabaseThreads("refusals", 1)  # requests that get 503 without a query
 FILES = ThreadPoolExecutor(4, "files")

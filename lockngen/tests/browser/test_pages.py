@@ -14,8 +14,18 @@ def test_greeting__leads_to_everything(page):
     page.goto("/")
 
     keep(page, "greeting")
-    page.get_by_role("link", name="API").click()
+    page.get_by_role("link", name="API reference").click()
     expect(page).to_have_url("/api/v1/docs")
+
+
+def test_studio__makes_an_image(page):
+    page.goto("/")
+    page.get_by_role("button", name="Use the development key").click()
+
+    page.locator("#prompt-text").fill("a lighthouse in the studio")
+    page.get_by_role("button", name="Create").click()
+
+    expect(page.get_by_role("img", name="a lighthouse in the studio")).to_be_visible(timeout=15_000)
 
 
 def test_docs__let_a_newcomer_make_an_image(page, dev):

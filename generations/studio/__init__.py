@@ -1,0 +1,1 @@
+"""The studio: pages on which people type prompts and see images."""

@@ -1,0 +1,19 @@
+from django.urls import path
+
+from generations.studio import gallery, prompts, queue, views
+
+app_name = "studio"
+urlpatterns = [
+    path("", views.home, name="home"),
+    path("studio/sign-in", views.sign_in, name="sign-in"),
+    path("studio/sign-out", views.sign_out, name="sign-out"),
+    path("studio/keys", views.keys, name="keys"),
+    path("studio/key", views.act_as, name="act-as"),
+    path("studio/generations", prompts.create, name="create"),
+    path("studio/queue", queue.queue, name="queue"),
+    path("studio/events", queue.events, name="events"),
+    path("studio/generations/<uuid:id>/cancel", queue.cancel, name="cancel"),
+    path("studio/gallery", gallery.page, name="gallery"),
+    path("studio/images/<uuid:id>", gallery.image, {"size": "full"}, name="image"),
+    path("studio/thumbnails/<uuid:id>", gallery.image, {"size": "thumb"}, name="thumbnail"),
+]

@@ -1,0 +1,90 @@
+"""Who uses the studio: a key's holder who signed in with its token, or an admin user who acts for a key.
+
+The session has the key's id, never its token. It is checked at each request, so that a revoked key is signed out.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+
+from csp.decorators import csp_replace
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils import translation
+from django.views.decorators.cache import never_cache
+
+from apikeys.models import ApiKey
+
+KEY = "studio_key"  # in the session
+LIFETIME = 14 * 24 * 3600  # seconds of a session with a key; each visit renews it
+View = Callable[..., HttpResponse]
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """The key whose generations are shown, if there is one, and whether an admin user acts for it."""
+
+    key: ApiKey | None
+    is_operator: bool = False
+    may_change: bool = True
+
+
+def of(request: HttpRequest) -> Visitor | None:
+    """The visitor, or None if nobody is signed in."""
+    is_operator = request.user.is_staff and request.user.has_perm("generations.view_generation")
+    pk = request.session.get(KEY)
+    key = ApiKey.objects.usable().filter(pk=pk).first() if pk else None
+    if is_operator:
+        return Visitor(key, True, request.user.has_perm("generations.change_generation"))
+    if pk and key is None:
+        request.session.flush()
+    return Visitor(key) if key else None
+
+
+def sign_in(request: HttpRequest, key: ApiKey) -> None:
+    """Begin a session for a key. An admin user keeps the session of the login."""
+    if not request.user.is_staff:
+        request.session.flush()
+        request.session.set_expiry(LIFETIME)
+    request.session.cycle_key()
+    request.session[KEY] = str(key.pk)
+
+
+def page(view: View) -> View:
+    """A page for everyone: in the visitor's language, without inline styles, and never from a cache."""
+
+    @wraps(view)
+    @never_cache
+    @csp_replace({"style-src": ["'self'"]})
+    def respond(request: HttpRequest, *arguments, **options) -> HttpResponse:
+        with translation.override(translation.get_language_from_request(request)):
+            response = view(request, *arguments, **options)
+            response.headers.setdefault("Content-Language", translation.get_language())
+        return response
+
+    return respond
+
+
+def with_key(view: View) -> View:
+    """A view for visitors with a key. `request.auth` is the key, as in the API."""
+
+    @wraps(view)
+    def respond(request: HttpRequest, *arguments, **options) -> HttpResponse:
+        visitor = of(request)
+        if visitor is None or visitor.key is None:
+            if request.htmx:
+                return HttpResponse(status=401, headers={"HX-Redirect": reverse("studio:home")})
+            return redirect("studio:home")
+        if request.method not in ("GET", "HEAD") and not visitor.may_change:
+            raise PermissionDenied
+        request.visitor, request.auth = visitor, visitor.key
+        return view(request, *arguments, **options)
+
+    return respond
+
+
+def signed_in(view: View) -> View:
+    """A page for visitors with a key."""
+    return page(with_key(view))
