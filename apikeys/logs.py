@@ -41,12 +41,13 @@ class GunicornLogger(Logger):
 
 
 class JobFilter(logging.Filter):
-    """Hides the queue's lines about jobs that start and end, unless the level is DEBUG.
+    """Hides the queue's lines about jobs that start and end, or are retried as planned, unless the level is DEBUG.
 
     Most jobs are housekeeping, and a job that stored a generation's failure is logged as a "Success". Failed jobs are
     logged as errors.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        is_routine = record.levelno == logging.INFO and getattr(record, "action", "") in JOB_ACTIONS
+        is_retry = record.exc_info and getattr(record.exc_info[1], "is_routine", False)
+        is_routine = record.levelno == logging.INFO and (getattr(record, "action", "") in JOB_ACTIONS or is_retry)
         return not is_routine or logging.getLogger().isEnabledFor(logging.DEBUG)

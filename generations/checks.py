@@ -11,6 +11,7 @@ from generations.api.schemas import Guidance, Pixels, Steps
 from generations.renderers.base import DEFAULT_MODEL
 from generations.renderers.openai import address
 from generations.renderers.workflows import Catalogue
+from generations.webhooks import addresses as webhook_addresses
 from lockngen.plain import plain
 
 LIMITS = {
@@ -130,6 +131,15 @@ def keys_have_a_renderer(app_configs, **kwargs) -> Iterator[checks.CheckMessage]
             hint="Write the host, with or without its port, as in RENDERER_URL.",
             id="generations.I005",
         )
+
+
+@checks.register
+def webhook_hosts_are_hosts(app_configs, **kwargs) -> Iterator[checks.CheckMessage]:
+    hint = "List names, addresses and networks, such as n8n,127.0.0.1,10.0.0.0/8, without scheme, port and path."
+    for entry in settings.WEBHOOK_ALLOWED_HOSTS:
+        if not webhook_addresses.is_entry(entry):
+            error = f"WEBHOOK_ALLOWED_HOSTS: {entry!r} is neither a host name nor an address or a network."
+            yield checks.Error(error, hint=hint, id="generations.E005")
 
 
 def _bad_defaults(catalogue: Catalogue) -> Iterator[str]:

@@ -16,6 +16,8 @@ from generations.scheduling import queues
 from generations.scheduling.fair_share import FairShare  # noqa: F401  a model of this app
 from generations.status import FINISHED, UNFINISHED, Stateful, Status
 from generations.submission import PARAMETERS, Submission
+from generations.webhooks.models import WebhookDelivery  # noqa: F401  a model of this app
+from generations.webhooks.signature import WebhookSecret  # noqa: F401  a model of this app
 from lockngen.fields import FixedCharField
 from lockngen.softdelete import LIVE, LiveManager, SoftDeleteModel, deletion_is_dated
 

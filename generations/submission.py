@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models
 from django.db.models.functions import Now
 from psycopg.types.json import Jsonb
@@ -12,6 +13,9 @@ from generations.scheduling.queues import RENDER_TASK
 from lockngen.fields import FixedCharField
 
 KEY_LENGTH = 255  # characters of an Idempotency-Key
+WEBHOOK_LENGTH = 2000  # characters, as are the lengths below
+INTERFACE_LENGTH = 20
+BASE_URL_LENGTH = 500
 RETRIED_WITHIN = timedelta(minutes=10)  # of a call without a key, by its client library
 
 # Parameters that a client chooses.
@@ -36,6 +40,7 @@ ARRAYS = {
     "keep_metadata": "bool",
     "labels": "jsonb",
 }
+WEBHOOK_COLUMNS = ("webhook", "webhook_events", "interface", "base_url")
 COLUMNS = ", ".join(ARRAYS)
 GIVEN = ", ".join(f"%({name})s::{type}[]" for name, type in ARRAYS.items())
 # The queueing lock limits a generation to one waiting job. procrastinate's function is called in the main SELECT, as a
@@ -54,7 +59,8 @@ INSERT = f"""
 """  # noqa: S608  contains no user input
 # The conflict is with a call that has the same key. If that call is not committed yet, this one waits for its outcome.
 INSERT_CALL = """
-    INSERT INTO generations_submission (api_key_id, key, body_sha256) VALUES (%s, %s, %s)
+    INSERT INTO generations_submission (api_key_id, key, body_sha256, webhook, webhook_events, interface, base_url)
+    VALUES (%s, %s, %s, %s, %s, %s, %s)
     ON CONFLICT (api_key_id, key) DO NOTHING RETURNING id
 """
 
@@ -78,12 +84,19 @@ class KeyReused(Exception):
 
 
 class Submission(models.Model):
-    """A create call that may be repeated, or that makes several generations. It exists as long as one of them does."""
+    """A create call that may be repeated, has a webhook, or makes several generations.
+
+    It exists as long as one of them does.
+    """
 
     api_key = models.ForeignKey(ApiKey, models.PROTECT, related_name="+", db_index=False)
     key = models.CharField(max_length=KEY_LENGTH, null=True, help_text="The Idempotency-Key.")
     body_sha256 = FixedCharField(max_length=64, help_text="Of the address and the body.")
     created_at = models.DateTimeField(db_default=Now(), editable=False)
+    webhook = models.CharField(max_length=WEBHOOK_LENGTH, null=True, help_text="The address to which events are sent.")
+    webhook_events = ArrayField(models.CharField(max_length=9), null=True)
+    interface = models.CharField(max_length=INTERFACE_LENGTH, null=True, help_text="It determines the payload.")
+    base_url = models.CharField(max_length=BASE_URL_LENGTH, null=True, help_text="The start of the payload's links.")
 
     is_retry = False  # a client library repeats a call that has no key
 
@@ -91,6 +104,11 @@ class Submission(models.Model):
         constraints = [
             # Also the index for the foreign key and for calls with a key. NULLs are distinct.
             models.UniqueConstraint(fields=["api_key", "key"], name="submission_key_unique"),
+            models.CheckConstraint(
+                condition=models.Q(*((f"{name}__isnull", True) for name in WEBHOOK_COLUMNS))
+                | models.Q(*((f"{name}__isnull", False) for name in WEBHOOK_COLUMNS)),
+                name="submission_webhook_is_whole",
+            ),
         ]
         indexes = [
             # Calls without a key that a client library retries.
@@ -123,7 +141,8 @@ class Submission(models.Model):
                 cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [lock])
                 if self.find_earlier():
                     raise AlreadySubmitted
-            cursor.execute(INSERT_CALL, [self.api_key_id, self.key, self.body_sha256])
+            webhook = [getattr(self, name) for name in WEBHOOK_COLUMNS]
+            cursor.execute(INSERT_CALL, [self.api_key_id, self.key, self.body_sha256, *webhook])
             if (row := cursor.fetchone()) is None:
                 raise AlreadySubmitted
         (self.pk,) = row

@@ -28,6 +28,8 @@ from generations.rendering.monitor import AttemptMonitor
 from generations.scheduling.fair_share import URGENT, FairShare
 from generations.scheduling.queues import MAINTENANCE, RENDER, RENDER_TASK
 from generations.status import Status
+from generations.webhooks import delivery  # noqa: F401  registers its task
+from generations.webhooks.models import WebhookDelivery
 from lockngen.database import retry
 from lockngen.retry_policies import RENDER_JOB
 
@@ -208,9 +210,11 @@ async def rescue_stalled(context: JobContext, timestamp: int) -> None:
 @app.periodic(cron="* * * * *")
 @maintenance_task(name="generations.requeue_stranded", queueing_lock="requeue_stranded")
 def requeue_stranded(timestamp: int) -> None:
-    """Enqueue a job for every unfinished generation that has none."""
+    """Enqueue a job for every unfinished generation and every pending webhook that has none."""
     for id in Generation.objects.all().stranded().requeue():
         logger.warning("Generation %s had no job: one was enqueued.", id)
+    for id in WebhookDelivery.objects.all().stranded().enqueue():
+        logger.warning("Webhook %s had no job: one was enqueued.", id)
 
 
 @app.periodic(cron="17 * * * *")

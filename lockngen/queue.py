@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 FETCH_JOB = queries["fetch_job"]
 FINISH_JOB = queries["finish_job"]
 RETRY_JOB = queries["retry_job"]
+REGISTER = queries["register_worker"]
 HEARTBEAT = queries["update_heartbeat"]
 UNREGISTER = queries["unregister_worker"]
 
@@ -71,6 +72,8 @@ class QueueConnector(DjangoConnector):
 class WorkerConnector(PsycopgConnector):
     """Retries statements after transient errors for DB_WORKER_RETRY_TIMEOUT. procrastinate's own connector doesn't.
 
+    Several of procrastinate's workers may share it. They have one row in the table of workers, that of their process.
+
     The fetch of a job isn't retried, as it may have been committed although its result was lost. All others can be.
     """
 
@@ -81,6 +84,9 @@ class WorkerConnector(PsycopgConnector):
         self._running: list[int] = []  # ids of jobs
         self._received = 0  # number of notifications
         self._worker_id: int | None = None
+        self._registered = 0  # number of workers that share the row
+        # Two fetches at once could take each other's jobs for lost ones.
+        self._lock = asyncio.Lock()
 
     async def execute_query_async(self, query: str, **arguments: Any) -> None:
         if query in (FINISH_JOB, RETRY_JOB):
@@ -88,13 +94,19 @@ class WorkerConnector(PsycopgConnector):
         elif query == HEARTBEAT:
             await retry_transient(super().execute_query_async, UPSERT_HEARTBEAT, **arguments)
         elif query == UNREGISTER:  # sent by a stopping worker; if it fails, the worker's heartbeat expires instead
-            await super().execute_query_async(query, **arguments)
+            self._registered -= 1
+            if self._registered < 1:
+                await super().execute_query_async(query, **arguments)
         else:
             await retry_transient(super().execute_query_async, query, **arguments)
 
     async def execute_query_one_async(self, query: str, **arguments: Any) -> dict[str, Any]:
         if query == FETCH_JOB:
-            return await self._fetch_job(query, **arguments)
+            async with self._lock:
+                return await self._fetch_job(query, **arguments)
+        if query == REGISTER:
+            async with self._lock:
+                return await self._register(query)
         return await retry_transient(super().execute_query_one_async, query, **arguments)
 
     async def execute_query_all_async(self, query: str, **arguments: Any) -> list[dict[str, Any]]:
@@ -122,6 +134,13 @@ class WorkerConnector(PsycopgConnector):
                 async for notify in connection.notifies(timeout=LISTEN_TIMEOUT):
                     await receive(notify.channel, notify.payload)
                 await connection.execute("SELECT 1")  # detects a lost connection
+
+    async def _register(self, query: str) -> dict[str, Any]:
+        if not self._registered:
+            row = await retry_transient(super().execute_query_one_async, query)
+            self._worker_id = row["worker_id"]
+        self._registered += 1
+        return {"worker_id": self._worker_id}
 
     async def _fetch_job(self, query: str, **arguments: Any) -> dict[str, Any]:
         """Fetch a job once. After a transient error it returns NO_JOB: the worker polls again, and can be stopped."""

@@ -77,6 +77,10 @@ QUEUE_STATEMENT = RetryPolicy(timeout="DB_WORKER_RETRY_TIMEOUT", first_pause=0.5
 QUEUE_LISTENER = RetryPolicy(first_pause=0.5, max_pause=0.5)
 # A render that raised an error, by the queue; see also RENDER_MAX_ATTEMPTS.
 RENDER_JOB = RetryPolicy(first_pause=1, max_pause=60, jitter=0.5)
+# A webhook that its receiver didn't accept: 12 attempts within 11 to 22 hours.
+WEBHOOK = RetryPolicy(attempts=12, first_pause=5, max_pause=14_400, factor=4, jitter=0.5)
+# The job of a webhook whose receiver is busy with others, or that raised an unexpected error.
+WEBHOOK_JOB = RetryPolicy(first_pause=1, max_pause=60, jitter=0.5)
 
 # The image storage.
 

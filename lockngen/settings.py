@@ -200,6 +200,12 @@ PROCRASTINATE_ON_APP_READY = "lockngen.queue.use_connector"
 # Days for which generations are kept; 0 keeps them forever.
 RETENTION_FINISHED = env.integer("RETENTION_FINISHED", 0, maximum=36_500)
 RETENTION_DELETED = env.integer("RETENTION_DELETED", 0, maximum=36_500)
+RETENTION_WEBHOOKS = env.integer("RETENTION_WEBHOOKS", 30, maximum=36_500)  # of deliveries
+
+# Webhooks
+WEBHOOK_ALLOWED_HOSTS = env.items("WEBHOOK_ALLOWED_HOSTS")
+WEBHOOK_CONCURRENCY = env.integer("WEBHOOK_CONCURRENCY", 20, minimum=1, maximum=100)
+WEBHOOK_TIMEOUT = env.seconds("WEBHOOK_TIMEOUT", 10, minimum=1)
 
 # Web
 WEB_WORKERS = env.integer("WEB_WORKERS", 2, minimum=1)

@@ -13,6 +13,7 @@ import generations.api.available_models
 import generations.api.operations
 import generations.dialects.openai
 import generations.dialects.replicate.operations
+import generations.webhooks.api
 from generations.health import Workers
 from lockngen import __version__
 from lockngen.health import STORAGE_THREADS, ReadinessView, Storage
@@ -34,6 +35,7 @@ api = ProblemAPI(
             {"name": "generations", "description": "Create, follow, fetch, cancel and delete generations."},
             {"name": "models", "description": "The models that a generation can use."},
             {"name": "key", "description": "The key of the call and its limits."},
+            {"name": "webhooks", "description": "The secret that signs webhooks."},
         ]
     },
 )
@@ -41,6 +43,7 @@ api.add_router("/generations", generations.api.operations.router)
 api.add_router("/events", generations.api.operations.events_router)
 api.add_router("/models", generations.api.available_models.router)
 api.add_router("/key", apikeys.api.router)
+api.add_router("/webhooks", generations.webhooks.api.router)
 
 openai = ProblemAPI(dialect="openai", parser=JSONParser())
 openai.add_router("", generations.dialects.openai.router)

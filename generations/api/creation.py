@@ -10,9 +10,10 @@ from django.http import HttpRequest
 
 from generations.models import Generation
 from generations.querysets import QueueFull
-from generations.submission import KEY_LENGTH, AlreadySubmitted, KeyReused, Submission
+from generations.submission import BASE_URL_LENGTH, KEY_LENGTH, AlreadySubmitted, KeyReused, Submission
+from generations.webhooks import addresses
 from lockngen.database import retry
-from lockngen.web import bodies
+from lockngen.web import bodies, links
 from lockngen.web.problems import Problem, invalid
 
 QUEUE_RETRY_AFTER = 5  # seconds; about as long as one render takes
@@ -30,7 +31,21 @@ class Created(NamedTuple):
         return {"Idempotent-Replayed": "true"} if self.is_replayed else {}
 
 
-def create(request: HttpRequest, parameters: Callable[[], list[dict[str, Any]]], body: Any = None) -> Created:
+class Webhook(NamedTuple):
+    """Where the events of a call's generations are sent, and by which interface's payload."""
+
+    url: str
+    events: list[str]
+    interface: str
+
+
+def create(
+    request: HttpRequest,
+    parameters: Callable[[], list[dict[str, Any]]],
+    body: Any = None,
+    *,
+    webhook: Webhook | None = None,
+) -> Created:
     """Store the generations of a call: all or none, and only once if the call is repeated. Raises Problem.
 
     `parameters` returns those of each generation. It isn't called for a repeated call, as it may raise an error that
@@ -42,9 +57,11 @@ def create(request: HttpRequest, parameters: Callable[[], list[dict[str, Any]]],
         return earlier
     each = parameters()
     try:
-        if call is None and len(each) == 1:
+        if call is None and webhook is None and len(each) == 1:
             return Created([Generation.objects.submit(api_key=request.auth, **each[0])])
         call = call or Submission(api_key=request.auth, body_sha256=_digest(request, body))
+        if webhook:
+            _set_webhook(call, webhook, links.base(request))
         return Created(Generation.objects.submit_call(call, each))
     except AlreadySubmitted:
         return _earlier(call)
@@ -67,6 +84,16 @@ def _call(request: HttpRequest, body: Any) -> Submission | None:
     call = Submission(api_key=request.auth, key=key, body_sha256=_digest(request, body))
     call.is_retry = key is None and int(retries) > 0
     return call
+
+
+def _set_webhook(call: Submission, webhook: Webhook, base_url: str) -> None:
+    """Raises Problem if its address isn't allowed."""
+    try:
+        addresses.check(webhook.url)
+    except ValueError as error:
+        raise invalid("webhook", str(error)) from None
+    call.webhook, call.webhook_events, call.interface = webhook
+    call.base_url = base_url[:BASE_URL_LENGTH]
 
 
 def _digest(request: HttpRequest, body: Any) -> str:

@@ -130,7 +130,7 @@ def _prepare(call: Call) -> tuple[AuthResult, dict]:
         raise Fallback(auth_result)
     try:
         body = GenerationIn.model_validate(bodies.parse(call.body, call.content_type))
-        if body.n is None:
+        if body.n is None and body.webhook is None:
             return auth_result, body.parameters()[0]
     except (bodies.Problem, ValidationError):
         pass

@@ -29,6 +29,8 @@ from generations.images import downloads
 from generations.images.formats import CONTENT_TYPES
 from generations.models import Generation
 from generations.status import Status
+from generations.webhooks.models import Event
+from generations.webhooks.payloads import NATIVE
 from lockngen.database import retry
 from lockngen.web.event_streams import EventStream
 from lockngen.web.problems import Problem, problems
@@ -57,7 +59,9 @@ def create(request: HttpRequest, query: Query[WaitQuery], body: GenerationIn):
     and the response is a list. A repeated call with the same `Idempotency-Key` and body returns the same generations.
     """
     wait = Wait(request, query.wait)
-    created = creation.create(request, body.parameters)
+    events = body.webhook_events_filter or [Event.COMPLETED.value]
+    webhook = creation.Webhook(body.webhook, events, NATIVE) if body.webhook else None
+    created = creation.create(request, body.parameters, webhook=webhook)
 
     def present(generations: list[Generation]) -> HttpResponse:
         viewer = Viewer.of(request)

@@ -1,5 +1,6 @@
 """Generations as JSON, for every response of the native API. `schemas.py` documents the result."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -37,7 +38,7 @@ def address(viewer: Viewer, id: UUID | str) -> str:
     return f"{viewer.base_url}/api/v1/generations/{id}"
 
 
-def generation(row: Any, viewer: Viewer) -> dict[str, Any]:
+def generation(row: Any, viewer: Viewer, progress: Callable[[Any], int] = notifications.percent) -> dict[str, Any]:
     """A generation, or a row with its columns, as GenerationOut."""
     id = str(row.id)
     url = address(viewer, id)
@@ -45,7 +46,7 @@ def generation(row: Any, viewer: Viewer) -> dict[str, Any]:
     return {
         "id": id,
         "status": row.status_name,
-        "progress": notifications.percent(row),
+        "progress": progress(row),
         "prompt": row.prompt,
         "negative_prompt": row.negative_prompt,
         "model": row.model,

@@ -37,7 +37,9 @@ from generations.progress import notifications as events
 from generations.renderers.base import MAX_SEED, Model
 from generations.renderers.pool import RendererPool
 from generations.status import Status
-from generations.submission import PARAMETERS
+from generations.submission import PARAMETERS, WEBHOOK_LENGTH
+from generations.webhooks import addresses
+from generations.webhooks.models import Event
 from lockngen.web.bodies import RequestBody
 from lockngen.web.problems import invalid
 
@@ -96,6 +98,11 @@ def _text(max_length: int, min_length: int | None = None) -> Any:
     return Annotated[str, Field(min_length=min_length, max_length=max_length), AfterValidator(_without_nul)]
 
 
+def _possible_webhook(url: str) -> str:
+    addresses.parse(url)
+    return url
+
+
 Text = Annotated[str, AfterValidator(_without_nul)]
 LabelName = Annotated[Text, Field(pattern=f"^[A-Za-z0-9_.-]{{1,{MAX_LABEL_NAME}}}$")]
 LabelValue = _text(MAX_LABEL_VALUE)
@@ -107,6 +114,8 @@ Prompt = Annotated[_text(PROMPT_LENGTH, min_length=1), AfterValidator(_not_blank
 NegativePrompt = _text(PROMPT_LENGTH)
 Seed = Annotated[StrictInt, Field(ge=0, le=MAX_SEED)]
 ImageCount = Annotated[StrictInt, Field(ge=1, le=MAX_IMAGES)]
+WebhookUrl = Annotated[_text(WEBHOOK_LENGTH), AfterValidator(_possible_webhook)]
+WebhookEvent = Literal[tuple(Event.values)]
 
 
 class GenerationIn(RequestBody):
@@ -146,6 +155,18 @@ class GenerationIn(RequestBody):
         description="Number of generations, all or none of which are stored. Their seeds follow each other. With `n` "
         "the response is a GenerationList.",
     )
+    webhook: WebhookUrl | None = Field(
+        None, description="An http or https address to which events of the generation are sent, signed, by POST."
+    )
+    webhook_events_filter: Annotated[list[WebhookEvent], Field(min_length=1)] | None = Field(
+        None, description="The events that are sent. Null sends `completed` alone."
+    )
+
+    @model_validator(mode="after")
+    def _filter_needs_a_webhook(self) -> "GenerationIn":
+        if self.webhook_events_filter is not None and self.webhook is None:
+            raise ValueError("webhook_events_filter needs a webhook")
+        return self
 
     @model_validator(mode="after")
     def _quality_needs_a_format(self) -> "GenerationIn":

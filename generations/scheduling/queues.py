@@ -3,7 +3,9 @@
 from generations.renderers.base import DEFAULT_MODEL, MAX_MODEL_NAME
 
 RENDER_TASK = "generations.render"
+DELIVERY_TASK = "generations.deliver_webhook"
 MAINTENANCE = "maintenance"
+WEBHOOKS = "webhooks"
 RENDER = "render"  # for the default model
 
 

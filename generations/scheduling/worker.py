@@ -1,5 +1,6 @@
-"""Limits a worker's queues and concurrency to what its renderers support."""
+"""A worker's queues and concurrency: what its renderers support, and webhooks beside it."""
 
+import asyncio
 import logging
 import time
 from threading import Thread
@@ -7,11 +8,13 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management import CommandError
+from procrastinate import App, signals
 
 from generations import renderers
 from generations.renderers.base import DEFAULT_MODEL
 from generations.renderers.pool import SUPPORT_WITHIN, RendererPool
 from generations.scheduling import queues
+from generations.scheduling.queues import WEBHOOKS
 from lockngen import exit_codes
 
 logger = logging.getLogger(__name__)
@@ -20,25 +23,57 @@ REFRESH_INTERVAL = 5.0  # seconds; the renderers themselves are queried once a m
 
 
 def options(given: dict[str, Any]) -> dict[str, Any]:
-    """The queues and the concurrency of a worker that is started with these options.
+    """How a worker that is started with these options is run: arguments of `run`, and `run` itself.
 
     Raises CommandError for a queue whose model none of its renderers has.
     """
     pool = renderers.get_pool()
     if not pool.has_all_models:
         pool.refresh(SUPPORT_WITHIN)
-    known = _known(pool)
-    fetched = given.get("queues", known)  # None means all
-    unknown = [name for name in fetched or () if name not in known]
+    known = [*_known(pool), WEBHOOKS]
+    chosen = given.get("queues")  # None means all
+    unknown = [name for name in chosen or () if name not in known]
     if unknown and pool.has_all_models:
         raise CommandError(
             f"--queues: no renderer here serves {', '.join(map(repr, unknown))}; the queues are {', '.join(known)}.",
             returncode=exit_codes.USAGE,
         )
+    fetched = [name for name in chosen or known if name != WEBHOOKS]
     if fetched and any(hasattr(pooled.renderer, "support") for pooled in pool.renderers):
-        follow(fetched, given.get("queues"))
+        follow(fetched, chosen and list(fetched))
     concurrency = given.get("concurrency", settings.WORKER_CONCURRENCY)
-    return {"queues": fetched, "concurrency": int(min(concurrency, pool.concurrency))}
+    return {
+        "queues": fetched,
+        "concurrency": int(min(concurrency, pool.concurrency)),
+        "sends_webhooks": WEBHOOKS in (chosen or known),
+        "func": run,
+    }
+
+
+async def run(app: App, queues: list[str], concurrency: int, sends_webhooks: bool, **options: Any) -> None:
+    """Run two of procrastinate's workers as one process and one row of the queue's table of workers.
+
+    So webhooks have a concurrency of their own: a slow receiver holds no render, and a render no webhook.
+    """
+    fetched = [(queues, concurrency)] if queues else []
+    fetched += [([WEBHOOKS], settings.WEBHOOK_CONCURRENCY)] if sends_webhooks else []
+    options |= {"install_signal_handlers": False}
+    workers = [
+        asyncio.create_task(app.run_worker_async(queues=names, concurrency=number, **options))
+        for names, number in fetched
+    ]
+
+    def stop() -> None:
+        for worker in workers:
+            worker.cancel()
+
+    with signals.on_stop(stop):
+        is_permanent = options.get("wait", True)
+        await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED if is_permanent else asyncio.ALL_COMPLETED)
+        stop()
+        for result in await asyncio.gather(*workers, return_exceptions=True):
+            if isinstance(result, Exception):  # not a CancelledError
+                raise result
 
 
 def follow(fetched: list[str], chosen: list[str] | None) -> None:
@@ -46,7 +81,6 @@ def follow(fetched: list[str], chosen: list[str] | None) -> None:
 
     The chosen queues are those of its options, by default those of all models.
     """
-    chosen = chosen and list(chosen)
 
     def update_repeatedly() -> None:
         while True:

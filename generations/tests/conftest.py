@@ -21,11 +21,13 @@ from generations.progress.notifications import ProgressHub
 from generations.renderers.base import RenderRequest
 from generations.renderers.comfyui import ComfyUIRenderer
 from generations.renderers.openai.renderer import OpenAIRenderer
+from generations.submission import Submission
 from generations.tests.support.comfyui.process import Double
 from generations.tests.support.comfyui.renders import make_renderer
 from generations.tests.support.encoded import PNG
 from generations.tests.support.images_api import ImagesApi
 from generations.tests.support.raw_server import RawServer
+from generations.webhooks.models import Event
 from lockngen.database import listener
 from lockngen.tests.support.processes import free_port
 
@@ -235,3 +237,21 @@ def make_finished(make_generation):
 def stored_files(image_folder):
     """Returns the paths of the files in the storage."""
     return lambda: {str(path.relative_to(image_folder)) for path in image_folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def make_webhook_generation(key, make_generation):
+    """A generation whose submission has a webhook for all events."""
+
+    def make(webhook: str = "https://example.org/hook", webhook_events: list[str] = Event.values, **fields):
+        submission = Submission.objects.create(
+            api_key=key,
+            body_sha256="a" * 64,
+            webhook=webhook,
+            webhook_events=webhook_events,
+            interface=fields.pop("interface", "native"),
+            base_url="http://lockn.example",
+        )
+        return make_generation(submission=submission, **fields)
+
+    return make

@@ -33,9 +33,24 @@ def test_worker__serves_the_models_of_its_renderers(settings, urls, served):
     assert sorted(worker.options({})["queues"]) == served
 
 
-@pytest.mark.parametrize("given", [["render-sketch"], ["maintenance"], ["render", "maintenance"], None])
+@pytest.mark.parametrize("given", [["render-sketch"], ["maintenance"], ["render", "maintenance"]])
 def test_worker__serves_the_queues_of_its_options(given):
-    assert worker.options({"queues": given})["queues"] == given
+    options = worker.options({"queues": given})
+
+    assert (options["queues"], options["sends_webhooks"]) == (given, False)
+
+
+@pytest.mark.parametrize("given", [{}, {"queues": None}])
+def test_worker__serves_all_its_queues_and_webhooks_by_default(given):
+    options = worker.options(given)
+
+    assert (sorted(options["queues"]), options["sends_webhooks"]) == (SKETCH, True)
+
+
+def test_worker__may_serve_webhooks_alone():
+    options = worker.options({"queues": ["webhooks"]})
+
+    assert (options["queues"], options["sends_webhooks"]) == ([], True)
 
 
 def test_worker__refuses_a_queue_without_a_renderer():

@@ -82,6 +82,12 @@ STRONG = "".join(chr(97 + number % 26) for number in range(60))
             {"RENDERER_URL": ["openai://gpu?steps=900"]},
             "generations.E001",
         ),
+        (
+            generation_checks.webhook_hosts_are_hosts,
+            {"WEBHOOK_ALLOWED_HOSTS": ["n8n", "Hooks.Example.Org", "127.0.0.1", "::1", "10.0.0.0/8", "fc00::/7", "*"]},
+            {"WEBHOOK_ALLOWED_HOSTS": ["http://n8n"]},
+            "generations.E005",
+        ),
     ],
 )
 def test_check__shows_what_is_wrong_and_how_to_mend_it(settings, check, fine, wrong, id):

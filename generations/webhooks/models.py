@@ -1,0 +1,187 @@
+"""The outbox of webhooks: one row for each event of a generation that is to be sent.
+
+A trigger inserts the row and its job in the transaction that changes the generation's status, whatever statement
+changes it. So an event is stored if and only if it happened.
+"""
+
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.postgres.functions import RandomUUID
+from django.db import connection, models
+from django.db.models import Exists, F, OuterRef, Q, TextField
+from django.db.models.functions import Cast, Now
+from procrastinate.contrib.django import app as queue
+from procrastinate.contrib.django.models import ProcrastinateJob
+from procrastinate.exceptions import AlreadyEnqueued
+
+from generations.scheduling.queues import DELIVERY_TASK, WEBHOOKS
+
+STRANDED_AFTER = timedelta(minutes=1)
+ERROR_LENGTH = 200  # characters
+# A job that waits for the next attempt runs now. A running job is left alone.
+BRING_FORWARD = "UPDATE procrastinate_jobs SET scheduled_at = NULL WHERE status = 'todo' AND queueing_lock = ANY(%s)"
+
+
+class Event(models.TextChoices):
+    """The events of Replicate's API, which a client can select."""
+
+    START = "start"
+    OUTPUT = "output"
+    LOGS = "logs"  # never happens: generations have no logs
+    COMPLETED = "completed"  # completed, failed or cancelled
+
+
+class DeliveryState(models.IntegerChoices):
+    PENDING = 0
+    DELIVERED = 1
+    FAILED = 2  # the dead letters
+
+
+class WebhookDeliveryQuerySet(models.QuerySet):
+    def pending(self):
+        return self.filter(state=DeliveryState.PENDING)
+
+    def failed(self):
+        return self.filter(state=DeliveryState.FAILED)
+
+    def ended_for(self, *, days: int):
+        """Those that were delivered or failed more than `days` days ago."""
+        return self.filter(ended_at__lt=Now() - timedelta(days=days))
+
+    def stranded(self):
+        """Pending ones without a job, such as those whose job was removed by hand."""
+        lock = Cast(OuterRef("pk"), TextField())
+        jobs = ProcrastinateJob.objects.filter(queueing_lock=lock, status__in=("todo", "doing"))
+        return self.pending().filter(~Exists(jobs), created_at__lt=Now() - STRANDED_AFTER)
+
+    def enqueue(self) -> list[str]:
+        """Enqueue a job for each and return their ids. An existing waiting job is kept."""
+        ids = [str(id) for id in self.values_list("pk", flat=True)]
+        for id in ids:
+            with suppress(AlreadyEnqueued):
+                queue.configure_task(DELIVERY_TASK, queue=WEBHOOKS, queueing_lock=id).defer(delivery_id=id)
+        return ids
+
+    enqueue.queryset_only = True
+
+    def send_again(self) -> int:
+        """Send each now, with all attempts, under the same id. Returns their number."""
+        ids = [str(id) for id in self.values_list("pk", flat=True)]
+        deliveries = WebhookDelivery.objects.filter(pk__in=ids)
+        count = deliveries.update(
+            state=DeliveryState.PENDING, next_attempt_at=Now(), ended_at=None, earlier_attempts=F("attempts")
+        )
+        with connection.cursor() as cursor:
+            cursor.execute(BRING_FORWARD, [ids])
+        has_job = ProcrastinateJob.objects.filter(queueing_lock__in=ids, status__in=("todo", "doing"))
+        deliveries.exclude(pk__in=list(has_job.values_list("queueing_lock", flat=True))).enqueue()
+        return count
+
+    send_again.alters_data = True
+    send_again.queryset_only = True
+
+
+class WebhookDelivery(models.Model):
+    """An event of a generation that is to be sent to the webhook of its submission."""
+
+    State = DeliveryState
+
+    id = models.UUIDField(
+        primary_key=True, db_default=RandomUUID(), editable=False, help_text="Sent as webhook-id in every attempt."
+    )
+    # CASCADE: a generation that is removed for good takes its deliveries along. Meta names the index.
+    generation = models.ForeignKey(
+        "generations.Generation", models.CASCADE, related_name="webhook_deliveries", db_index=False
+    )
+    event = models.CharField(max_length=9, choices=Event)
+    state = models.IntegerField(choices=DeliveryState, default=DeliveryState.PENDING, db_default=DeliveryState.PENDING)
+    attempts = models.IntegerField(default=0, db_default=0, help_text="Number of attempts; used as the fencing token.")
+    earlier_attempts = models.IntegerField(
+        default=0, db_default=0, help_text="Those before it was last sent again, which don't count."
+    )
+    next_attempt_at = models.DateTimeField(db_default=Now(), null=True)
+    last_status = models.IntegerField(null=True, help_text="The receiver's latest status code.")
+    last_error = models.CharField(max_length=ERROR_LENGTH, null=True)
+    created_at = models.DateTimeField(db_default=Now(), editable=False, help_text="When the event happened.")
+    ended_at = models.DateTimeField(null=True, help_text="When it was delivered or failed.")
+
+    objects = WebhookDeliveryQuerySet.as_manager()
+
+    class Meta:
+        verbose_name_plural = "webhook deliveries"
+        constraints = [
+            # Each event once, whatever is repeated. Also the index for the foreign key.
+            models.UniqueConstraint(fields=["generation", "event"], name="webhookdelivery_event_unique"),
+            models.CheckConstraint(condition=Q(event__in=Event.values), name="webhookdelivery_event_is_known"),
+            models.CheckConstraint(
+                condition=Q(state=DeliveryState.PENDING, next_attempt_at__isnull=False, ended_at__isnull=True)
+                | Q(
+                    state__in=(DeliveryState.DELIVERED, DeliveryState.FAILED),
+                    next_attempt_at__isnull=True,
+                    ended_at__isnull=False,
+                ),
+                name="webhookdelivery_end_is_dated",
+            ),
+            models.CheckConstraint(
+                condition=Q(attempts__gte=F("earlier_attempts"), earlier_attempts__gte=0),
+                name="webhookdelivery_attempts_are_counted",
+            ),
+        ]
+        indexes = [
+            # `manage.py status` and the check for deliveries without a job: what is still to be sent.
+            models.Index("next_attempt_at", name="webhookdelivery_pending", condition=Q(state=DeliveryState.PENDING)),
+            # The admin's filter and `manage.py webhooks list`: the failed, latest first.
+            models.Index(F("ended_at").desc(), name="webhookdelivery_failed", condition=Q(state=DeliveryState.FAILED)),
+            # RETENTION_WEBHOOKS: those that ended long ago.
+            models.Index("ended_at", name="webhookdelivery_ended_at", condition=Q(ended_at__isnull=False)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.event} of {self.generation_id} ({self.get_state_display().lower()})"
+
+    # Transitions: each returns whether it changed the row.
+
+    def start(self) -> int | None:
+        """Start an attempt and return its number, or None if the delivery has ended."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE generations_webhookdelivery SET attempts = attempts + 1 WHERE id = %s AND state = %s"
+                " RETURNING attempts",
+                [self.pk, DeliveryState.PENDING],
+            )
+            row = cursor.fetchone()
+        self.attempts = row[0] if row else self.attempts
+        return row[0] if row else None
+
+    def succeed(self, status: int) -> bool:
+        """The receiver has it: this holds also if a later attempt has started."""
+        return self._end(self._row(), DeliveryState.DELIVERED, last_status=status, last_error=None)
+
+    def postpone(self, attempt: int, seconds: float, error: str, status: int | None = None) -> bool:
+        return bool(
+            self._current(attempt).update(
+                next_attempt_at=Now() + timedelta(seconds=seconds),
+                last_error=error[:ERROR_LENGTH],
+                last_status=status,
+            )
+        )
+
+    def fail(self, attempt: int, error: str, status: int | None = None) -> bool:
+        error = error[:ERROR_LENGTH]
+        return self._end(self._current(attempt), DeliveryState.FAILED, last_error=error, last_status=status)
+
+    @property
+    def counted_attempts(self) -> int:
+        """The attempts since it was last sent again."""
+        return self.attempts - self.earlier_attempts
+
+    def _row(self) -> WebhookDeliveryQuerySet:
+        return type(self).objects.filter(pk=self.pk, state=DeliveryState.PENDING)
+
+    def _current(self, attempt: int) -> WebhookDeliveryQuerySet:
+        return self._row().filter(attempts=attempt)
+
+    def _end(self, rows: WebhookDeliveryQuerySet, state: DeliveryState, **fields: Any) -> bool:
+        return bool(rows.update(state=state, ended_at=Now(), next_attempt_at=None, **fields))
