@@ -95,7 +95,7 @@ def encode(image: Image.Image, request: RenderRequest) -> bytes:
 
 def paint(request: RenderRequest, report: Callable[[int], None]) -> Image.Image:
     """Draw the image enlarged and then reduce it, so that edges and small letters are smooth."""
-    scale = 4 if request.width * request.height <= 512 * 512 else 2
+    scale = 4 if request.width * request.height <= 300 * 300 else 2
     lines = caption(request, scale)
     margin = MARGIN * lines[0][1].size if lines else 0
     landscape = Landscape(request, scale, round(sum(1.4 * font.size for _, font, _ in lines) + 1.6 * margin))
