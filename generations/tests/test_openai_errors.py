@@ -83,9 +83,13 @@ def test_generation__of_a_server_without_seeds_has_none(images_api, use, make_ge
         ),
         ((422, {}, b"<html>No</html>"), UNEXPLAINED),
         ((422, {}, {"detail": [1, {"loc": 2, "msg": 3}], "error": 0}), UNEXPLAINED),
+        (
+            (500, {"X-Should-Retry": "false"}, error("The image could not be made: too dark.")),
+            "The renderer refused the request: The image could not be made: too dark.",
+        ),
         ((400, {}, error("x" * 5000)), f"The renderer refused the request: {'x' * 500}."),
     ],
-    ids=["openai", "text", "detail", "fastapi", "page", "odd", "long"],
+    ids=["openai", "text", "detail", "fastapi", "page", "odd", "no retry", "long"],
 )
 def test_refusal__is_final_and_has_the_server_s_message(images_api, use, make_generation, run, answer, message):
     images_api.answers = [answer]
@@ -113,6 +117,7 @@ def test_image__in_another_format_is_final(images_api, use, make_generation, run
     [
         {"answers": [(500, {}, error("CUDA out of memory"))]},
         {"answers": [(502, {}, b"<html>Bad gateway</html>")]},
+        {"answers": [(504, {"X-Should-Retry": "false"}, error("It took too long."))]},
         {"answers": [(200, {}, b"not JSON")]},
         {"answers": [(200, {}, [1])]},
         {"answers": [(200, {}, {"data": []})]},
@@ -122,7 +127,7 @@ def test_image__in_another_format_is_final(images_api, use, make_generation, run
         {"image": "cut"},
         {"is_cut": True},
     ],
-    ids=["500", "502", "text", "list", "empty", "base64", "number", "garbage", "cut image", "cut"],
+    ids=["500", "502", "504", "text", "list", "empty", "base64", "number", "garbage", "cut image", "cut"],
 )
 def test_broken_render__counts_as_attempt(images_api, use, make_generation, run, fault):
     for name, value in fault.items():

@@ -52,6 +52,14 @@ def test_models__are_those_that_the_server_lists(api, images_api, use):
     assert_problem(post(api, {"prompt": "x", "model": "gpt-4"}), 422, "model", "default, z-image-turbo, FLUX.1-schnell")
 
 
+@pytest.mark.parametrize(("listed", "name"), [(["default", "sdxl"], "sdxl"), (["default"], "default-37a8ee")])
+def test_listed_default__is_a_model_only_if_there_is_no_other(api, images_api, use, listed, name):
+    images_api.models = listed
+    use(images_api.url)
+
+    assert [model["name"] for model in api.get(URL).json()["items"]] == [name]
+
+
 def test_models__are_limited_by_the_option_which_also_orders_them(api, images_api, use):
     images_api.models = ["gpt-4", "a/flux", "b/sdxl"]
     use(f"{images_api.url}?models=sdxl+a/flux")

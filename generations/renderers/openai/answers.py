@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from generations.renderers.base import ModelMissing, RendererFailure, RenderError, RendererUnavailable
+from generations.renderers.base import DEFAULT_MODEL, ModelMissing, RendererFailure, RenderError, RendererUnavailable
 from generations.renderers.http import diagnosis
 from generations.renderers.http.calls import Answer
 from generations.renderers.untrusted import as_dict, as_list, as_text, public
@@ -28,7 +28,8 @@ def model_ids(answer: Answer) -> list[str]:
     if not 200 <= answer.status < 300:
         raise RendererFailure("The renderer is not ready.", answer.diagnosis)
     ids = [as_text(as_dict(model).get("id")) for model in as_list(answer.json().get("data"))]
-    return [id for id in ids if id][:MAX_MODELS]
+    ids = [id for id in ids if id]
+    return [id for id in ids if id != DEFAULT_MODEL][:MAX_MODELS] or ids[:1]  # LockN Gen lists it beside the others
 
 
 def check(answer: Answer, model: str) -> None:
@@ -41,11 +42,12 @@ def check(answer: Answer, model: str) -> None:
         raise ModelMissing(f"access to the model {model}", reason)
     if answer.status in ABSENT or error.get("code") == "model_not_found":
         raise ModelMissing(f"the model {model}", reason)
-    if answer.status in FINAL:
-        text = public(_text(error), MAX_LENGTH) or "it gave no reason"
-        raise RenderError(f"The renderer refused the request: {text}.")
     if answer.status in BUSY:
         raise RendererUnavailable("The renderer is not ready.", reason, _retry_after(answer))
+    is_final = answer.headers.get("X-Should-Retry") == "false" and answer.status != 504  # OpenAI's SDKs read it as well
+    if is_final or answer.status in FINAL:
+        text = public(_text(error), MAX_LENGTH) or "it gave no reason"
+        raise RenderError(f"The renderer refused the request: {text}.")
     raise RendererFailure("The renderer failed.", reason)
 
 
