@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import resource
-import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median, quantiles
 
 from benchmarks import report, served
 from benchmarks.clients import Probe, get
-from benchmarks.database import database, fill, make_keys, row_id
+from benchmarks.database import row_id
 from benchmarks.served import Server
 
-KEYS, ROWS = 50, 10_000
+ROWS = 10_000
 GETS = 20  # a second
+MARGIN = 60  # seconds that the calls wait beyond the measurement, to be opened and to get their ends
 PATH = "/api/v1/generations"
 OPENED_AT_ONCE = 50
 
@@ -29,22 +27,15 @@ OPENED_AT_ONCE = 50
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--streams", type=int, default=2000, help="event streams in all (2000)")
-    parser.add_argument("--waits", type=int, default=500, help="calls with wait=60 in all (500)")
-    parser.add_argument("--seconds", type=float, default=30, help="for which they are measured, at most 45 (30)")
+    parser.add_argument("--waits", type=int, default=500, help="waiting calls in all (500)")
+    parser.add_argument("--seconds", type=float, default=30, help="duration of the measurement (30)")
     parser.add_argument("--ends", type=int, default=100, help="generations that end during the measurement (100)")
     report.add_arguments(parser)
     arguments = parser.parse_args()
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (files[1], files[1]))
-    with (
-        tempfile.TemporaryDirectory(prefix="lockngen-benchmark-") as folder,
-        database(Path(folder), arguments.database),
-    ):
-        keys = make_keys(KEYS)
-        fill(list(keys), ROWS)
+    longest = round(arguments.seconds) + MARGIN
+    with served.filled(arguments.database, ROWS, WEB_MAX_WAIT=str(longest)) as (server, keys):
         pending = make_pending(list(keys), max(arguments.streams, arguments.waits))
-        with served.lockngen() as server:
-            rows = asyncio.run(measure(server, list(keys.values()), pending, arguments))
+        rows = asyncio.run(measure(server, list(keys.values()), pending, arguments))
     report.publish(arguments, "parked", [report.table(["", "no stream", "parked"], rows), f"{report.machine()}."])
 
 
@@ -62,7 +53,9 @@ async def measure(server: Server, tokens: list[str], pending: list, arguments: a
     await quiet.run(arguments.seconds)
     quiet_memory = server.memory()
     streams = parked(server, STREAM, pending[: arguments.streams], tokens)
-    waits = parked(server, WAIT, pending[: arguments.waits], tokens)
+    waits = parked(
+        server, Kind(f"?wait={round(arguments.seconds) + MARGIN}", b"", b'"failed"'), pending[: arguments.waits], tokens
+    )
     for first in range(0, len(streams + waits), OPENED_AT_ONCE):
         await asyncio.gather(*(client.open() for client in (streams + waits)[first : first + OPENED_AT_ONCE]))
     await busy.run(arguments.seconds)
@@ -74,7 +67,7 @@ async def measure(server: Server, tokens: list[str], pending: list, arguments: a
         client.close()
     return [
         ["event streams", "0", counts[0]],
-        ["calls with `wait=60`", "0", counts[1]],
+        ["waiting calls", "0", counts[1]],
         ["MiB of the larger web process", f"{quiet_memory:.0f}", f"{memory:.0f}"],
         ["GET, median ms", f"{quiet.median:.1f}", f"{busy.median:.1f}"],
         ["GET, p99 ms", f"{quiet.p99:.1f}", f"{busy.p99:.1f}"],
@@ -97,7 +90,6 @@ class Kind:
 
 
 STREAM = Kind("/events", b"event: progress", b"event: end")
-WAIT = Kind("?wait=60", b"", b'"failed"')
 
 
 class Parked:

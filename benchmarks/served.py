@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, build_opener
+from uuid import UUID
 
 import psutil
 
-from benchmarks.database import BASE
+from benchmarks.database import BASE, database, fill, make_keys
 
 APPLICATION = "lockngen.asgi"
 COMMAND = [sys.executable, "-m", "gunicorn", "-c", "lockngen/web/gunicorn.py"]
-PROCESSES = 2
+PROCESSES, KEYS = 2, 50
 # The system checks at startup require collected static files.
 ENVIRONMENT = {"WEB_WORKERS": str(PROCESSES), "LOCKNGEN_PRESTART_DONE": "1"}
 
@@ -50,6 +54,21 @@ def lockngen(application: str = APPLICATION, **environment: str) -> Iterator[Ser
     """LockN Gen in two processes."""
     with _started([*COMMAND, application], environment) as server:
         yield server
+
+
+@contextmanager
+def filled(url: str, rows: int, image: bytes = b"", **environment: str) -> Iterator[tuple[Server, dict[UUID, str]]]:
+    """LockN Gen on a new database with KEYS keys and finished generations; yields the tokens by the keys' ids too.
+
+    This process may then open as many connections as the system allows.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    with tempfile.TemporaryDirectory(prefix="lockngen-benchmark-") as folder, database(Path(folder), url):
+        keys = make_keys(KEYS)
+        fill(list(keys), rows, image)
+        with lockngen(**environment) as server:
+            yield server, keys
 
 
 @contextmanager

@@ -58,20 +58,20 @@ def create(request: HttpRequest, query: Query[WaitQuery], body: GenerationIn):
     """Store a generation and enqueue it. It is stored durably before the response is sent. With `n` there are as many,
     and the response is a list. A repeated call with the same `Idempotency-Key` and body returns the same generations.
     """
-    wait = Wait(request, query.wait)
-    events = body.webhook_events_filter or [Event.COMPLETED.value]
-    webhook = creation.Webhook(body.webhook, events, NATIVE) if body.webhook else None
-    created = creation.create(request, body.parameters, webhook=webhook)
+    with Wait(request, query.wait) as wait:
+        events = body.webhook_events_filter or [Event.COMPLETED.value]
+        webhook = creation.Webhook(body.webhook, events, NATIVE) if body.webhook else None
+        created = creation.create(request, body.parameters, webhook=webhook)
 
-    def present(generations: list[Generation]) -> HttpResponse:
-        viewer = Viewer.of(request)
-        shown = [presenters.generation(generation, viewer) for generation in generations]
-        if body.n:
-            return presenters.response({"items": shown}, 201, created.headers)
-        location = {"Location": presenters.address(viewer, generations[0].id)}
-        return presenters.response(shown[0], 201, location | created.headers)
+        def present(generations: list[Generation]) -> HttpResponse:
+            viewer = Viewer.of(request)
+            shown = [presenters.generation(generation, viewer) for generation in generations]
+            if body.n:
+                return presenters.response({"items": shown}, 201, created.headers)
+            location = {"Location": presenters.address(viewer, generations[0].id)}
+            return presenters.response(shown[0], 201, location | created.headers)
 
-    return wait.respond(created.generations, present)
+        return wait.respond(created.generations, present)
 
 
 @router.get(
@@ -136,7 +136,8 @@ def key_events(request: HttpRequest):
 def show(request: HttpRequest, id: str, query: Query[WaitQuery]):
     """With `wait` the response is sent when the generation has ended, or after that time."""
     generation = _own(request, id)
-    return Wait(request, query.wait).respond([generation], lambda generations: _shown(generations[0], request))
+    with Wait(request, query.wait) as wait:
+        return wait.respond([generation], lambda generations: _shown(generations[0], request))
 
 
 @router.get(

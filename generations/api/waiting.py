@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from inspect import iscoroutinefunction
 from math import inf
+from typing import Self
 from uuid import UUID
 
 from django.conf import settings
@@ -31,28 +32,32 @@ Present = Callable[[list[Generation]], HttpResponse | Awaitable[HttpResponse]]
 
 
 class Wait:
-    """How long a call waits from now on, and the slot that it takes."""
+    """How long a call waits from now on, and its slot, which is held until the call has failed or was responded to."""
 
     def __init__(self, request: HttpRequest, query: int | None = None, longest: float = inf):
         preferred = _preferred(request.headers.get("Prefer", ""), min(longest, settings.WEB_MAX_WAIT))
         self._began_at = time.monotonic()
         self.seconds = query if query is not None else preferred
-        self.is_preference = query is None and preferred is not None
+        self.is_preference = query is None and bool(preferred)
         self._key_id = request.auth.pk
         self._slot = limits.wait(request.auth) if self.seconds else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._slot:
+            self._slot.release()
 
     def respond(self, generations: list[Generation], present: Present) -> HttpResponse:
         """The presented generations, or a response that is held until all of them have ended."""
         response = present(generations)
-        if self._slot is None:
-            return response
         if self.is_preference:
             response["Preference-Applied"] = f"wait={self.seconds}"
-        if not any(generation.is_unfinished for generation in generations):
-            self._slot.release()
-            return response
-        seconds = self.seconds - (time.monotonic() - self._began_at)  # clients close the connection soon afterwards
-        response.finish = HeldResponse(generations, self._key_id, seconds, self._slot, present)
+        if self._slot and any(generation.is_unfinished for generation in generations):
+            seconds = self.seconds - (time.monotonic() - self._began_at)  # clients close the connection soon afterwards
+            response.finish = HeldResponse(generations, self._key_id, seconds, self._slot, present)
+            self._slot = None
         return response
 
 

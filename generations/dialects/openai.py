@@ -106,14 +106,15 @@ router = Router(auth=BearerToken())
 @router.post("/images/generations")
 def generate(request: HttpRequest, body: ImagesIn) -> HttpResponse:
     """Create the generations, and respond with their images when they have ended."""
-    slot = limits.wait(request.auth)
-    created = creation.create(request, body.parameters)
-    call = Call(request, body, created)
-    if body.stream:
-        return EventStream(call.events(), slot, can_reconnect=False)
-    response = HttpResponse()
-    response.finish = HeldResponse(created.generations, request.auth.pk, settings.DIALECT_MAX_WAIT, slot, call.present)
-    return response
+    with limits.wait(request.auth) as slot:
+        created = creation.create(request, body.parameters)
+        call = Call(request, body, created)
+        if body.stream:
+            return EventStream(call.events(), slot, can_reconnect=False)
+        response = HttpResponse()
+        seconds = settings.DIALECT_MAX_WAIT
+        response.finish = HeldResponse(created.generations, request.auth.pk, seconds, slot, call.present)
+        return response
 
 
 @router.get("/models")

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -75,12 +76,12 @@ def _download(generation: Generation, size: Size) -> Download:
 
 
 def _file(generation: Generation, download: Download, take_slot: Callable[[], Slot | None]) -> ImageResponse:
-    slot = take_slot()
-    try:
-        file = default_storage.open(download.path)
-    except FileNotFoundError:
-        logger.exception("The image of generation %s is missing from the storage.", generation.id)
-        raise Http404("The image is missing from the storage.") from None
+    with take_slot() or nullcontext() as slot:
+        try:
+            file = default_storage.open(download.path)
+        except FileNotFoundError:
+            logger.exception("The image of generation %s is missing from the storage.", generation.id)
+            raise Http404("The image is missing from the storage.") from None
     return ImageResponse(file, slot, content_type=download.content_type, headers={"Content-Disposition": "inline"})
 
 

@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import json
 import ssl
 from collections.abc import Iterator, Sequence
@@ -255,3 +256,11 @@ def make_webhook_generation(key, make_generation):
         return make_generation(submission=submission, **fields)
 
     return make
+
+
+@pytest.fixture
+def without_collector():
+    """Without garbage collection, which would release what the code leaves in cycles."""
+    gc.disable()
+    yield
+    gc.enable()

@@ -151,6 +151,21 @@ def test_lost_file__is_a_404_and_logged(api, make_completed, caplog):
     assert f"The image of generation {generation.id} is missing" in caplog.text
 
 
+@pytest.mark.parametrize(("error", "status"), [(FileNotFoundError, 404), (PermissionError, 500)])
+def test_slot__is_released_if_the_file_can_not_be_opened(
+    api, make_completed, settings, monkeypatch, without_collector, error, status
+):
+    settings.WEB_DOWNLOADS_PER_KEY = 1
+    generation = make_completed()
+
+    def fail(path: str) -> None:
+        raise error
+
+    monkeypatch.setattr(default_storage, "open", fail)
+
+    assert [api.get(URL.format(generation.id)).status_code for _ in range(3)] == [status] * 3
+
+
 def test_missing_image__is_a_404_for_any_etag(api, make_generation):
     answer = api.get(URL.format(make_generation().id), headers={"If-None-Match": "*"})
 

@@ -136,6 +136,23 @@ def test_wait__ends_with_its_key(call, key, make_generation, monkeypatch):
     assert (status, shown["status"]) == (200, "pending")
 
 
+def test_slot__is_released_if_the_call_fails(make_key, client_of, settings, make_generation, without_collector):
+    settings.WEB_WAITING_PER_KEY = 1
+    key = make_key(max_pending=1)
+    make_generation(api_key=key)
+
+    for _ in range(3):
+        response = client_of(key).post(f"{URL}?wait=5", {"prompt": "x"}, content_type="application/json")
+        assert response.json()["type"] == "urn:lockngen:problem:queue-full"
+
+
+def test_slot__is_released_if_the_generation_has_ended(api, settings, make_completed, without_collector):
+    settings.WEB_WAITING_PER_KEY = 1
+    generation = make_completed()
+
+    assert [api.get(f"{URL}/{generation.id}?wait=5").status_code for _ in range(3)] == [200] * 3
+
+
 def test_many_waits__hold_up_no_other_call(web, call, make_generation):
     generation = make_generation()
     waits = [call("GET", f"{URL}/{generation.id}?wait=15") for _ in range(30)]

@@ -57,6 +57,27 @@ async def test_batch__that_fails_fails_for_all():
     assert [type(result) for result in results] == [ZeroDivisionError] * 2
 
 
+@pytest.mark.parametrize("results", [[], [1], [1, 2, 3]])
+async def test_batch__with_another_number_of_results_fails_for_all(results):
+    joined = Batches(lambda items: results)
+
+    waiting = asyncio.gather(joined.add(1), joined.add(2), return_exceptions=True)
+
+    assert [str(error) for error in await asyncio.wait_for(waiting, 5)] == [
+        f"A batch of 2 items has {len(results)} results."
+    ] * 2
+
+
+async def test_batch__may_raise_what_a_future_can_not_hold():
+    joined = Batches(lambda items: next(iter([])))
+    single = Batches(lambda items: [StopIteration(), 2])
+
+    failed = await asyncio.wait_for(asyncio.gather(joined.add(1), return_exceptions=True), 5)
+    mixed = await asyncio.wait_for(asyncio.gather(single.add(1), single.add(2), return_exceptions=True), 5)
+
+    assert [type(result) for result in (*failed, *mixed)] == [RuntimeError, RuntimeError, int]
+
+
 async def test_batch__is_not_cancelled_by_a_client_that_goes_away():
     done = []
     joined = Batches(lambda items: done.extend(items) or items)

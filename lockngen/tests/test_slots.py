@@ -31,6 +31,23 @@ def test_slot__is_free_after_its_release(slots):
     assert slots.take("a")
 
 
+def test_slot__is_free_after_its_block_raised(slots):
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError), slots.take("a"):
+            raise ZeroDivisionError
+
+    assert slots.take("a")
+
+
+def test_slot__is_held_after_its_block(slots):
+    with slots.take("a") as first, slots.take("a") as second:
+        held = [first, second]
+
+    with pytest.raises(HolderFull):
+        slots.take("a")
+    assert len(held) == 2
+
+
 def test_slot__that_is_discarded_is_free(slots):
     for _ in range(5):
         slots.take("a")

@@ -6,6 +6,7 @@ import threading
 import pytest
 from django.db import connection
 
+from lockngen import health
 from lockngen.tests.support.waiting import wait_until
 from lockngen.web import threads
 from lockngen.web.threads import Busy, DatabaseThreads
@@ -16,6 +17,12 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def pool() -> DatabaseThreads:
     return DatabaseThreads("test", 1)
+
+
+@pytest.fixture
+def impatient() -> DatabaseThreads:
+    """Every call is late at once."""
+    return DatabaseThreads("test", 1, max_wait=-1)
 
 
 @pytest.fixture
@@ -40,19 +47,63 @@ async def test_calls__are_made_in_order(pool):
     assert made == list(range(20))
 
 
-async def test_call__that_waits_too_long_is_refused_and_not_made(pool, hold, monkeypatch):
-    made = []
-    held = hold()
-    late = pool.run(made.append, 1)
-    assert not pool.refuse_late()
+@pytest.mark.parametrize("error", [StopIteration, SystemExit, KeyboardInterrupt, asyncio.CancelledError])
+async def test_call__may_raise_what_a_future_can_not_hold(pool, error):
+    def fail() -> None:
+        raise error
 
-    monkeypatch.setattr(threads, "MAX_WAIT", -1)
-    assert pool.refuse_late()
+    with pytest.raises(RuntimeError, match=error.__name__) as caught:
+        await asyncio.wait_for(pool.run(fail), 5)
+
+    assert isinstance(caught.value.__cause__, error)
+
+
+async def test_call__that_waits_too_long_is_refused(impatient, monkeypatch):
+    monkeypatch.setattr(impatient, "_start", lambda: None)  # without threads
+    late = impatient.run(divmod, 7, 2)
+
+    assert impatient.refuse_late()
 
     with pytest.raises(Busy):
         await late
-    held.cancel()
+    assert not impatient.refuse_late()
+
+
+async def test_call__does_not_begin_too_late(impatient):
+    made = []
+
+    with pytest.raises(Busy):
+        await impatient.run(made.append, 1)
+
     assert made == []
+
+
+async def test_call__that_is_waiting_in_time_is_not_refused(pool, hold):
+    held = hold()
+    waiting = pool.run(divmod, 7, 2)
+
+    assert not pool.refuse_late()
+
+    held.cancel()
+    waiting.cancel()
+
+
+@pytest.mark.parametrize("name", ["API", "DJANGO", "PAGES", "PROBES", "REFUSALS"])
+async def test_all_threads__have_a_longest_wait(monkeypatch, impatient, name):
+    monkeypatch.setattr(threads, name, impatient)
+    monkeypatch.setattr(impatient, "_start", lambda: None)
+    late = impatient.run(divmod, 7, 2)
+
+    threads.refuse_late()
+
+    with pytest.raises(Busy):
+        await late
+
+
+def test_probe__responds_within_six_seconds():
+    a_check = health.Check.timeout.total_seconds() + 1  # added by the library
+
+    assert threads.PROBES.max_wait + a_check <= 6
 
 
 async def test_call__that_was_cancelled_is_not_made(pool, hold):

@@ -3,23 +3,18 @@
 A client that is slow, waits or streams holds neither a thread nor a database connection.
 """
 
-import logging
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
-from http import HTTPStatus
 from secrets import token_hex
 from typing import Any
 
 from django.conf import settings
 from django.http import HttpResponse
 
-from lockngen.database.breaker import breaker
-from lockngen.web import fast, problems, threads
+from lockngen.web import fast, problems, sample, threads
 from lockngen.web.handler import Handler, Headers, RawResponse, as_raw
 from lockngen.web.uploads import Disconnected, Upload
-
-logger = logging.getLogger(__name__)
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -36,16 +31,14 @@ ALIVE = RawResponse(
     b"OK",
 )
 
-SAMPLE = "/api/v1/openapi.json"  # a response of the API that needs no database
-OWN_HEADERS = {b"content-type", b"content-length"}
-
 
 class Application:
     """The ASGI application of a process."""
 
     def __init__(self):
         self._handler = Handler()
-        self._headers: dict[str, Headers] = {}  # by scheme
+        # Made before the first request, as nothing may fail after an operation, and as this imports all views.
+        self._headers = {scheme: sample.common_headers(self._handler, scheme) for scheme in ("http", "https")}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -57,53 +50,41 @@ class Application:
             response = await self._respond(scope, upload)
         except Disconnected:
             return
-        response = await _finished(scope, response)
-        if scope["path"].startswith(settings.API_PATHS):
-            response = replace(response, headers=[*response.headers, (b"X-Request-Id", scope["request_id"].encode())])
-        await _send_response(response, send)
+        try:
+            finished = await _finished(scope, response)
+            if scope["path"].startswith(settings.API_PATHS):
+                own = (b"X-Request-Id", scope["request_id"].encode())
+                finished = replace(finished, headers=[*finished.headers, own])
+            await _send_response(finished, send)
+        finally:
+            response.close()
         await upload.discard_rest()
 
     async def _respond(self, scope: Scope, upload: Upload) -> RawResponse:
         if reason := refusal(scope):
-            return _error(scope, problems.response(400, reason))
+            return _formatted(scope, problems.response(400, reason))
         try:
             body = await upload.read()
         except problems.Problem as problem:
-            return _error(scope, problems.of(problem))
+            return _formatted(scope, problems.of(problem))
         if scope["path"] in ("/ht/live", "/ht/live/") and scope["method"] in ("GET", "HEAD"):
             return ALIVE  # without a thread, as all may be waiting for a database that is unavailable
         try:
             return await self._in_thread(scope, body)
         except threads.Busy:
-            return _error(scope, problems.unavailable("The service is too busy. Try again."))
+            return _formatted(scope, problems.unavailable("The service is too busy. Try again."))
+        except Exception as error:
+            return _formatted(scope, _of_error(scope, error))
 
     async def _in_thread(self, scope: Scope, body: bytes) -> RawResponse:
-        if found := fast.find(scope, body):
+        common = self._headers.get(scope["scheme"])
+        if common is not None and (found := fast.find(scope, body)):
             operation, call = found
             try:
-                common = await self._common_headers(scope)  # first: nothing may fail after the operation
                 return self._raw(await operation(call), common)
             except fast.Fallback as fallback:
                 scope["prior"] = fallback.prior
         return await threads.of_path(scope["path"]).run(self._handler, scope, body)
-
-    def check(self) -> None:
-        """Called every second: refuse requests that wait too long. If the API has any, the database is probed."""
-        if threads.API.refuse_late():
-            breaker.report()
-        threads.PAGES.refuse_late()
-
-    async def _common_headers(self, scope: Scope) -> Headers:
-        """The headers that the middleware adds to a successful response of the API, read once from a sample."""
-        scheme = scope["scheme"]
-        if scheme not in self._headers:
-            host = [(name, value) for name, value in scope["headers"] if name == b"host"]
-            sample = {**scope, "method": "GET", "path": SAMPLE, "query_string": b"", "headers": host}
-            response = await threads.API.run(self._handler, sample, b"")
-            if response.status != HTTPStatus.OK:
-                raise fast.Fallback
-            self._headers[scheme] = [pair for pair in response.headers if pair[0].lower() not in OWN_HEADERS]
-        return self._headers[scheme]
 
     @staticmethod
     def _raw(result: fast.Result, common: Headers) -> RawResponse:
@@ -121,8 +102,12 @@ def refusal(scope: Scope) -> str | None:
     return None
 
 
-def _error(scope: Scope, answer: HttpResponse) -> RawResponse:
+def _formatted(scope: Scope, answer: HttpResponse) -> RawResponse:
     return as_raw(problems.formatted(scope["path"], answer))
+
+
+def _of_error(scope: Scope, error: Exception) -> HttpResponse:
+    return problems.of_error(scope["method"], scope["path"], scope["request_id"], error)
 
 
 async def _finished(scope: Scope, response: RawResponse) -> RawResponse:
@@ -130,15 +115,16 @@ async def _finished(scope: Scope, response: RawResponse) -> RawResponse:
     if response.finish is None:
         return response
     try:
-        result = await response.finish()
-    except Exception:
-        logger.exception("%s %r failed request_id=%s", scope["method"], scope["path"], scope["request_id"])
-        result = problems.response(500)
-    finished = as_raw(problems.formatted(scope["path"], result))
-    replaced = {name.lower() for name, _ in finished.headers} | {b"content-length"}
-    headers = [pair for pair in response.headers if pair[0].lower() not in replaced]
+        answer = await response.finish()
+    except Exception as error:
+        answer = _of_error(scope, error)
+    finished = _formatted(scope, answer)
     length = (b"Content-Length", b"%d" % len(finished.body))
-    return RawResponse(finished.status, [*headers, *finished.headers, length], finished.body)
+    own = [*(pair for pair in finished.headers if pair[0] != length[0]), length]
+    replaced = {name.lower() for name, _ in own}
+    return RawResponse(
+        finished.status, [*(pair for pair in response.headers if pair[0].lower() not in replaced), *own], finished.body
+    )
 
 
 async def _send_response(response: RawResponse, send: Send) -> None:

@@ -46,6 +46,8 @@ class Batches:
             batch, self._waiting = self._waiting[:MAX_SIZE], self._waiting[MAX_SIZE:]
             try:
                 results = await threads.API.run(self._function, [item for item, _ in batch])
+                if len(results) != len(batch):
+                    raise RuntimeError(f"A batch of {len(batch)} items has {len(results)} results.")
             except Exception as error:
                 results = [error] * len(batch)
             for (_, future), result in zip(batch, results, strict=True):
@@ -53,8 +55,8 @@ class Batches:
 
 
 def _resolve(future: asyncio.Future, result: Any) -> None:
-    if isinstance(result, Exception):
-        future.set_exception(result)
+    if isinstance(result, BaseException):
+        future.set_exception(threads.storable(result))
         future.exception()  # prevents asyncio's log line if the client has disconnected
     else:
         future.set_result(result)

@@ -32,6 +32,7 @@ class RawResponse:
     body: bytes = b""
     chunks: AsyncIterator[bytes] | None = None
     finish: Callable[[], Awaitable[HttpResponse]] | None = None  # gives the final response, if it isn't known yet
+    close: Callable[[], None] = lambda: None  # called when the response was sent or the client has disconnected
 
     @property
     def phrase(self) -> str:
@@ -51,32 +52,30 @@ class Handler(BaseHandler):
         signals.request_started.send(sender=type(self), scope=scope)
         request = ASGIRequest(_as_django_reads_it(scope), BytesIO(body))
         request.prior, request.id = scope.get("prior"), scope["request_id"]
-        return as_raw(self.get_response(request))
+        response = self.get_response(request)
+        if not response.streaming:
+            response.close()  # in this thread, whose connection Django may then close
+        return as_raw(response)
 
 
 def as_raw(response: HttpResponse) -> RawResponse:
     headers = [(name.encode("ascii"), value.encode("latin-1")) for name, value in response.items()]
     headers += [(b"Set-Cookie", cookie.output(header="").strip().encode()) for cookie in response.cookies.values()]
     if response.streaming:
-        return RawResponse(response.status_code, headers, chunks=_chunks(response))
-    body = response.content
-    response.close()
-    return RawResponse(response.status_code, headers, body, finish=getattr(response, "finish", None))
+        return RawResponse(response.status_code, headers, chunks=_chunks(response), close=response.close)
+    return RawResponse(response.status_code, headers, response.content, finish=getattr(response, "finish", None))
 
 
 async def _chunks(response: StreamingHttpResponse) -> AsyncIterator[bytes]:
     response.block_size = CHUNK  # of a FileResponse
-    try:
-        if response.is_async:  # an EventStream, unless the request is HEAD
-            async with aclosing(response.frames) as frames:
-                async for frame in frames:
-                    yield frame
-        else:
-            parts = iter(response)
-            while chunk := await threads.read_file(next, parts, b""):
-                yield chunk
-    finally:
-        response.close()
+    if response.is_async:  # an EventStream, unless the request is HEAD
+        async with aclosing(response.frames) as frames:
+            async for frame in frames:
+                yield frame
+    else:
+        parts = iter(response)
+        while chunk := await threads.read_file(next, parts, b""):
+            yield chunk
 
 
 def _as_django_reads_it(scope: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Hashable
+from typing import Self
 from weakref import WeakSet
 
 
@@ -15,12 +16,22 @@ class HolderFull(Exception):
 
 
 class Slot:
-    """One unit of the limits. It counts until it is released or garbage-collected."""
+    """One unit of the limits. It counts until it is released or garbage-collected.
+
+    As a context manager it is released only if its block raises; otherwise the response that was made holds it.
+    """
 
     def __init__(self, *sets: WeakSet):
         self._sets = sets
         for each in sets:
             each.add(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_) -> None:
+        if kind:
+            self.release()
 
     def release(self) -> None:
         for each in self._sets:

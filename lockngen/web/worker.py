@@ -120,6 +120,9 @@ class Worker(gasgi.ASGIWorker):
         super().init_process()
 
     def run(self) -> None:
+        from lockngen.web.threads import open_connections
+
+        self.loop.run_until_complete(open_connections())
         self.loop.call_later(CHECK_INTERVAL, self._check)
         super().run()
 
@@ -127,12 +130,13 @@ class Worker(gasgi.ASGIWorker):
         self.loop.call_later(CHECK_INTERVAL, self._check)  # first: an error below must not be the last check
         now, is_full, is_ending = self.loop.time(), self.is_full, not self.alive
         self.is_full = False
-        if is_ending and not self.has_ended_streams:
-            from lockngen.web.event_streams import process_ends
+        from lockngen.web import threads
+        from lockngen.web.event_streams import process_ends
 
+        if is_ending and not self.has_ended_streams:
             self.has_ended_streams = True
             process_ends.send(type(self))
-        self.asgi.check()
+        threads.refuse_late()
         for client in list(self.clients):
             client.check(now, is_full=is_full, is_ending=is_ending)
 

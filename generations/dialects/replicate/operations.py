@@ -186,17 +186,17 @@ def _create(request: HttpRequest, body: PredictionIn, find_model: Callable[[], M
             raise invalid(field, "this service sends no webhooks; wait for the prediction, stream it or poll it")
     if "Cancel-After" in request.headers:
         raise invalid("Cancel-After", "a prediction has no deadline; cancel it instead")
-    wait = Wait(request, longest=LONGEST_WAIT)
-    viewer = Viewer.of(request)
-    created = creation.create(request, lambda: body.input.parameters(find_model()))
+    with Wait(request, longest=LONGEST_WAIT) as wait:
+        viewer = Viewer.of(request)
+        created = creation.create(request, lambda: body.input.parameters(find_model()))
 
-    def present(generations: list[Generation]) -> HttpResponse:
-        shown = predictions.as_prediction(generations, viewer)
-        if shown["completed_at"] is None:
-            shown["status"] = "starting"  # after a create call, clients treat every other status as the end
-        return presenters.response(shown, 201, created.headers)
+        def present(generations: list[Generation]) -> HttpResponse:
+            shown = predictions.as_prediction(generations, viewer)
+            if shown["completed_at"] is None:
+                shown["status"] = "starting"  # after a create call, clients treat every other status as the end
+            return presenters.response(shown, 201, created.headers)
 
-    return wait.respond(created.generations, present)
+        return wait.respond(created.generations, present)
 
 
 def _model(reference: str) -> Model:
