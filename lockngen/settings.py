@@ -5,7 +5,9 @@ import re
 from datetime import timedelta
 from urllib.parse import urlsplit
 
+from apikeys.log_config import LOGGING  # noqa: F401
 from lockngen import environment as env
+from lockngen.web.cors import CORS_ALLOW_HEADERS, CORS_ALLOW_METHODS, CORS_EXPOSE_HEADERS  # noqa: F401
 
 BASE_DIR = env.BASE_DIR
 
@@ -70,28 +72,12 @@ MIDDLEWARE = [
 REDACT = "apikeys.tokens.redacted"  # removes tokens from the text of an error
 # Browsers of other origins. A preflight is answered before anything else, so it needs no key and isn't counted.
 CORS_ALLOWED_ORIGINS = env.items("CORS_ALLOWED_ORIGINS")
-# Of the native API and of the dialects. Those of the last line are Replicate's, for base URLs without a path.
+# Of the native API and of the dialects. Those of the second line are Replicate's, for base URLs without a path.
 API_PATHS = (
-    *("/api/", "/v1/", "/sdapi/v1/", "/replicate/"),
-    *("/predictions/", "/models/", "/account/", "/webhooks/"),
-)
-CORS_URLS_REGEX = r"^/(api|v1|sdapi/v1|replicate|predictions|models|account|webhooks)(/|$)"
-CORS_ALLOW_METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS")
-STAINLESS_HEADERS = (  # of SDKs that Stainless has generated, such as OpenAI's
-    "arch", "custom-poll-interval", "helper-method", "lang", "os", "package-version", "poll-helper", "retry-count",
-    "runtime", "runtime-version", "timeout",
+    "/api/", "/v1/", "/sdapi/v1/", "/replicate/",
+    "/predictions/", "/models/", "/account/", "/webhooks/",
 )  # fmt: skip
-CORS_ALLOW_HEADERS = (
-    "accept", "authorization", "cache-control", "content-type", "idempotency-key", "if-none-match", "last-event-id",
-    "openai-organization", "openai-project", "prefer", "x-requested-with",
-    *(f"x-stainless-{name}" for name in STAINLESS_HEADERS),
-)  # fmt: skip
-CORS_EXPOSE_HEADERS = (
-    "Content-Disposition", "Content-Length", "ETag", "Idempotent-Replayed", "Location", "Preference-Applied",
-    "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "Retry-After", "WWW-Authenticate",
-    "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset",
-    "X-Request-Id", "X-Should-Retry",
-)  # fmt: skip
+CORS_URLS_REGEX = rf"^({'|'.join(path.rstrip('/') for path in API_PATHS)})(/|$)"
 
 ROOT_URLCONF = "lockngen.urls"
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024  # bytes; the API answers 413 beyond it
@@ -294,31 +280,4 @@ LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English"), ("de", "Deutsch")]  # of the studio; the admin is in English
 TIME_ZONE = "UTC"
 
-GUNICORN_LOGGER = "apikeys.logs.GunicornLogger"  # removes tokens, as the formatter below does
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "line": {
-            "()": "apikeys.logs.TokenFreeFormatter",
-            "format": "{asctime} {levelname} {name}: {message}",
-            "style": "{",
-        }
-    },
-    "filters": {"jobs": {"()": "apikeys.logs.JobFilter"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["jobs"]}},
-    "root": {"handlers": ["console"], "level": "INFO"},
-    "loggers": {
-        # Django's own handlers would print each line a second time.
-        **{name: {"handlers": [], "propagate": True} for name in ("django", "django.server")},
-        # Only what happens to jobs: every command would log that tasks are registered.
-        "procrastinate": {"level": "WARNING"},
-        "procrastinate.worker": {"level": "INFO"},
-        # A pool logs each failed attempt to connect. Code that waits for a connection logs the failure once.
-        "psycopg.pool": {"level": "ERROR"},
-        # These would log each call to a renderer and, at a lower level, its secret.
-        **{name: {"level": "WARNING"} for name in ("httpx", "httpcore", "websockets", "botocore")},
-        # lockngen.login logs failed logins, with names that are safe to print.
-        "axes": {"level": "ERROR"},
-    },
-}
+GUNICORN_LOGGER = "apikeys.logs.GunicornLogger"  # removes tokens, as the formatter of LOGGING does

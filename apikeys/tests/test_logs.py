@@ -26,7 +26,7 @@ def test_log__has_one_line_with_the_reason(make_key, caplog):
     assert len(lines) == 1 + len(sent)
     for reason, line in zip(["missing", *sent], lines, strict=True):
         assert line.startswith(f"Refused: reason={reason} key=")
-        assert line.endswith(f" remote=127.0.0.1 method=GET path='{URL}'")
+        assert line.endswith(f" remote=127.0.0.1 method=GET path='{URL}' request_id=-")
 
 
 def test_log__contains_no_token_and_no_malformed_one(make_key, caplog):
