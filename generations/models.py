@@ -7,6 +7,7 @@ from uuid_utils.compat import uuid7
 
 from apikeys.models import ApiKey
 from apikeys.querysets import TransitionRefused
+from generations.dialects.automatic1111.chosen_model import ChosenModel  # noqa: F401  a model of this app
 from generations.images.pending_deletion import PendingDeletion  # noqa: F401  a model of this app
 from generations.progress import notifications
 from generations.progress.reports import Report

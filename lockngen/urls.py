@@ -11,6 +11,7 @@ from ninja.openapi.docs import Swagger
 import apikeys.api
 import generations.api.available_models
 import generations.api.operations
+import generations.dialects.automatic1111.operations
 import generations.dialects.openai
 import generations.dialects.replicate.operations
 import generations.webhooks.api
@@ -47,6 +48,10 @@ api.add_router("/webhooks", generations.webhooks.api.router)
 
 openai = ProblemAPI(dialect="openai", parser=JSONParser())
 openai.add_router("", generations.dialects.openai.router)
+
+automatic1111 = ProblemAPI(dialect="automatic1111", parser=JSONParser())
+automatic1111.add_router("", generations.dialects.automatic1111.operations.router)
+
 replicate = ProblemAPI(dialect="replicate", parser=JSONParser())
 replicate.add_router("", generations.dialects.replicate.operations.router)
 
@@ -70,6 +75,8 @@ urlpatterns = [
     path("api/v1/", no_append_slash(nothing_here)),
     path("api/v1/", api.urls),
     path("v1/", openai.urls),
+    path("sdapi/v1/", no_append_slash(nothing_here)),
+    path("sdapi/v1/", automatic1111.urls),
     # Replicate's clients add v1 to their base URL or not, and it may already end in v1.
     re_path(r"^(?:replicate/)?(?:v1/){1,2}$|^replicate/$", no_append_slash(nothing_here)),
     re_path(r"^(?:replicate/)?(?:v1/){0,2}", replicate.urls),

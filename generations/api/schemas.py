@@ -63,7 +63,7 @@ def _not_blank(text: str) -> str:
     return text
 
 
-def _known_model(pool: RendererPool, name: str) -> Model:
+def known_model(pool: RendererPool, name: str, field: str = "model") -> Model:
     """The model that has this name. Raises Problem if there is none, or if no renderer can render it."""
     unavailable = pool.unavailable()
     model = pool.resolve_model(name)
@@ -71,7 +71,7 @@ def _known_model(pool: RendererPool, name: str) -> Model:
         return pool.model(name)
     valid = [each for each in (DEFAULT_MODEL, *pool.models) if pool.resolve_model(each) not in unavailable]
     reason = f"{model} can't be rendered: {unavailable[model]}" if model in unavailable else "it is unknown"
-    raise invalid("model", f"{reason}; valid models: {', '.join(valid) or 'none'}")
+    raise invalid(field, f"{reason}; valid models: {', '.join(valid) or 'none'}")
 
 
 def _possible_seed(seed: Any) -> Any:
@@ -180,7 +180,7 @@ class GenerationIn(RequestBody):
         The schema alone doesn't depend on the models, which change: a repeated call may name one that is gone.
         """
         pool = renderers.current_pool()
-        model = _known_model(pool, self.model)
+        model = known_model(pool, self.model)
         values = {name: getattr(self, name) for name in PARAMETERS}
         values |= {name: value for name, value in model.defaults.items() if name not in self.model_fields_set}
         number = self.n or 1

@@ -19,7 +19,7 @@ THUMBNAIL_QUALITY = 80  # of 100; a higher quality adds bytes without a visible 
 DEFAULT_QUALITY = 90  # of a JPEG or WebP whose quality isn't requested
 COMPRESSION = 3  # of a PNG, of 9; a higher one takes several times as long for a few percent
 
-LARGE = 2**24  # pixels; larger images are decoded one at a time, as each takes up to 0.6 GB
+LARGE = 2**24  # pixels; larger images are decoded one at a time, as each takes up to 1 GB
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit only warns; limits.check_size() runs before anything is decoded
 _one_large = Lock()
 

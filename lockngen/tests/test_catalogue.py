@@ -74,6 +74,7 @@ COLUMNS = {
         "submission_id": ("bigint", False),
         "labels": ("jsonb", True),
     },
+    "generations_chosenmodel": {"api_key_id": ("uuid", True), "model": ("character varying(100)", True)},
     "generations_submission": {
         "id": ("bigint", True),
         "api_key_id": ("uuid", True),
@@ -141,6 +142,7 @@ CHECKS = {
         "generation_quality_is_in_range",
         "generation_labels_are_an_object",
     },
+    "generations_chosenmodel": set(),
     "generations_submission": {"submission_webhook_is_whole"},
     "generations_webhookdelivery": {
         "webhookdelivery_event_is_known",
@@ -177,6 +179,7 @@ INDEXES = {
         "generation_labels": "gin (labels jsonb_path_ops)",
         "generation_by_submission": "btree (submission_id) WHERE (submission_id IS NOT NULL)",
     },
+    "generations_chosenmodel": {"generations_chosenmodel_pkey": "UNIQUE btree (api_key_id)"},
     "generations_submission": {
         "generations_submission_pkey": "UNIQUE btree (id)",
         "submission_key_unique": "UNIQUE btree (api_key_id, key)",
@@ -221,6 +224,7 @@ DEFAULTS = {
         "is_deleted": "false",
         "labels": "'{}'::jsonb",
     },
+    "generations_chosenmodel": {},
     "generations_submission": {"created_at": "statement_timestamp()"},
     "generations_webhookdelivery": {
         "id": "gen_random_uuid()",

@@ -4,9 +4,8 @@ import json
 from typing import Any
 
 from django.http import HttpRequest
-from ninja import Schema
 from ninja.parser import Parser
-from pydantic import ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from lockngen.web.problems import LONGEST_FIELD, MOST_ERRORS, Problem, invalid
 
@@ -31,8 +30,11 @@ def parse(body: bytes, content_type: str) -> Any:
         raise _unreadable(content_type, error) from None
 
 
-class RequestBody(Schema):
-    """A body without unknown fields: an unknown field is probably misspelt."""
+class RequestBody(BaseModel):
+    """A body without unknown fields: an unknown field is probably misspelt.
+
+    It is no ninja.Schema, which hands the validators of a model an object instead of the fields.
+    """
 
     model_config = ConfigDict(extra="forbid")
 

@@ -1,0 +1,143 @@
+"""AUTOMATIC1111's API under `/sdapi/v1`: txt2img, and what its clients read before they call it."""
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from ninja import Router, Schema
+from pydantic import Field
+
+from apikeys.authentication import BasicPassword
+from generations import renderers
+from generations.api import creation, limits, presenters
+from generations.api.schemas import known_model
+from generations.api.waiting import HeldResponse
+from generations.dialects import models
+from generations.dialects.automatic1111 import progress
+from generations.dialects.automatic1111.chosen_model import ChosenModel
+from generations.dialects.automatic1111.txt2img import LABELS, Call, Txt2Img
+from generations.models import MODEL_LENGTH, Generation
+from generations.renderers.base import DEFAULT_MODEL
+from lockngen.database import retry
+
+PATHS = r"/sdapi(/|$)"
+HOW_TO_AUTHENTICATE = "A valid API key is needed: send it as the password of HTTP Basic, with any user name."
+
+ABSENT = (
+    *("latent-upscale-modes", "sd-vae", "sd-modules", "loras", "hypernetworks", "face-restorers"),
+    *("realesrgan-models", "prompt-styles", "script-info", "extensions"),
+)
+# What the models choose themselves, or what doesn't exist here.
+LISTS = {
+    "samplers": [{"name": "Automatic", "aliases": [], "options": {}}],
+    "schedulers": [
+        {"name": "automatic", "label": "Automatic", "aliases": None, "default_rho": -1, "need_inner_model": False}
+    ],
+    "upscalers": [{"name": "None", "model_name": None, "model_path": None, "model_url": None, "scale": 1}],
+    "embeddings": {"loaded": {}, "skipped": {}},
+    "scripts": {"txt2img": [], "img2img": []},
+    "memory": {"ram": {}, "cuda": {}},
+    "cmd-flags": {},
+    **{name: [] for name in ABSENT},
+}
+
+router = Router(auth=BasicPassword())
+
+
+class OptionsIn(Schema):
+    """The option that exists here. Others are ignored: clients send back all that they have read."""
+
+    sd_model_checkpoint: Annotated[str, Field(max_length=MODEL_LENGTH)] | None = None
+
+
+@router.post("txt2img")
+def txt2img(request: HttpRequest, body: Txt2Img) -> HttpResponse:
+    """Create the generations, and respond with their images when they have ended."""
+    slot = limits.wait(request.auth)
+    created = creation.create(request, lambda: body.parameters_for(_chosen_model(request)))
+    call = Call(body, created)
+    response = HttpResponse()
+    response.finish = HeldResponse(created.generations, request.auth.pk, settings.DIALECT_MAX_WAIT, slot, call.present)
+    return response
+
+
+@router.get("sd-models")
+def sd_models(request: HttpRequest) -> HttpResponse:
+    pool = renderers.current_pool()
+    unavailable = pool.unavailable()
+    return presenters.response([_sd_model(name) for name in pool.models if name not in unavailable])
+
+
+@router.get("options")
+def options(request: HttpRequest) -> HttpResponse:
+    default = renderers.current_pool().resolve_model(DEFAULT_MODEL)
+    return presenters.response(
+        {
+            "sd_model_checkpoint": _chosen_model(request) or default,
+            "sd_vae": "Automatic",
+            "samples_format": "png",
+            "CLIP_stop_at_last_layers": 1,
+        }
+    )
+
+
+@router.post("options")
+def set_options(request: HttpRequest, body: OptionsIn) -> HttpResponse:
+    """Choose the model of this key's calls that name none. An empty text chooses the default."""
+    if body.sd_model_checkpoint is not None:
+        name = body.sd_model_checkpoint or DEFAULT_MODEL
+        known_model(renderers.current_pool(), models.resolve(name), field="sd_model_checkpoint")
+        retry.idempotent(ChosenModel.set)(request.auth, name)
+    return presenters.response(None)
+
+
+@router.get("progress", auth=BasicPassword(is_free=True))
+@retry.idempotent
+def show_progress(request: HttpRequest) -> HttpResponse:
+    """The progress of the key's own running call. Isn't counted."""
+    return presenters.response(progress.of_call(progress.running_call(request.auth)))
+
+
+@router.post("interrupt")
+@retry.idempotent
+def interrupt(request: HttpRequest) -> HttpResponse:
+    """Cancel the key's own unfinished txt2img calls. Those of other interfaces go on."""
+    Generation.objects.owned_by(request.auth).labelled(LABELS).cancel()
+    return presenters.response({})
+
+
+@router.post("refresh-checkpoints")
+def refresh_checkpoints(request: HttpRequest) -> HttpResponse:
+    """Does nothing: the models are refreshed in the background."""
+    return presenters.response(None)
+
+
+def _add_list(name: str, content: Any) -> None:
+    router.get(name, operation_id=name)(lambda request: presenters.response(content))
+
+
+for name, content in LISTS.items():
+    _add_list(name, content)
+
+
+def _sd_model(name: str) -> dict[str, Any]:
+    return {"title": name, "model_name": name, "hash": None, "sha256": None, "filename": name, "config": None}
+
+
+@retry.idempotent
+def _chosen_model(request: HttpRequest) -> str | None:
+    chosen = ChosenModel.of(request.auth)
+    return None if chosen == DEFAULT_MODEL else chosen
+
+
+def as_error(answer: HttpResponse, problem: dict[str, Any]) -> HttpResponse:
+    """FastAPI's error for invalid fields, and otherwise AUTOMATIC1111's."""
+    status, detail, headers = problem["status"], problem["detail"], {}
+    if status == HTTPStatus.UNAUTHORIZED:
+        detail, headers = HOW_TO_AUTHENTICATE, {"WWW-Authenticate": 'Basic realm="LockN Gen"'}
+    shown = {"error": problem["title"], "detail": detail, "body": "", "errors": detail}
+    if errors := problem.get("errors"):
+        located = [(["body", *error["field"].split(".")], error["detail"]) for error in errors]
+        shown = {"detail": [{"loc": place, "msg": what, "type": "value_error"} for place, what in located]}
+    return HttpResponse(presenters.as_json(shown), status=status, content_type=presenters.JSON, headers=headers)

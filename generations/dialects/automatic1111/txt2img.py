@@ -1,0 +1,201 @@
+"""The request and the response of txt2img."""
+
+import logging
+import time
+from base64 import b64encode
+from typing import Annotated, Any
+
+import orjson
+from django.conf import settings
+from django.core.files.storage import default_storage
+from django.http import HttpResponse
+from ninja import Schema
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
+
+from generations.api import presenters
+from generations.api.creation import Created
+from generations.api.schemas import MAX_IMAGES, GenerationIn
+from generations.dialects import models
+from generations.images import infotext
+from generations.models import DEFAULT_GUIDANCE, DEFAULT_MODEL, DEFAULT_SIZE, DEFAULT_STEPS, Generation
+from generations.renderers.base import MAX_SEED
+from generations.status import Status
+from lockngen import __version__
+from lockngen.plain import one_line
+from lockngen.web import problems
+from lockngen.web.event_streams import EventStream
+from lockngen.web.problems import Problem
+
+logger = logging.getLogger(__name__)
+
+LABELS = {"interface": "automatic1111"}  # of the generations of this dialect, which its interrupt and progress need
+RANDOM = -1  # as a seed
+UNKNOWN = -1
+PROBLEM = "urn:lockngen:problem:"
+
+
+def _seed(value: Any) -> Any:
+    return None if value in (RANDOM, str(RANDOM), "") else value
+
+
+# AUTOMATIC1111 rounds sizes down as well, and accepts numbers as text.
+Pixels = Annotated[int, AfterValidator(lambda pixels: pixels // 8 * 8), Field(ge=64, le=2048)]
+Count = Annotated[int, Field(ge=1, le=MAX_IMAGES)]
+
+
+class OverrideSettings(Schema):
+    sd_model_checkpoint: str | None = None
+
+
+class Txt2Img(GenerationIn):
+    """AUTOMATIC1111's fields, and `output_format`, `quality` and `keep_metadata`. Unknown ones are ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    width: Pixels = DEFAULT_SIZE
+    height: Pixels = DEFAULT_SIZE
+    steps: Annotated[int, Field(ge=1, le=150)] = DEFAULT_STEPS
+    guidance: Annotated[float, Field(ge=0, le=30, allow_inf_nan=False)] = Field(
+        DEFAULT_GUIDANCE, validation_alias="cfg_scale"
+    )
+    seed: Annotated[Annotated[int, Field(ge=0, le=MAX_SEED)] | None, BeforeValidator(_seed)] = None
+    batch_size: Count = 1
+    n_iter: Count = 1
+    sampler_name: str | None = None
+    sampler_index: str | None = None
+    scheduler: str | None = None
+    override_settings: OverrideSettings = OverrideSettings()
+    send_images: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_known_fields(cls, values: Any) -> Any:
+        """Null counts as absent."""
+        if not isinstance(values, dict):
+            return values
+        return {name: values[name] for name in KNOWN if values.get(name) is not None}
+
+    @model_validator(mode="after")
+    def _set_number_and_model(self) -> "Txt2Img":
+        if self.batch_size * self.n_iter > MAX_IMAGES:
+            raise ValueError(f"batch_size times n_iter must be at most {MAX_IMAGES}")
+        self.n = self.batch_size * self.n_iter
+        self.output_format = self.output_format or "png"
+        if self.override_settings.sd_model_checkpoint:
+            self.model = self.override_settings.sd_model_checkpoint
+        return self
+
+    def parameters_for(self, chosen: str | None) -> list[dict[str, Any]]:
+        """As `parameters`, with the chosen model if the call names none."""
+        model = models.resolve(chosen if chosen and self.model == DEFAULT_MODEL else self.model)
+        named = self.model_copy(update={"model": model})
+        return [each | {"labels": LABELS} for each in named.parameters()]
+
+    @property
+    def sampler(self) -> str:
+        return self.sampler_name or self.sampler_index or "Automatic"
+
+
+NOT_HERE = {"n", "labels"}
+KNOWN = {field.validation_alias or name for name, field in Txt2Img.model_fields.items()} - NOT_HERE
+
+
+class Call:
+    """A txt2img call that waits for its images."""
+
+    def __init__(self, body: Txt2Img, created: Created):
+        self._body, self._headers = body, created.headers
+        self._ends_at = time.monotonic() + settings.DIALECT_MAX_WAIT
+
+    def present(self, generations: list[Generation]) -> HttpResponse:
+        """All images, those that were completed before an interrupt, or the reason why there are none."""
+        try:
+            completed = [generation for generation in generations if self._is_completed(generation)]
+            if not completed:
+                raise Problem(409, "The call was interrupted.", type=f"{PROBLEM}generation-cancelled")
+            content = self._response(completed)
+        except Problem as problem:
+            return problems.of(problem)
+        return HttpResponse(content, content_type=presenters.JSON, headers=self._headers)
+
+    def _is_completed(self, generation: Generation) -> bool:
+        if generation.is_unfinished:
+            raise self._reason(generation)
+        if generation.status == Status.FAILED:
+            detail = f"The image could not be made: {generation.error_message}"
+            raise Problem(500, detail, type=f"{PROBLEM}generation-failed")
+        return generation.status == Status.COMPLETED and not generation.is_deleted
+
+    def _reason(self, generation: Generation) -> Problem:
+        """Why the call ends before its generation."""
+        if EventStream.is_ending():
+            return problems.busy("The service is restarting. Try again.")
+        if time.monotonic() < self._ends_at:
+            return Problem(401, "")  # the key isn't usable any more
+        return Problem(
+            504,
+            f"The image was not completed within {settings.DIALECT_MAX_WAIT} seconds. It will be in the key's history: "
+            f"GET /api/v1/generations/{generation.pk}",
+            type=f"{PROBLEM}wait-timeout",
+        )
+
+    def _response(self, generations: list[Generation]) -> bytes:
+        images = [_base64(generation) for generation in generations] if self._body.send_images else []
+        return orjson.dumps(
+            {"images": images, "parameters": self._parameters(generations[0]), "info": self._info(generations)}
+        )
+
+    def _parameters(self, first: Generation) -> dict[str, Any]:
+        """Those of the request. Not its other fields, among which clients send their key."""
+        return {
+            "prompt": first.prompt,
+            "negative_prompt": first.negative_prompt,
+            "seed": RANDOM if self._body.seed is None else self._body.seed,
+            "width": first.width,
+            "height": first.height,
+            "steps": first.steps,
+            "cfg_scale": first.guidance,
+            "batch_size": self._body.batch_size,
+            "n_iter": self._body.n_iter,
+            "sampler_name": self._body.sampler,
+            "scheduler": self._body.scheduler,
+            "override_settings": self._body.override_settings.dict(exclude_none=True),
+            "send_images": self._body.send_images,
+        }
+
+    def _info(self, generations: list[Generation]) -> str:
+        first, count = generations[0], len(generations)
+        seeds = [UNKNOWN if generation.seed is None else generation.seed for generation in generations]
+        info = {
+            "prompt": first.prompt,
+            "all_prompts": [first.prompt] * count,
+            "negative_prompt": first.negative_prompt,
+            "all_negative_prompts": [first.negative_prompt] * count,
+            "seed": seeds[0],
+            "all_seeds": seeds,
+            "width": first.image_width,
+            "height": first.image_height,
+            "sampler_name": self._body.sampler,
+            "cfg_scale": first.guidance,
+            "steps": first.steps,
+            "batch_size": self._body.batch_size,
+            "sd_model_name": first.model,
+            "sd_model_hash": None,
+            "index_of_first_image": 0,
+            "infotexts": [infotext.of(generation) for generation in generations],
+            "job_timestamp": f"{first.created_at:%Y%m%d%H%M%S}",
+            "version": f"LockN Gen {__version__}",
+        }
+        return orjson.dumps(info).decode()
+
+
+def _base64(generation: Generation) -> str:
+    try:
+        with default_storage.open(generation.image_path) as file:
+            return b64encode(file.read()).decode()
+    except FileNotFoundError:
+        logger.exception("The image of generation %s is missing from the storage.", generation.pk)
+        raise Problem(404, "The image is missing from the storage.") from None
+    except Exception as error:  # a storage raises errors of its own kind
+        logger.warning("The image of generation %s can't be read: %s", generation.pk, one_line(error))
+        raise problems.busy("The image can't be read from the storage at the moment. Try again.") from None
