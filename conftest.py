@@ -244,13 +244,14 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="module")
-def web(django_db_setup, django_db_blocker, tmp_path_factory):
-    """A real web of one process on the tests' database, for the tests of one module."""
+def web(request, django_db_setup, django_db_blocker, tmp_path_factory):
+    """A real web of one process on the tests' database, for the tests of one module, which may have WEB_OPTIONS."""
     from lockngen.tests.support.processes import free_port
     from lockngen.tests.support.web import Web
 
+    options = {"workers": 1, **getattr(request.module, "WEB_OPTIONS", {})}
     with django_db_blocker.unblock():
-        web = Web(free_port(), tmp_path_factory.mktemp("web") / "log", workers=1)
+        web = Web(free_port(), tmp_path_factory.mktemp("web") / "log", **options)
     try:
         web.wait_until_ready()
         yield web

@@ -11,6 +11,7 @@ import pytest
 from generations.models import Generation
 from lockngen.environment import BASE_DIR
 
+WEB_OPTIONS = {"WEB_MAX_WAIT": "1"}  # second, as schemathesis waits for generations that no worker renders
 DOCUMENT = BASE_DIR / "docs/openapi.json"
 NODE = Path(__file__).parent / "node"
 PROGRAMS = Path(sys.executable).parent

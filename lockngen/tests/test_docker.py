@@ -7,7 +7,7 @@ import shlex
 import shutil
 import subprocess
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -144,9 +144,16 @@ def containers(image, database, tmp_path_factory) -> Containers:
 @contextmanager
 def running_web(containers):
     port = free_port()
+    address = f"http://127.0.0.1:{port}"
     with containers.running("web", "Booting worker", port) as process:
-        wait_until(lambda: containers.run("web", health_command(), PORT=str(port)).returncode == 0)
-        yield process, f"http://127.0.0.1:{port}"
+        wait_until(lambda: answers(f"{address}/ht/live"))
+        yield process, address
+
+
+def answers(address: str) -> bool:
+    with suppress(OSError):
+        return bool(fetch(address))
+    return False
 
 
 @pytest.fixture(scope="module")

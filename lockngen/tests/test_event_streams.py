@@ -11,19 +11,9 @@ from django.db import connection
 
 from generations.progress.reports import Report
 from lockngen.tests.support.dev import URL
-from lockngen.tests.support.processes import free_port
 from lockngen.tests.support.web import Caller, Web
 
-
-@pytest.fixture(scope="module")
-def web(django_db_setup, django_db_blocker, tmp_path_factory):
-    """One for all tests; the last one stops it."""
-    log = tmp_path_factory.mktemp("web") / "web.log"
-    with django_db_blocker.unblock():
-        web = Web(free_port(), log, workers=1, threads=1, WEB_WAITING="2", DB_POOL_MAX_SIZE="1")
-    web.wait_until_ready()
-    yield web
-    web.stop()
+WEB_OPTIONS = {"threads": 1, "WEB_WAITING": "2", "DB_POOL_MAX_SIZE": "1"}
 
 
 @pytest.fixture

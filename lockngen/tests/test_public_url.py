@@ -9,20 +9,11 @@ import pytest
 from apikeys import tokens
 from apikeys.models import ApiKey
 from lockngen import environment as env
-from lockngen.tests.support.processes import free_port
 from lockngen.tests.support.web import Web
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(120)]
 PUBLIC_URL = "https://images.example.org/lockn"
-
-
-@pytest.fixture(scope="module")
-def web(django_db_setup, tmp_path_factory):
-    log = tmp_path_factory.mktemp("web") / "log"
-    web = Web(free_port(), log, workers=1, PUBLIC_URL=PUBLIC_URL, ALLOWED_HOSTS="", CSRF_TRUSTED_ORIGINS="")
-    web.wait_until_ready()
-    yield web
-    web.stop()
+WEB_OPTIONS = {"PUBLIC_URL": PUBLIC_URL, "ALLOWED_HOSTS": "", "CSRF_TRUSTED_ORIGINS": ""}
 
 
 def ask(web: Web, path: str, method: str = "GET", body: str | None = None, **headers: str) -> HTTPResponse:
