@@ -44,15 +44,16 @@ def create(
     parameters: Callable[[], list[dict[str, Any]]],
     body: Any = None,
     *,
+    key: str | None = None,
     webhook: Webhook | None = None,
 ) -> Created:
     """Store the generations of a call: all or none, and only once if the call is repeated. Raises Problem.
 
     `parameters` returns those of each generation. It isn't called for a repeated call, as it may raise an error that
     the first call didn't get, for instance because a model is gone. `body` is what the request contains, if that isn't
-    JSON.
+    JSON, and `key` the Idempotency-Key, if that isn't in the header.
     """
-    call = _call(request, body)
+    call = _call(request, body, key)
     if call and (earlier := _earlier(call)):
         return earlier
     each = parameters()
@@ -74,9 +75,10 @@ def create(
         ) from None
 
 
-def _call(request: HttpRequest, body: Any) -> Submission | None:
+def _call(request: HttpRequest, body: Any, key: str | None) -> Submission | None:
     """The call if it can be recognised when it is repeated: by its key, or by the counter that OpenAI's SDKs send."""
-    key, retries = (request.headers.get(name) for name in ("Idempotency-Key", "X-Stainless-Retry-Count"))
+    key = key or request.headers.get("Idempotency-Key")
+    retries = request.headers.get("X-Stainless-Retry-Count")
     if key is None and not (retries and retries.isascii() and retries.isdigit()):
         return None
     if key is not None and not KEY.fullmatch(key):

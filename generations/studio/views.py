@@ -30,7 +30,7 @@ def home(request: HttpRequest) -> HttpResponse:
         return _hello(request)
     if found.key is None:
         return redirect("studio:keys")
-    return render(request, "studio/studio.html", {"visitor": found, **prompts.context()})
+    return render(request, "studio/studio.html", {"visitor": found, **prompts.context(request)})
 
 
 @require_POST

@@ -11,4 +11,4 @@ events.addEventListener("generation", (event) => {
   htmx.trigger(queue, "refresh");
   if (JSON.parse(event.data).completed_at) htmx.trigger("#gallery", "refresh");
 });
-document.body.addEventListener("created", () => htmx.trigger(queue, "refresh"));
+document.body.addEventListener("studio:created", () => htmx.trigger(queue, "refresh"));

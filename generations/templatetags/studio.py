@@ -1,0 +1,18 @@
+"""Parts of the studio's forms."""
+
+from django import template
+from django.utils.html import format_html
+
+register = template.Library()
+
+
+@register.simple_tag
+def field_error(errors: dict[str, str], name: str) -> str:
+    """What is wrong with a field, beside it."""
+    return format_html('<span class="error" id="{}-error">{}</span>', name, errors[name]) if name in errors else ""
+
+
+@register.simple_tag
+def described(errors: dict[str, str], name: str) -> str:
+    """The attributes of a field that refer to its error."""
+    return format_html('aria-invalid="true" aria-describedby="{}-error"', name) if name in errors else ""
