@@ -179,7 +179,7 @@ def test_create__repeated_with_its_key_returns_the_first(api, settings):
     [
         *("ftp://example.org", "example.org/hook", "https://", "https://a b", "http://a:0/", "http://a:65536/", ""),
         *("http://%31/", "https://example.org/\x00", "https://exa\tmple.org", f"https://example.org/{'a' * 2000}"),
-        "http://[fe80::1%25eth0]/",
+        *("http://[fe80::1%25eth0]/", "http://134744072/", "http://8.8.8/", "http://0x8.8.8.8/", "http://8.8.8.8./"),
     ],
 )
 def test_create__refuses_a_webhook_that_is_no_address(api, url):

@@ -34,7 +34,8 @@ NOT_PUBLIC = [
 GLOBAL_UNICAST = ip_network("2000::/3")
 NAT64 = ip_network("64:ff9b::/96")  # an IPv4 address in an IPv6-only network
 PORTS = {"http": 80, "https": 443}
-HOST = re.compile(r"([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?")
+# A name. One that ends in a number is another spelling of an IPv4 address.
+HOST = re.compile(r"([a-z0-9_-]{1,63}\.)*(?!([0-9]+|0x[0-9a-f]*)\.?$)[a-z0-9_-]{1,63}\.?")
 LOOKUP_TIMEOUT = 2.0  # seconds of a create call; a delivery has its own deadline
 MAX_LOOKUPS = 100  # at once in a process
 EVERY = "*"
