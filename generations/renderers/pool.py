@@ -65,7 +65,7 @@ class RendererPool:
             except RenderError:
                 # Another renderer may have a checkpoint or a node that was missing here.
                 pooled.support.refresh(SUPPORT_WITHIN, now=True)
-                if pooled.can_do(request.model):
+                if pooled.supports(request.model):
                     raise
             finally:
                 self._release(pooled)
@@ -146,7 +146,7 @@ class RendererPool:
             if not self.has_all_models:
                 raise RendererUnavailable("A renderer has not listed its models yet.")
             raise RenderError("There is no such model any more.")
-        if not (candidates := [pooled for pooled in having if pooled.can_do(model)]):
+        if not (candidates := [pooled for pooled in having if pooled.supports(model)]):
             raise ModelUnavailable(f"The model {model} can't be rendered: {self.why_unavailable(model)}.")
         return candidates
 

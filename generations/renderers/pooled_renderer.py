@@ -54,7 +54,7 @@ class PooledRenderer:
         self._down_until = time.monotonic() + retry_policies.HEALTH_PROBE.pause(self._failed_probes)
         return False
 
-    def can_do(self, model: str) -> bool:
+    def supports(self, model: str) -> bool:
         """Whether it has the model and nothing is known to be missing."""
         return model in self.renderer.models and not self.support.of(model).missing
 

@@ -39,8 +39,8 @@ def store_and_complete(
     attempt = request.attempt
     try:
         used = replace(request, seed=None) if isinstance(image, Unseeded) else request
-        picture = _read(image, _output(generation, used))
-        stored = _store(generation, attempt, picture, ensure_current)
+        rendered = _read(image, _output(generation, used))
+        stored = _store(generation, attempt, rendered, ensure_current)
         if not _complete(generation, attempt, {**stored, "model": used.model, "seed": used.seed}):
             raise Superseded
     except Superseded:

@@ -65,29 +65,29 @@ def test_every_mode__is_converted_to_every_format(data):
     colour = (grey,) * 3 if mode == "RGB" else colour
     image = encoded(kind, size, mode, colour, **({"exif": exif(orientation)} if orientation else {}))
 
-    picture = formats.read(image, Output(format, quality, keep, text))
+    rendered = formats.read(image, Output(format, quality, keep, text))
 
-    shown = opened(picture.content)
-    assert picture.content_type == f"image/{format or kind.lower()}" == Image.MIME[shown.format]
-    assert (picture.width, picture.height) == shown.size
-    assert picture.sha256 == formats.read(picture.content).sha256
-    assert (SECRET in picture.content) == (keep and orientation is not None)
+    shown = opened(rendered.content)
+    assert rendered.content_type == f"image/{format or kind.lower()}" == Image.MIME[shown.format]
+    assert (rendered.width, rendered.height) == shown.size
+    assert rendered.sha256 == formats.read(rendered.content).sha256
+    assert (SECRET in rendered.content) == (keep and orientation is not None)
     upright = opened(formats.read(image).thumbnail)
-    assert opened(picture.thumbnail).size == upright.size
+    assert opened(rendered.thumbnail).size == upright.size
     if format and keep:
-        assert (shown.info.get("parameters") if format == "png" else comment(picture.content)) == text
+        assert (shown.info.get("parameters") if format == "png" else comment(rendered.content)) == text
     if mode != "P":
-        middle = opened(picture.thumbnail).convert("RGB").getpixel((0, 0))
+        middle = opened(rendered.thumbnail).convert("RGB").getpixel((0, 0))
         expected = (255 if grey > 127 else 0) if mode == "1" else grey
         assert all(abs(channel - expected) <= 12 for channel in middle), (middle, expected)
 
 
 @pytest.mark.parametrize(("mode", "colour"), [("RGBA", (10, 20, 30, 0)), ("LA", (10, 0))])
 def test_transparent_pixels__are_white_in_a_jpeg(mode, colour):
-    picture = formats.read(encoded("PNG", (64, 64), mode, colour), Output("jpeg"))
+    rendered = formats.read(encoded("PNG", (64, 64), mode, colour), Output("jpeg"))
 
-    assert opened(picture.content).getpixel((9, 9)) == (255, 255, 255)
-    assert opened(picture.thumbnail).convert("RGBA").getpixel((9, 9)) == (255, 255, 255, 255)
+    assert opened(rendered.content).getpixel((9, 9)) == (255, 255, 255)
+    assert opened(rendered.thumbnail).convert("RGBA").getpixel((9, 9)) == (255, 255, 255, 255)
 
 
 def test_transparent_palette__is_white_in_a_jpeg_and_transparent_in_a_webp():
@@ -108,11 +108,11 @@ def test_rotated_image__is_converted_upright(format):
     file = BytesIO()
     sideways.save(file, "JPEG", exif=exif(orientation=6), quality=95)
 
-    picture = formats.read(file.getvalue(), Output(format))
+    rendered = formats.read(file.getvalue(), Output(format))
 
-    assert (picture.width, picture.height) == (64, 96)
-    assert opened(picture.content).getexif().get(0x0112) is None
-    red, _, blue = opened(picture.content).getpixel((32, 10))
+    assert (rendered.width, rendered.height) == (64, 96)
+    assert opened(rendered.content).getexif().get(0x0112) is None
+    red, _, blue = opened(rendered.content).getpixel((32, 10))
     assert blue > 200 > 50 > red
 
 

@@ -17,9 +17,9 @@ SECRET = b"a private note"
 
 
 def opened(image: bytes) -> Image.Image:
-    picture = Image.open(BytesIO(image))
-    picture.load()
-    return picture
+    rendered = Image.open(BytesIO(image))
+    rendered.load()
+    return rendered
 
 
 def comment(image: bytes) -> str | None:

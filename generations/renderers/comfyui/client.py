@@ -72,7 +72,7 @@ class Client:
             self.cancel(id)  # the server executes the other outputs, which are not needed
             raise RenderError(refusal.text(fatal))
         if not isinstance(content.get("prompt_id"), str):
-            raise diagnosis.not_understood("it accepted a prompt but returned no id")
+            raise diagnosis.invalid_response("it accepted a prompt but returned no id")
         return content["prompt_id"]
 
     def find(self, prompt_id: str, tag: str, thoroughly: bool = False) -> Position | None:
@@ -147,7 +147,7 @@ class Client:
         try:
             answer = self._calls.call(method, path, body, most=most)
         except TooLarge as error:
-            raise diagnosis.not_understood(error) from None
+            raise diagnosis.invalid_response(error) from None
         if answer.status != accepted:
             _check_status(answer)
         return answer
@@ -160,7 +160,7 @@ def _check_status(answer: Answer) -> None:
         raise Unreachable("The renderer is not ready.", f"{answer.call} was answered with {answer.status}")
     if answer.refuses_access:
         raise RendererFailure("The renderer refuses access to this service.", answer.diagnosis)
-    raise diagnosis.not_understood(answer.diagnosis)
+    raise diagnosis.invalid_response(answer.diagnosis)
 
 
 def _tags(item: Any) -> set[str]:

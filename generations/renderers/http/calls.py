@@ -82,7 +82,7 @@ class Answer:
         except (ValueError, RecursionError):
             content = None
         if not isinstance(content, dict):
-            raise diagnosis.not_understood(self._page if self.is_page else f"{self.call} returned no JSON object")
+            raise diagnosis.invalid_response(self._page if self.is_page else f"{self.call} returned no JSON object")
         return content
 
 
@@ -129,7 +129,7 @@ class Calls:
         except (httpx.TransportError, TimeoutError) as error:
             raise Unreachable("The renderer can't be reached.", diagnosis.of_error(error, self._product)) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise diagnosis.not_understood(error) from None
+            raise diagnosis.invalid_response(error) from None
 
     async def _bounded(self, exchange, seconds: float) -> Answer:
         task = asyncio.ensure_future(exchange)
@@ -150,7 +150,7 @@ class Calls:
         async with self._http.stream(method, path, **options) as answer:
             encoding = answer.headers.get("Content-Encoding", "identity")
             if encoding != "identity":  # decoding may turn a kilobyte into gigabytes
-                raise diagnosis.not_understood(f"it sent Content-Encoding {encoding[:40]}, which was not accepted")
+                raise diagnosis.invalid_response(f"it sent Content-Encoding {encoding[:40]}, which was not accepted")
             content = bytearray()
             async for chunk in answer.aiter_raw():
                 content += chunk

@@ -34,7 +34,7 @@ def of_error(error: BaseException, product: Product) -> str:
     return f"it can't be reached: {os_errors[-1] if os_errors else type(error).__name__}"
 
 
-def not_understood(what: object) -> RendererFailure:
+def invalid_response(what: object) -> RendererFailure:
     return RendererFailure("The renderer sent an invalid response.", what)
 
 

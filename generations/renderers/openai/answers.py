@@ -54,17 +54,17 @@ def check(answer: Answer, model: str) -> None:
 def image(answer: Answer, fetch: Callable[[str], bytes]) -> bytes:
     """The image of an answer, which `fetch` gets from a URL."""
     if sum(map(answer.content.count, (b"{", b"[", b","))) > MAX_VALUES:
-        raise diagnosis.not_understood(f"{answer.call} returned more than {MAX_VALUES} values")
+        raise diagnosis.invalid_response(f"{answer.call} returned more than {MAX_VALUES} values")
     data = as_dict(next(iter(as_list(answer.json().get("data"))), None))
     text = as_text(data.get("b64_json")) or as_text(data.get("url"))
     if not text:
-        raise diagnosis.not_understood(f"{answer.call} returned no image")
+        raise diagnosis.invalid_response(f"{answer.call} returned no image")
     if not data.get("b64_json") and not text.startswith("data:"):
         return fetch(text)
     try:
         return base64.b64decode(text[text.find(",") + 1 :] if text.startswith("data:") else text)
     except ValueError:
-        raise diagnosis.not_understood(f"{answer.call} returned an image that is not in base64") from None
+        raise diagnosis.invalid_response(f"{answer.call} returned an image that is not in base64") from None
 
 
 def _error(answer: Answer) -> dict[str, Any]:

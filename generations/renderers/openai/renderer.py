@@ -159,7 +159,7 @@ class OpenAIRenderer:
             try:
                 return answers.model_ids(calls.call("GET", "/v1/models", most=MAX_LIST))
             except TooLarge as error:
-                raise diagnosis.not_understood(error) from None
+                raise diagnosis.invalid_response(error) from None
 
     def _calls(self, **limits) -> Calls:
         return Calls(self.address.location, self.authorization, self._context, **limits)
@@ -179,6 +179,6 @@ def _locate(own: Location, url: str) -> tuple[str, Location]:
     except (ValueError, KeyError):
         is_valid = False
     if not is_valid:
-        raise diagnosis.not_understood("its image has no valid URL")
+        raise diagnosis.invalid_response("its image has no valid URL")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return url, Location(own.product, f"{host}:{port}", parts.scheme == "https")
