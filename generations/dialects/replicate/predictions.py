@@ -170,10 +170,8 @@ def _error(generations: list[Generation]) -> str | None:
 
 def _logs(generations: list[Generation]) -> str:
     """The progress, as clients read it from logs."""
-    if status_of(generations) == "starting":
-        return ""
     percent = sum(map(notifications.percent, generations)) // len(generations)
-    return f"{percent}%|{'█' * (percent // 10):10}| {percent}/100"
+    return f"{percent}%|{'█' * (percent // 10):10}| {percent}/100" if percent else ""
 
 
 def _metrics(created_at: datetime, started_at: datetime | None, completed_at: datetime | None) -> dict[str, float]:

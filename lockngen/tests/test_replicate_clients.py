@@ -1,0 +1,374 @@
+"""Replicate's own client libraries, as they are, against a whole LockN Gen with two web processes."""
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from io import BytesIO
+from pathlib import Path
+
+import psycopg
+import pytest
+import replicate
+from PIL import Image
+from replicate.client import Client
+from replicate.exceptions import ReplicateError
+
+from lockngen.database import embedded
+
+NODE = Path(__file__).parent / "node"
+MODEL = "lockngen/sketch"
+SECONDS = 1.2  # of a render
+SMALL = {"prompt": "a lighthouse", "width": 64, "height": 64}
+JAVASCRIPT = """
+import Replicate, { parseProgressFromLogs } from "replicate";
+
+const [baseUrl, auth, limited] = process.argv.slice(2);
+const client = (auth, options) => new Replicate({ auth, baseUrl, ...options });
+const replicate = client(auth);
+const model = "lockngen/sketch";
+const input = { prompt: "a lighthouse", width: 64, height: 64 };
+const bytes = async (file) => Buffer.from(await (await file.blob()).arrayBuffer()).toString("base64");
+const status = (promise) => promise.then(() => 0, (error) => error.response.status);
+
+const blocked = await replicate.run(model, { input: { ...input, num_outputs: 2 } });
+const polled = await replicate.run(model, { input, wait: { mode: "poll" } });
+const late = await replicate.run(model, { input, wait: { mode: "block", timeout: 1 } });
+const { latest_version: version } = await replicate.models.get("lockngen", "sketch");
+const pinned = await replicate.run(`${model}:${version.id}`, { input });
+const files = await Promise.all([...blocked, ...polled, ...late, ...pinned].map(bytes));
+
+const waited = await replicate.predictions.create({ model, input, wait: 30 });
+const cancelled = await replicate.predictions.create({ version: model, input });
+await replicate.predictions.cancel(cancelled.id);
+
+const events = [];
+for await (const event of replicate.stream(model, { input })) {
+    if (event.event !== "logs") events.push([event.event, typeof event.data]);
+    if (event.event === "output") files.push(await bytes(event.data));
+}
+let listed = 0;
+for await (const page of replicate.paginate(replicate.predictions.list)) listed += page.length;
+
+console.log(JSON.stringify({
+    files, events, listed,
+    waited: [waited.status, parseProgressFromLogs(waited).percentage],
+    cancelled: (await replicate.predictions.get(cancelled.id)).status,
+    versions: (await replicate.models.versions.list("lockngen", "sketch")).results.length,
+    models: (await replicate.models.list()).results.map((model) => model.name),
+    account: (await replicate.accounts.current()).name,
+    refused: await status(client("wrong").run(model, { input })),
+    invalid: await status(replicate.run(model, { input: { ...input, width: 1 } })),
+    limited: await status(Promise.all(Array.from({ length: 4 }, () => client(limited).accounts.current()))),
+}));
+"""
+PRERELEASE = ["replicate==2.0.0b4", "distro==1.9.0", "sniffio==1.3.1"]  # beside the packages of these tests
+PYTHON = """
+import asyncio, base64, json, sys
+from datetime import timedelta
+import replicate
+
+token, limited = sys.argv[1:]
+client = replicate.Replicate(bearer_token=token)
+model, input = "lockngen/sketch", {"prompt": "a lighthouse", "width": 64, "height": 64}
+version = client.models.get(model_owner="lockngen", model_name="sketch").latest_version.id
+
+
+async def run():
+    (output,) = await replicate.AsyncReplicate(bearer_token=token).run(model, input=input)
+    return await output.read()
+
+
+def status(call):
+    try:
+        call()
+    except replicate.APIStatusError as error:
+        return error.status_code
+
+
+files = [output.read() for output in client.run(model, input={**input, "num_outputs": 2})]
+files += [client.run(f"{model}:{version}", input=input)[0].read(), client.run(model, input=input, wait=1)[0].read()]
+files.append(asyncio.run(run()))
+waited = client.predictions.create(version=model, input=input, prefer="wait=30")
+cancelled = client.predictions.create(version=version, input=input)
+client.predictions.cancel(prediction_id=cancelled.id)
+refused = replicate.Replicate(bearer_token="wrong")
+limited = replicate.Replicate(bearer_token=limited, max_retries=0)
+limited.account.get()
+print(json.dumps({
+    "files": [base64.b64encode(file).decode() for file in files],
+    "used": [type(each).__name__ for each in replicate.use(model)(**input)],
+    "waited": waited.status,
+    "cancelled": client.predictions.get(prediction_id=cancelled.id).status,
+    "listed": len(list(client.predictions.list())),
+    "listed since": len(list(client.predictions.list(created_after=cancelled.created_at - timedelta(seconds=0.5)))),
+    "models": [each.name for each in client.models.list()],
+    "account": client.account.get().name,
+    "refused": status(refused.account.get),
+    "invalid": status(lambda: client.run(model, input={**input, "width": 1})),
+    "limited": status(limited.account.get),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def dev(make_dev):
+    return make_dev(
+        WEB_WORKERS="2", RENDERER_URL=f"sketch:?seconds={SECONDS}", WORKER_CONCURRENCY="4", RENDER_GRACE="0"
+    )
+
+
+@pytest.fixture(scope="module")
+def make_token(dev) -> Callable[[int], str]:
+    """Make a key with this limit of calls a minute; 0 is none."""
+    return lambda limit: dev.manage("apikey", "create", "Client", "--rate-limit", str(limit)).stdout.split()[-1]
+
+
+@pytest.fixture(scope="module")
+def token(make_token) -> str:
+    return make_token(0)
+
+
+@pytest.fixture(scope="module")
+def client_of(dev) -> Iterator[Callable[..., Client]]:
+    """Make a client of a token. It closes no connection itself."""
+    with ExitStack() as clients:
+
+        def make(token: str, base: str = "/replicate") -> Client:
+            client = Client(token, base_url=f"http://127.0.0.1:{dev.port}{base}")
+            clients.callback(client._client.close)
+            return client
+
+        yield make
+
+
+@pytest.fixture(scope="module")
+def client(client_of, token) -> Client:
+    return client_of(token)
+
+
+def size(image: bytes) -> tuple[int, int]:
+    return Image.open(BytesIO(image)).size
+
+
+def test_run__returns_files(client):
+    outputs = client.run(MODEL, input={**SMALL, "num_outputs": 2, "seed": 1})
+
+    images = [output.read() for output in outputs]
+    assert [size(image) for image in images] == [(64, 64)] * 2
+    assert images[0] != images[1]
+
+
+def test_run__of_a_version_returns_files(client):
+    version = client.models.get(MODEL).latest_version
+
+    (output,) = client.run(f"{MODEL}:{version.id}", input={**SMALL, "output_format": "jpg"})
+
+    assert Image.open(BytesIO(output.read())).format == "JPEG"
+
+
+def test_run__whose_wait_runs_out_returns_files(client):
+    started_at = time.monotonic()
+
+    (output,) = client.run(MODEL, input=SMALL, wait=1)
+
+    assert time.monotonic() - started_at > SECONDS
+    assert size(output.read()) == (64, 64)
+
+
+def test_run__of_the_asynchronous_client_returns_files(client):
+    async def run() -> bytes:
+        (output,) = await client.async_run(MODEL, input=SMALL)
+        image = await output.aread()
+        await client._async_client.aclose()
+        return image
+
+    assert size(asyncio.run(run())) == (64, 64)
+
+
+def test_create__waits_only_where_it_is_told_to(client):
+    at_once = client.predictions.create(version=MODEL, input=SMALL)
+    too_short = client.predictions.create(version=MODEL, input=SMALL, wait=1)
+    waited = client.predictions.create(version=MODEL, input=SMALL, wait=30)
+
+    assert [each.status for each in (at_once, too_short, waited)] == ["starting", "starting", "succeeded"]
+    at_once.wait()
+    assert (at_once.status, at_once.progress.percentage) == ("succeeded", 1)
+    assert at_once.metrics["predict_time"] >= SECONDS
+    assert size(b64decode(at_once.output[0].partition(",")[2])) == (64, 64)
+
+
+def test_rendering_prediction__is_processing(client):
+    prediction = client.predictions.create(version=MODEL, input=SMALL)
+    statuses = []
+
+    while prediction.status not in ("succeeded", "failed"):
+        prediction.reload()
+        statuses.append(prediction.status)
+        time.sleep(0.1)
+
+    assert "processing" in statuses
+
+
+def test_cancel__ends_a_prediction(client):
+    prediction = client.predictions.create(version=MODEL, input={**SMALL, "num_outputs": 3})
+
+    prediction.cancel()
+
+    assert prediction.status == client.predictions.get(prediction.id).status == "canceled"
+    assert prediction.output is None
+
+
+def test_stream__has_progress_then_the_files(client):
+    prediction = client.predictions.create(version=MODEL, input={**SMALL, "num_outputs": 2})
+
+    events = list(prediction.stream())
+
+    kinds = [event.event.value for event in events]
+    assert kinds[0] == "logs"
+    assert [kind for kind in kinds if kind != "logs"] == ["output", "output", "done"]
+    assert [size(event.data.read()) for event in events if event.event.value == "output"] == [(64, 64)] * 2
+    assert events[-1].data == "{}"
+
+
+def test_stream__of_a_cancelled_prediction_ends(client):
+    prediction = client.predictions.create(version=MODEL, input=SMALL)
+    prediction.cancel()
+
+    (done,) = prediction.stream()
+
+    assert (done.event.value, json.loads(done.data)) == ("done", {"reason": "canceled"})
+
+
+def test_list__is_paginated(client_of, make_token, dev):
+    client = client_of(make_token(0))
+    made = [client.predictions.create(version=MODEL, input=SMALL).id for _ in range(101)]
+
+    pages = list(replicate.pagination.paginate(client.predictions.list))
+
+    assert [len(page) for page in pages] == [100, 1]
+    assert [prediction.id for page in pages for prediction in page] == made[::-1]
+    assert [prediction.id for prediction in client.predictions.list(pages[1].previous)] == made[:0:-1]
+
+
+def test_models__are_listed_and_shown(client):
+    model = client.models.get(MODEL)
+
+    assert [each.id for each in client.models.list()] == [model.id] == [MODEL]
+    assert [version.id for version in model.versions.list()] == [model.latest_version.id]
+    assert model.versions.get(model.latest_version.id) == model.latest_version
+    assert "prompt" in model.latest_version.openapi_schema["components"]["schemas"]["Input"]["properties"]
+
+
+def test_account__is_the_key(client):
+    assert client.accounts.current().name == "Client"
+
+
+def test_wrong_key__is_an_error(client_of):
+    with pytest.raises(ReplicateError) as caught:
+        client_of("r8_0123456789").run(MODEL, input=SMALL)
+
+    assert (caught.value.status, caught.value.title) == (401, "Unauthenticated")
+
+
+def test_invalid_input__is_an_error(client):
+    with pytest.raises(ReplicateError, match=r"input\.width"):
+        client.run(MODEL, input={**SMALL, "width": 1})
+
+
+def test_limit__is_an_error_for_a_create_and_retried_for_a_read(client_of, make_token):
+    client = client_of(make_token(30))
+    for _ in range(30):
+        client.accounts.current()
+
+    with pytest.raises(ReplicateError) as caught:
+        client.predictions.create(version=MODEL, input=SMALL)
+    started_at = time.monotonic()
+    client.accounts.current()
+
+    assert caught.value.status == 429
+    assert time.monotonic() - started_at > 0.5
+
+
+@pytest.mark.parametrize("base", ["", "/v1", "/replicate", "/replicate/v1"])
+def test_base_url__may_contain_a_version(client_of, token, base):
+    assert client_of(token, base).models.get(MODEL).name == "sketch"
+
+
+def test_failed_prediction__is_an_error(client, dev):
+    prediction = client.predictions.create(version=MODEL, input=SMALL)
+    with embedded.running(dev.data) as address, psycopg.connect(address) as connection:
+        connection.execute(
+            "UPDATE generations_generation SET status = 3, error_message = 'too dark', completed_at = now()"
+            " WHERE id = %s",
+            [prediction.id],
+        )
+
+    prediction.wait()
+
+    assert (prediction.status, prediction.error, prediction.output) == ("failed", "too dark", None)
+    with pytest.raises(RuntimeError, match="too dark"):
+        list(prediction.stream())
+
+
+@pytest.mark.skipif(
+    not shutil.which("node") or not (NODE / "node_modules/replicate").is_dir(),
+    reason="no npm packages: npm install --prefix lockngen/tests/node",
+)
+def test_javascript_client__works_as_it_is(dev, make_token, tmp_path):
+    (tmp_path / "node_modules").symlink_to(NODE / "node_modules")
+    (tmp_path / "main.mjs").write_text(JAVASCRIPT)
+    arguments = [f"http://127.0.0.1:{dev.port}/replicate/v1", make_token(0), make_token(1)]
+
+    done = subprocess.run(["node", "main.mjs", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=90)
+
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert [size(b64decode(file)) for file in shown.pop("files")] == [(64, 64)] * 6
+    assert shown == {
+        "events": [["output", "object"], ["done", "string"]],
+        "listed": 7,
+        "waited": ["succeeded", 1],
+        "cancelled": "canceled",
+        "versions": 1,
+        "models": ["sketch"],
+        "account": "Client",
+        "refused": 401,
+        "invalid": 422,
+        "limited": 429,
+    }
+
+
+@pytest.mark.faults
+def test_prerelease__works_as_it_is(dev, make_token, tmp_path):
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", tmp_path, *PRERELEASE]
+    subprocess.run(install, check=True, timeout=60)
+    base_url = f"http://127.0.0.1:{dev.port}/replicate/v1"
+    variables = {"PYTHONPATH": str(tmp_path), "REPLICATE_BASE_URL": base_url, "REPLICATE_API_TOKEN": make_token(0)}
+    arguments = [sys.executable, "-c", PYTHON, variables["REPLICATE_API_TOKEN"], make_token(1)]
+
+    done = subprocess.run(
+        arguments, cwd=tmp_path, env={**os.environ, **variables}, capture_output=True, text=True, timeout=90
+    )
+
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert [size(b64decode(file)) for file in shown.pop("files")] == [(64, 64)] * 5
+    assert shown == {
+        "used": ["str"],
+        "waited": "succeeded",
+        "cancelled": "canceled",
+        "listed": 7,
+        "listed since": 2,
+        "models": ["sketch"],
+        "account": "Client",
+        "refused": 401,
+        "invalid": 422,
+        "limited": 429,
+    }
