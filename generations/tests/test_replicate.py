@@ -10,7 +10,7 @@ from django.core.files.storage import default_storage
 from django.test import Client
 
 from apikeys import tokens
-from generations.dialects.replicate import models, operations, predictions
+from generations.dialects.replicate import operations, predictions, versions
 from generations.models import Generation
 from generations.renderers.base import Model
 from generations.tests.support.calls import URL as NATIVE
@@ -19,7 +19,7 @@ from generations.tests.support.encoded import PNG
 PREDICTIONS = "/v1/predictions"
 OF_MODEL = "/v1/models/lockngen/sketch/predictions"
 BASES = ["", "/v1", "/v1/v1", "/replicate", "/replicate/v1", "/replicate/v1/v1"]
-VERSION = models.version_of(Model("sketch"))
+VERSION = versions.version_of(Model("sketch"))
 
 
 def create(api, path: str = OF_MODEL, body: dict | None = None, headers: dict | None = None, **input):
@@ -117,6 +117,16 @@ def test_create__finds_the_model_of_a_version(api, version):
     answer = create(api, PREDICTIONS, {"version": version})
 
     assert (answer.status_code, answer.json()["model"], answer.json()["version"]) == (201, "lockngen/sketch", VERSION)
+
+
+@pytest.mark.parametrize("version", ["dall-e-3", "flux/schnell", "flux/schnell:0123", "0123", "lockngen/old:0123"])
+def test_create__finds_the_model_of_an_alias(api, settings, version):
+    aliases = {"dall-e-3": "default", "flux/schnell": "sketch", "0123": "sketch", "lockngen/old": "default"}
+    settings.MODEL_ALIASES = aliases
+
+    assert create(api, PREDICTIONS, {"version": version}).json()["model"] == "lockngen/sketch"
+    assert create(api, "/v1/models/flux/schnell/predictions").status_code == 201
+    assert api.get("/v1/models/flux/schnell").json()["name"] == "sketch"
 
 
 @pytest.mark.parametrize("version", ["x", "lockngen/x", f"lockngen/sketch:{'0' * 64}", f"x/y:{VERSION}", "0" * 64, ""])
@@ -427,9 +437,9 @@ def test_models__have_one_version_with_a_schema(api):
 def test_version__changes_with_the_parameters_of_its_model():
     model = Model("flux", defaults={"steps": 4})
 
-    assert models.version_of(model) == models.version_of(Model("flux", "x", {"steps": 4}))
-    assert models.version_of(model) != models.version_of(Model("flux", defaults={"steps": 5}))
-    assert models.as_version(model)["openapi_schema"]["components"]["schemas"]["Input"]["properties"][
+    assert versions.version_of(model) == versions.version_of(Model("flux", "x", {"steps": 4}))
+    assert versions.version_of(model) != versions.version_of(Model("flux", defaults={"steps": 5}))
+    assert versions.as_version(model)["openapi_schema"]["components"]["schemas"]["Input"]["properties"][
         "num_inference_steps"
     ]["default"] == 4  # fmt: skip
 

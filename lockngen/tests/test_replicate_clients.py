@@ -21,6 +21,7 @@ from replicate.client import Client
 from replicate.exceptions import ReplicateError
 
 from lockngen.database import embedded
+from lockngen.tests.support.snippets import snippet
 
 NODE = Path(__file__).parent / "node"
 MODEL = "lockngen/sketch"
@@ -317,19 +318,48 @@ def test_failed_prediction__is_an_error(client, dev):
         list(prediction.stream())
 
 
-@pytest.mark.skipif(
+def test_python_example__writes_files(dev, token, tmp_path):
+    code = snippet("Replicate", "python", dev.port, token)
+
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=60)
+
+    assert [size(path.read_bytes()) for path in tmp_path.iterdir()] == [(512, 512)] * 2
+
+
+needs_node = pytest.mark.skipif(
     not shutil.which("node") or not (NODE / "node_modules/replicate").is_dir(),
     reason="no npm packages: npm install --prefix lockngen/tests/node",
 )
-def test_javascript_client__works_as_it_is(dev, make_token, tmp_path):
-    (tmp_path / "node_modules").symlink_to(NODE / "node_modules")
-    (tmp_path / "main.mjs").write_text(JAVASCRIPT)
-    arguments = [f"http://127.0.0.1:{dev.port}/replicate/v1", make_token(0), make_token(1)]
 
-    done = subprocess.run(["node", "main.mjs", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=90)
 
-    assert done.returncode == 0, done.stderr
-    shown = json.loads(done.stdout)
+@pytest.fixture
+def run_node(tmp_path) -> Callable[..., str]:
+    """Run a module with the npm packages, and return what it prints."""
+
+    def run(code: str, *arguments: str) -> str:
+        (tmp_path / "node_modules").symlink_to(NODE / "node_modules")
+        (tmp_path / "main.mjs").write_text(code)
+        command = ["node", "main.mjs", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=90)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+@needs_node
+def test_javascript_example__writes_a_file(dev, token, run_node, tmp_path):
+    run_node(snippet("Replicate", "js", dev.port, token))
+
+    assert size((tmp_path / "lighthouse.png").read_bytes()) == (512, 512)
+
+
+@needs_node
+def test_javascript_client__works_as_it_is(dev, make_token, run_node):
+    base_url = f"http://127.0.0.1:{dev.port}/replicate/v1"
+
+    shown = json.loads(run_node(JAVASCRIPT, base_url, make_token(0), make_token(1)))
+
     assert [size(b64decode(file)) for file in shown.pop("files")] == [(64, 64)] * 6
     assert shown == {
         "events": [["output", "object"], ["done", "string"]],

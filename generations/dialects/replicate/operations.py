@@ -18,7 +18,7 @@ from generations.api import creation, cursors, limits, presenters
 from generations.api.presenters import Viewer
 from generations.api.signed_urls import SignedUrl
 from generations.api.waiting import Wait
-from generations.dialects.replicate import models, predictions
+from generations.dialects.replicate import predictions, versions
 from generations.dialects.replicate.inputs import Input
 from generations.models import Generation
 from generations.renderers.base import Model
@@ -143,23 +143,23 @@ def events(request: HttpRequest, id: str):
 def list_models(request: HttpRequest):
     pool = renderers.current_pool()
     unavailable, base_url = pool.unavailable(), links.base(request)
-    shown = [models.as_model(model, base_url) for name, model in pool.models.items() if name not in unavailable]
+    shown = [versions.as_model(model, base_url) for name, model in pool.models.items() if name not in unavailable]
     return {"previous": None, "next": None, "results": shown}
 
 
 @router.get("models/{owner}/{name}")
 def show_model(request: HttpRequest, owner: str, name: str):
-    return models.as_model(_model(f"{owner}/{name}"), links.base(request))
+    return versions.as_model(_model(f"{owner}/{name}"), links.base(request))
 
 
 @router.get("models/{owner}/{name}/versions")
 def list_versions(request: HttpRequest, owner: str, name: str):
-    return {"previous": None, "next": None, "results": [models.as_version(_model(f"{owner}/{name}"))]}
+    return {"previous": None, "next": None, "results": [versions.as_version(_model(f"{owner}/{name}"))]}
 
 
 @router.get("models/{owner}/{name}/versions/{version}")
 def show_version(request: HttpRequest, owner: str, name: str, version: str):
-    return models.as_version(_model(f"{owner}/{name}:{version}"))
+    return versions.as_version(_model(f"{owner}/{name}:{version}"))
 
 
 @router.get("account")
@@ -200,17 +200,17 @@ def _create(request: HttpRequest, body: PredictionIn, find_model: Callable[[], M
 
 
 def _model(reference: str) -> Model:
-    if model := models.find(reference):
+    if model := versions.find(reference):
         return model
-    raise Problem(404, f"There is no model or version {reference}; valid models: {models.valid()}.")
+    raise Problem(404, f"There is no model or version {reference}; valid models: {versions.valid()}.")
 
 
 def _model_of_version(reference: str | None) -> Model:
     if reference is None:
-        raise invalid("version", f"it is required: a version or one of the models {models.valid()}")
-    if model := models.find(reference):
+        raise invalid("version", f"it is required: a version or one of the models {versions.valid()}")
+    if model := versions.find(reference):
         return model
-    raise invalid("version", f"there is no model or version {reference}; valid models: {models.valid()}")
+    raise invalid("version", f"there is no model or version {reference}; valid models: {versions.valid()}")
 
 
 def _own(request: HttpRequest, id: str) -> list[Generation]:

@@ -14,7 +14,7 @@ from django.core.files.storage import default_storage
 from generations.api import presenters
 from generations.api.event_stream import follow
 from generations.api.presenters import Viewer
-from generations.dialects.replicate import models
+from generations.dialects.replicate import versions
 from generations.images import files, formats
 from generations.models import Generation
 from generations.progress import notifications
@@ -56,7 +56,7 @@ def status_of(generations: list[Generation]) -> str:
 def as_prediction(generations: list[Generation], viewer: Viewer, *, is_inline: bool = True) -> dict[str, Any]:
     """The prediction. With `is_inline` its images may be in it, which are then read from the storage."""
     first, status = generations[0], status_of(generations)
-    model, version = models.shown_version(first.model)
+    model, version = versions.shown_version(first.model)
     url = f"{viewer.base_url}/v1/predictions/{first.id}"
     signature = viewer.signatures.of(str(first.id), "prediction")
     started_at = min((each.started_at for each in generations if each.started_at), default=None)

@@ -5,6 +5,7 @@ from hashlib import sha256
 from typing import Any
 
 from generations import renderers
+from generations.dialects import models
 from generations.dialects.replicate.inputs import Input
 from generations.models import DEFAULT_MODEL
 from generations.renderers.base import Model
@@ -18,9 +19,16 @@ OUTPUT = {"title": "Output", "type": "array", "items": {"type": "string", "forma
 
 
 def find(reference: str) -> Model | None:
-    """The model of `name`, `owner/name`, `owner/name:version` or `version`. The owner makes no difference."""
+    """The model of `name`, `owner/name`, `owner/name:version` or `version`. The owner makes no difference.
+
+    An alias is `owner/name`, of which any version is accepted, or one of the other forms.
+    """
     pool = renderers.current_pool()
-    name, _, version = reference.rpartition("/")[2].partition(":")
+    path, _, version = reference.partition(":")
+    for alias in (reference, path):
+        if (name := models.resolve(alias)) != alias:
+            return pool.models.get(pool.resolve_model(name))
+    name = path.rpartition("/")[2]
     if model := pool.models.get(pool.resolve_model(name)):
         return model if version in ("", version_of(model)) else None
     return next((model for model in pool.models.values() if version_of(model) == name), None)
