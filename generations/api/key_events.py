@@ -1,12 +1,14 @@
 """The event stream of all generations of a key."""
 
 import asyncio
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from django.db import connection
+from django.db.models.functions import Now
 from django.http import HttpRequest
 
 from apikeys.models import ApiKey
@@ -15,25 +17,73 @@ from generations.api.presenters import Viewer
 from generations.api.schemas import ProgressOut
 from generations.models import Generation
 from generations.progress import notifications
-from generations.status import Status
+from generations.status import UNFINISHED, Status
 from lockngen.web import event_streams
 from lockngen.web.batches import Batches
 from lockngen.web.event_streams import Source
 
 MIN_INTERVAL = 1.0  # seconds between two reads of a stream, however many notifications there are
-MAX_ROWS = 500  # of each kind in one read
+MAX_ROWS = 500  # of each kind in a page
+FIRST_ID = UUID(int=0)
 OVERLAP = timedelta(seconds=5)  # a row may be committed later than its times say
 
-Read = tuple[datetime, list[Generation]]  # when it was made, and the rows
+# The rows of every key that is read, and of the keys that it replaced: its unfinished ones, and those that ended after
+# a position, deleted ones too, as their deletion ends them.
+ROWS = """
+    SELECT wanted.number, generation.*
+    FROM json_to_recordset(%(wanted)s) AS wanted (number int, key_id uuid, after timestamptz, after_id uuid),
+    LATERAL (
+        WITH RECURSIVE lineage (id, rotated_from_id) AS (
+            SELECT id, rotated_from_id FROM apikeys_apikey WHERE id = wanted.key_id
+            UNION SELECT key.id, key.rotated_from_id FROM apikeys_apikey key
+            JOIN lineage ON key.id = lineage.rotated_from_id
+        ) SELECT array_agg(id) AS ids FROM lineage
+    ) AS keys,
+    LATERAL (
+        (SELECT * FROM generations_generation
+         WHERE api_key_id = ANY (keys.ids) AND status = ANY (%(unfinished)s) AND NOT is_deleted
+         ORDER BY id DESC LIMIT %(max_rows)s)
+        UNION ALL
+        (SELECT * FROM generations_generation
+         WHERE api_key_id = ANY (keys.ids) AND completed_at IS NOT NULL
+             AND (completed_at, id) > (coalesce(after, statement_timestamp() - %(overlap)s), after_id)
+         ORDER BY completed_at, id LIMIT %(max_rows)s)
+    ) AS generation
+"""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The key of a stream, and the position after which its ended generations are read."""
+
+    key_id: UUID
+    after: datetime | None
+    after_id: UUID = FIRST_ID
+
+
+@dataclass
+class Page:
+    """The rows of a stream. More have ended if it is full; the next page begins after its last row."""
+
+    read_at: datetime
+    unfinished: list[Generation] = field(default_factory=list)
+    ended: list[Generation] = field(default_factory=list)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.ended) >= MAX_ROWS
+
+
+UNAVAILABLE = Page(datetime.min)  # instead of the rows while there is no database
 
 
 class KeyEvents:
     """The events of one client, and the states that were last sent to it."""
 
     def __init__(self, request: HttpRequest, since: datetime | None):
-        self._key, self._viewer = request.auth, Viewer.of(request)
-        self._since, self._is_new = since, since is None
-        self._rows: list[Generation] = []
+        self._key_id, self._viewer = request.auth.pk, Viewer.of(request)
+        self._since, self._is_new, self._has_ended = since, since is None, False
+        self._unfinished: list[Generation] = []
         self._states: dict[UUID, tuple[int, int]] = {}
         self._progress: dict[UUID, ProgressOut] = {}
 
@@ -48,37 +98,48 @@ class KeyEvents:
             while True:
                 if subscription.needs_refresh() or time.monotonic() - read_at >= event_streams.TICK:
                     read_at = time.monotonic()
-                    if not await self._read():
-                        return
-                    for event in self._changes():
+                    async for event in self._changes():
                         yield event
+                    if self._has_ended:
+                        return
                 for event in self._progresses():
                     yield event
                 await subscription.wait(event_streams.TICK)
                 yield None
                 await asyncio.sleep(max(0.0, read_at + MIN_INTERVAL - time.monotonic()))
 
-    async def _read(self) -> bool:
-        """Whether the key is still usable. While the database is unavailable the rows stay as they are."""
-        read = await _reader.add_or((self._key, self._since), (self._since, self._rows))
-        if read:
-            self._since, self._rows = read
-        return read is not None
+    async def _changes(self) -> AsyncIterator[bytes]:
+        """Read all pages. A read that the database interrupts is repeated from its start, without what was sent."""
+        began_at, states = None, {}
+        wanted = Wanted(self._key_id, self._since and self._since - OVERLAP)
+        while True:
+            page = await _reader.add_or(wanted, UNAVAILABLE)
+            if page is UNAVAILABLE:
+                return
+            if page is None:
+                self._has_ended = True  # the key is no longer usable
+                return
+            began_at = began_at or page.read_at
+            for row in page.ended if page.is_full else page.ended + page.unfinished:
+                last, states[row.pk] = self._states.get(row.pk), (row.status, row.attempts)
+                self._states[row.pk] = states[row.pk]
+                # Without Last-Event-ID, generations that have ended before are not sent.
+                if last != states[row.pk] and (row.is_unfinished or not self._is_new):
+                    yield self._event(row, row.completed_at or began_at)
+            if not page.is_full:
+                break
+            wanted = Wanted(self._key_id, page.ended[-1].completed_at, page.ended[-1].pk)
+        self._since, self._is_new, self._unfinished, self._states = began_at, False, page.unfinished, states
 
-    def _changes(self) -> Iterator[bytes]:
-        """An event's id is the time of its read, in milliseconds. An event that is sent again has the current state."""
-        states = {row.pk: (row.status, row.attempts) for row in self._rows}
-        if self._is_new:  # without Last-Event-ID, generations that have ended are not sent
-            self._states |= {row.pk: states[row.pk] for row in self._rows if not row.is_unfinished}
-            self._is_new = False
-        for row in self._rows:
-            if self._states.get(row.pk) != states[row.pk]:
-                data = presenters.as_json(presenters.generation(row, self._viewer)).decode()
-                yield event_streams.event("generation", data, id=str(int(self._since.timestamp() * 1000)))
-        self._states = states
+    def _event(self, row: Generation, at: datetime) -> bytes:
+        """An event whose id is a time, in milliseconds: what ended before has been sent. One that is sent again has the
+        current state.
+        """
+        data = presenters.as_json(presenters.generation(row, self._viewer)).decode()
+        return event_streams.event("generation", data, id=str(int(at.timestamp() * 1000)))
 
     def _progresses(self) -> Iterator[bytes]:
-        progress = {row.pk: ProgressOut.of(row) for row in self._rows if row.status == Status.PROCESSING}
+        progress = {row.pk: ProgressOut.of(row) for row in self._unfinished if row.status == Status.PROCESSING}
         for id, state in progress.items():
             if self._progress.get(id) != state:
                 shown = {"id": str(id), **state.model_dump()}
@@ -94,20 +155,25 @@ def since(request: HttpRequest) -> datetime | None:
     return datetime.fromtimestamp(int(text) / 1000, UTC)
 
 
-def read_all(wanted: list[tuple[ApiKey, datetime | None]]) -> list[Read | None]:
-    """The rows of each key; None for a key that is no longer usable."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        (now,) = cursor.fetchone()
-    usable = set(ApiKey.objects.usable().filter(pk__in={key.pk for key, _ in wanted}).values_list("pk", flat=True))
-    return [(now, _rows(key, since or now)) if key.pk in usable else None for key, since in wanted]
-
-
-def _rows(key: ApiKey, since: datetime) -> list[Generation]:
-    """Oldest first: the unfinished, and those that ended since, deleted ones too, as their deletion ends them."""
-    unfinished = Generation.objects.owned_by(key).unfinished().newest_first()[:MAX_ROWS]
-    ended = Generation.all_objects.owned_by(key).filter(completed_at__gt=since - OVERLAP).newest_first()[:MAX_ROWS]
-    return sorted({*unfinished, *ended}, key=lambda row: row.pk)
+def read_all(wanted: list[Wanted]) -> list[Page | None]:
+    """A page of each; None for a key that is no longer usable. The time of a page is before that of its rows."""
+    usable = ApiKey.objects.usable().filter(pk__in={each.key_id for each in wanted})
+    read_at = dict(usable.annotate(read_at=Now()).values_list("pk", "read_at"))
+    pages = [Page(read_at[each.key_id]) if each.key_id in read_at else None for each in wanted]
+    read = [{"number": n, **vars(each)} for n, each in enumerate(wanted) if pages[n]]
+    parameters = {
+        "wanted": json.dumps(read, default=str),
+        "unfinished": [status.value for status in UNFINISHED],
+        "max_rows": MAX_ROWS,
+        "overlap": OVERLAP,
+    }
+    for row in Generation.all_objects.raw(ROWS, parameters):
+        page = pages[row.number]
+        (page.unfinished if row.is_unfinished else page.ended).append(row)
+    for page in filter(None, pages):
+        page.unfinished.sort(key=lambda row: row.pk)
+        page.ended.sort(key=lambda row: (row.completed_at, row.pk))
+    return pages
 
 
 _reader = Batches(lambda wanted: read_all(wanted))  # looked up at each call, so that tests can replace it

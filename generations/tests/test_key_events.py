@@ -4,12 +4,18 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection, HTTPResponse
 
 import pytest
+from django.db.models.expressions import RawSQL
+from django.db.models.functions import Now
 
 from generations.api import key_events
+from generations.api.key_events import Wanted
+from generations.models import Generation
 from generations.progress.reports import Report
+from generations.status import Status
 from generations.tests.support.streams import Client
 from lockngen.tests.support.dev import URL
 from lockngen.web import event_streams
@@ -135,6 +141,53 @@ def test_stream__shows_a_deletion_as_cancelled(make_generation, quick_stream):
 
     name, shown = quick_stream.next()
     assert (name, shown["id"], shown["status"]) == ("generation", str(generation.id), "cancelled")
+
+
+@pytest.mark.parametrize("are_simultaneous", [True, False])
+def test_stream__shows_every_end_between_two_reads(key, quick_stream, are_simultaneous):
+    rows = [Generation(api_key=key, prompt="a lighthouse") for _ in range(1200)]
+    ids = {str(row.pk) for row in Generation.objects.bulk_create(rows)}
+    for _ in range(key_events.MAX_ROWS):
+        quick_stream.next()
+
+    ended_at = Now() if are_simultaneous else RawSQL("clock_timestamp()", [])
+    Generation.objects.update(status=Status.CANCELLED, completed_at=ended_at)
+
+    ended = [shown["id"] for _, shown in (quick_stream.next() for _ in ids) if shown["status"] == "cancelled"]
+    assert sorted(ended) == sorted(ids)
+
+
+def test_read__is_one_statement_for_the_rows_of_all_keys(make_key, make_generation, django_assert_num_queries):
+    keys = [make_key() for _ in range(20)]
+    rows = [make_generation(api_key=key) for key in keys]
+    keys[1].revoke()
+
+    with django_assert_num_queries(2):
+        pages = key_events.read_all([Wanted(key.pk, None) for key in keys])
+
+    assert pages[1] is None
+    assert [page.unfinished for page in pages if page] == [[row] for row in rows if row.api_key != keys[1]]
+
+
+def test_read__goes_on_after_its_last_row(key, make_finished, monkeypatch):
+    monkeypatch.setattr(key_events, "MAX_ROWS", 2)
+    rows = [make_finished(days=3), make_finished(days=2), make_finished(days=1, deleted_days=1)]
+
+    (first,) = key_events.read_all([Wanted(key.pk, datetime(2000, 1, 1, tzinfo=UTC))])
+    last = first.ended[-1]
+    (second,) = key_events.read_all([Wanted(key.pk, last.completed_at, last.pk)])
+
+    assert (first.ended, first.is_full) == (rows[:2], True)
+    assert (second.ended, second.is_full) == (rows[2:], False)
+
+
+def test_read__includes_the_keys_that_were_replaced(key, make_generation):
+    generation = make_generation()
+    replacement, _ = key.rotate(grace=timedelta(0))
+
+    (page,) = key_events.read_all([Wanted(replacement.pk, None)])
+
+    assert page.unfinished == [generation]
 
 
 def test_stream__needs_a_key(follow):
