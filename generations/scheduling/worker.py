@@ -63,9 +63,11 @@ async def run(app: App, queues: list[str], concurrency: int, sends_webhooks: boo
         for names, number in fetched
     ]
 
+    not_stopped = list(workers)
+
     def stop() -> None:
-        for worker in workers:
-            worker.cancel()
+        while not_stopped:  # a worker that is cancelled twice ends before it has aborted its jobs
+            not_stopped.pop().cancel()
 
     with signals.on_stop(stop):
         is_permanent = options.get("wait", True)
