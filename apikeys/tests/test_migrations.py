@@ -29,17 +29,21 @@ def rows() -> list[dict]:
     return [{name: row[name] for name in row if name not in unsettled} for row in found]
 
 
-def test_seed__creates_the_same_row_as_ensure_development(settings, migrate):
+def test_back_and_forward__replaces_an_unreferenced_key_and_keeps_others(settings, migrate, key):
     settings.DEBUG = True
-    migrate("apikeys", "0001")
-    migrate()
-    seeded = rows()
-    ApiKey.all_objects.all().hard_delete()
-
     ApiKey.objects.ensure_development()
 
+    migrate("apikeys", "0001")
+    left = [row["name"] for row in rows()]
+    migrate()
+    key.hard_delete()
+    seeded = rows()
+    ApiKey.all_objects.all().hard_delete()
+    ApiKey.objects.ensure_development()
+
+    assert left == [key.name]
     assert len(seeded) == 1
-    assert seeded == rows()
+    assert seeded == rows()  # what the command creates
     assert ApiKey.objects.usable_key(DEVELOPMENT_TOKEN)
 
 
@@ -58,30 +62,15 @@ def test_seed__makes_a_deleted_key_usable_again(settings, migrate):
     assert ApiKey.objects.usable_key(DEVELOPMENT_TOKEN)
 
 
-def test_seed__does_nothing_without_debug(migrate):
+def test_back_and_forward__without_debug_removes_the_key(settings, migrate):
+    settings.DEBUG = False
+    ApiKey.objects.ensure_development()
+
     migrate("apikeys", "0001")
+    left = rows()
     migrate()
 
-    assert rows() == []
-
-
-@pytest.mark.parametrize("debug", [True, False])
-def test_reverse__removes_an_unreferenced_key(settings, migrate, debug):
-    settings.DEBUG = debug
-    ApiKey.objects.ensure_development()
-
-    migrate("apikeys", "0001")
-
-    assert rows() == []
-
-
-def test_reverse__keeps_other_keys(settings, migrate, key):
-    settings.DEBUG = True
-    ApiKey.objects.ensure_development()
-
-    migrate("apikeys", "0001")
-
-    assert [row["name"] for row in rows()] == [key.name]
+    assert left == rows() == []
 
 
 def test_reverse__keeps_a_referenced_key(settings, migrate):
