@@ -74,11 +74,11 @@ urlpatterns = [
     path("favicon.ico", RedirectView.as_view(url=f"{settings.PUBLIC_PATH}/static/lockngen/icon.svg")),
     path("api/v1/", no_append_slash(nothing_here)),
     path("api/v1/", api.urls),
-    path("v1/", openai.urls),
     path("sdapi/v1/", no_append_slash(nothing_here)),
     path("sdapi/v1/", automatic1111.urls),
     # Replicate's clients add v1 to their base URL or not, and it may already end in v1.
     re_path(r"^(?:replicate/)?(?:v1/){1,2}$|^replicate/$", no_append_slash(nothing_here)),
+    path("v1/", openai.urls),
     re_path(r"^(?:replicate/)?(?:v1/){0,2}", replicate.urls),
     path("ht/", ReadinessView.as_view(), name="ht"),
     re_path(r"^ht/storage/?$", ReadinessView.as_view(checks=[Storage], threads=STORAGE_THREADS)),

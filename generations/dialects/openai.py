@@ -11,11 +11,11 @@ import orjson
 from django.conf import settings
 from django.core.files.storage import default_storage
 from django.http import HttpRequest, HttpResponse
-from ninja import Router
+from ninja import Body, Router
 from pydantic import (
     AfterValidator,
     AliasChoices,
-    ConfigDict,
+    BeforeValidator,
     Field,
     StrictBool,
     StrictInt,
@@ -59,8 +59,6 @@ def _size(text: str) -> tuple[int, int] | None:
 class ImagesIn(GenerationIn):
     """The fields of OpenAI and, by the names of other servers, those that OpenAI doesn't have. Others are ignored."""
 
-    model_config = ConfigDict(extra="ignore")
-
     size: Annotated[str, AfterValidator(_size)] | None = None
     response_format: Literal["b64_json", "url"] = "b64_json"
     stream: StrictBool = False
@@ -73,17 +71,6 @@ class ImagesIn(GenerationIn):
         DEFAULT_GUIDANCE, validation_alias=AliasChoices("guidance", "guidance_scale", "cfg_scale", "cfg")
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _keep_known_fields(cls, values: Any) -> Any:
-        """Null counts as absent, and so does the compression of a PNG."""
-        if not isinstance(values, dict):
-            return values
-        known = {name: value for name, value in values.items() if name in KNOWN and value is not None}
-        if known.get("output_format") not in ("jpeg", "webp"):
-            known.pop("output_compression", None)
-        return known
-
     @model_validator(mode="after")
     def _use_size_and_alias(self) -> "ImagesIn":
         self.model = models.resolve(self.model)
@@ -93,18 +80,29 @@ class ImagesIn(GenerationIn):
         return self
 
 
-def _names(name: str, field: Any) -> list[str]:
+def _aliases(name: str, field: Any) -> list[str]:
     alias = field.validation_alias
     return alias.choices if isinstance(alias, AliasChoices) else [alias or name]
 
 
-KNOWN = {name for field in ImagesIn.model_fields.items() for name in _names(*field)}
+KNOWN = {alias for field in ImagesIn.model_fields.items() for alias in _aliases(*field)}
+
+
+def _known_fields(body: Any) -> Any:
+    """Null counts as absent, and so does the compression of a PNG."""
+    if not isinstance(body, dict):
+        return body
+    known = {name: value for name, value in body.items() if name in KNOWN and value is not None}
+    if known.get("output_format") not in ("jpeg", "webp"):
+        known.pop("output_compression", None)
+    return known
+
 
 router = Router(auth=BearerToken())
 
 
 @router.post("/images/generations")
-def generate(request: HttpRequest, body: ImagesIn) -> HttpResponse:
+def generate(request: HttpRequest, body: Body[Annotated[ImagesIn, BeforeValidator(_known_fields)]]) -> HttpResponse:
     """Create the generations, and respond with their images when they have ended."""
     with limits.wait(request.auth) as slot:
         created = creation.create(request, body.parameters)
@@ -160,13 +158,16 @@ class Call:
         """Yield the images one after another, then the end; or the reason why there are no more."""
         try:
             for generation in self._generations:
-                while (generation := await end_of(generation, self._key_id, event_streams.TICK)).is_unfinished:
+                while (generation := await end_of(generation, self._key_id, self._next_tick())).is_unfinished:
                     await self._check(generation)
                     yield None
                 yield await threads.read_file(self._completed, generation)
             yield b"data: [DONE]\n\n"
         except Problem as problem:
             yield b"data: %s\n\n" % _error(json.loads(problems.of(problem).content))
+
+    def _next_tick(self) -> float:
+        return min(event_streams.TICK, max(0.0, self._ends_at - time.monotonic()))
 
     async def _check(self, generation: Generation) -> None:
         """Raise the Problem that ends the call before the generation has ended, if there is one."""
@@ -236,9 +237,14 @@ def as_error(answer: HttpResponse, document: dict[str, Any]) -> HttpResponse:
 
 def _error(document: dict[str, Any]) -> bytes:
     status = document["status"]
-    field = document["errors"][0]["field"] if document.get("errors") else None
+    field = document["errors"][0]["field"] if document.get("errors") else "body"
     code = document["type"].removeprefix(PROBLEM).replace("-", "_") if document["type"].startswith(PROBLEM) else None
     by_default = "invalid_api_key" if status == 401 else "model_not_found" if field == "model" else None
     type = "rate_limit_error" if status == 429 else "server_error" if status >= 500 else "invalid_request_error"
-    code = {"rate_limited": "rate_limit_exceeded"}.get(code, code) or by_default
-    return orjson.dumps({"error": {"message": document["detail"], "type": type, "param": field, "code": code}})
+    error = {
+        "message": document["detail"],
+        "type": type,
+        "param": None if field == "body" else field,
+        "code": {"rate_limited": "rate_limit_exceeded"}.get(code, code) or by_default,
+    }
+    return orjson.dumps({"error": error})

@@ -52,7 +52,7 @@ class Application:
             return
         try:
             finished = await _finished(scope, response)
-            if scope["path"].startswith(settings.API_PATHS):
+            if f"{scope['path']}/".startswith(settings.API_PATHS):
                 own = (b"X-Request-Id", scope["request_id"].encode())
                 finished = replace(finished, headers=[*finished.headers, own])
             await _send_response(finished, send)
