@@ -6,9 +6,8 @@ The plain call is made first. Its response is then held, by a coroutine, until t
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
-from inspect import iscoroutinefunction
 from math import inf
 from typing import Self
 from uuid import UUID
@@ -27,8 +26,8 @@ from lockngen.web.slots import Slot
 READ_INTERVAL = 5.0  # seconds at most between two reads of the row, as an event may be lost
 PREFERENCE = re.compile(r"(?:^|[,;])\s*wait\s*(?:=\s*\"?(\d{1,9})\"?)?\s*(?=$|[,;])", re.IGNORECASE)
 
-Present = Callable[[list[Generation]], HttpResponse | Awaitable[HttpResponse]]
-"""Makes the response to a call from its generations. A plain function may read their files, but makes no query."""
+Present = Callable[[list[Generation]], HttpResponse]
+"""Makes the response to a call from its generations. It may read their files, but makes no query."""
 
 
 class Wait:
@@ -71,10 +70,7 @@ class HeldResponse:
     async def __call__(self) -> HttpResponse:
         try:
             ends = [end_of(generation, self.key_id, self.seconds) for generation in self.generations]
-            generations = await asyncio.gather(*ends)
-            if iscoroutinefunction(self.present):
-                return await self.present(generations)
-            return await threads.read_file(self.present, generations)
+            return await threads.read_file(self.present, await asyncio.gather(*ends))
         finally:
             self.slot.release()
 

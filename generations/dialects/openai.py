@@ -1,15 +1,12 @@
 """OpenAI's images API: `POST /v1/images/generations`, which responds once the images exist, and `GET /v1/models`."""
 
 import json
-import logging
 import re
 import time
-from base64 import b64encode
 from typing import Annotated, Any, Literal
 
 import orjson
 from django.conf import settings
-from django.core.files.storage import default_storage
 from django.http import HttpRequest, HttpResponse
 from ninja import Body, Router
 from pydantic import (
@@ -27,20 +24,16 @@ from apikeys.authentication import BearerToken
 from generations.api import creation, limits, presenters
 from generations.api.presenters import Viewer
 from generations.api.schemas import GenerationIn, Guidance, Pixels, Steps
-from generations.api.waiting import HeldResponse, end_of, read
-from generations.dialects import models
+from generations.api.waiting import HeldResponse, end_of
+from generations.dialects import models, outcomes
+from generations.dialects.outcomes import NO_RETRY, TYPE
 from generations.models import DEFAULT_GUIDANCE, DEFAULT_STEPS, Generation
 from generations.status import Status
-from lockngen.plain import one_line
 from lockngen.web import event_streams, problems, threads
 from lockngen.web.event_streams import EventStream
 from lockngen.web.problems import Problem
 
-logger = logging.getLogger(__name__)
-
 PATHS = r"/v1(/|$)"  # but for those of Replicate, whose format takes precedence
-PROBLEM = "urn:lockngen:problem:"
-NO_RETRY = {"X-Should-Retry": "false"}  # read by the SDK
 RETRIED = (408, 409, 429)  # the statuses below 500 after which the SDK repeats a call
 PIXELS = TypeAdapter(Pixels)
 
@@ -125,7 +118,7 @@ def show_model(request: HttpRequest, id: str) -> HttpResponse:
     names = models.available()
     if id not in names:
         detail = f"The model {id} is not available; valid models: {', '.join(names)}."
-        raise Problem(404, detail, type=f"{PROBLEM}model-not-found")
+        raise Problem(404, detail, type=f"{TYPE}model-not-found")
     return presenters.response(_model(id))
 
 
@@ -142,46 +135,36 @@ class Call:
         self._format = body.response_format
         self._ends_at = time.monotonic() + settings.DIALECT_MAX_WAIT
 
-    async def present(self, generations: list[Generation]) -> HttpResponse:
+    def present(self, generations: list[Generation]) -> HttpResponse:
         """The images, or the reason why there are none."""
         try:
-            for generation in generations:
-                if generation.is_unfinished:
-                    await self._check(generation)
-                    raise _time_over(generation)
-            content = await threads.read_file(self._images, generations)
+            images = [self._image(generation) for generation in generations]
         except Problem as problem:
             return problems.of(problem)
+        created_at = int(generations[0].created_at.timestamp())
+        content = orjson.dumps({"created": created_at, "data": images, **_facts(generations[0])})
         return HttpResponse(content, content_type=presenters.JSON, headers=self._headers)
 
     async def events(self) -> event_streams.Source:
         """Yield the images one after another, then the end; or the reason why there are no more."""
         try:
             for generation in self._generations:
-                while (generation := await end_of(generation, self._key_id, self._next_tick())).is_unfinished:
-                    await self._check(generation)
+                while (generation := await self._end_soon(generation)).is_unfinished:
                     yield None
                 yield await threads.read_file(self._completed, generation)
             yield b"data: [DONE]\n\n"
         except Problem as problem:
             yield b"data: %s\n\n" % _error(json.loads(problems.of(problem).content))
 
-    def _next_tick(self) -> float:
-        return min(event_streams.TICK, max(0.0, self._ends_at - time.monotonic()))
-
-    async def _check(self, generation: Generation) -> None:
-        """Raise the Problem that ends the call before the generation has ended, if there is one."""
-        if await read(generation, self._key_id) is None:
-            raise Problem(401, "")
-        if EventStream.is_ending():
-            raise problems.busy("The service is restarting. Try again.")
-        if time.monotonic() >= self._ends_at:
-            raise _time_over(generation)
-
-    def _images(self, generations: list[Generation]) -> bytes:
-        images = [self._image(generation) for generation in generations]
-        created_at = int(generations[0].created_at.timestamp())
-        return orjson.dumps({"created": created_at, "data": images, **_facts(generations[0])})
+    async def _end_soon(self, generation: Generation) -> Generation:
+        """The generation when it has ended, or after a tick. Raises Problem if the call ends before."""
+        tick = min(event_streams.TICK, self._ends_at - time.monotonic())
+        tick_ends_at = time.monotonic() + tick
+        generation = await end_of(generation, self._key_id, tick)
+        has_time = outcomes.is_over(tick_ends_at) and not outcomes.is_over(self._ends_at)
+        if generation.is_unfinished and not has_time:
+            raise outcomes.interruption(generation, tick_ends_at)
+        return generation
 
     def _completed(self, generation: Generation) -> bytes:
         name = "image_generation.completed"
@@ -190,37 +173,15 @@ class Call:
         return event_streams.event(name, orjson.dumps(data).decode())
 
     def _image(self, generation: Generation) -> dict[str, str]:
+        if generation.is_unfinished:
+            raise outcomes.interruption(generation, self._ends_at)
         if generation.status == Status.FAILED:
-            detail = f"The image could not be made: {generation.error_message}"
-            raise Problem(500, detail, type=f"{PROBLEM}generation-failed", headers=NO_RETRY)
+            raise outcomes.failure(generation)
         if generation.status == Status.CANCELLED or generation.is_deleted:
-            what = "deleted" if generation.is_deleted else "cancelled"
-            detail = f"The generation {generation.pk} was {what}."
-            raise Problem(409, detail, type=f"{PROBLEM}generation-{what}", headers=NO_RETRY)
+            raise outcomes.cancellation(generation)
         if self._format == "url":
             return {"url": presenters.generation(generation, self._viewer)["signed_urls"]["image"]}
-        return {"b64_json": _base64(generation)}
-
-
-def _time_over(generation: Generation) -> Problem:
-    detail = (
-        f"The image was not completed within {settings.DIALECT_MAX_WAIT} seconds. It will be in the key's history: "
-        f"GET /api/v1/generations/{generation.pk}"
-    )
-    # A retry would be a call of its own once the first one is ten minutes old.
-    return Problem(504, detail, type=f"{PROBLEM}wait-timeout", headers=NO_RETRY)
-
-
-def _base64(generation: Generation) -> str:
-    try:
-        with default_storage.open(generation.image_path) as file:
-            return b64encode(file.read()).decode()
-    except FileNotFoundError:
-        logger.exception("The image of generation %s is missing from the storage.", generation.pk)
-        raise Problem(404, "The image is missing from the storage.") from None
-    except Exception as error:  # a storage raises errors of its own kind
-        logger.warning("The image of generation %s can't be read: %s", generation.pk, one_line(error))
-        raise problems.busy("The image can't be read from the storage at the moment. Try again.") from None
+        return {"b64_json": outcomes.base64(generation)}
 
 
 def _facts(generation: Generation) -> dict[str, str]:
@@ -238,7 +199,7 @@ def as_error(answer: HttpResponse, document: dict[str, Any]) -> HttpResponse:
 def _error(document: dict[str, Any]) -> bytes:
     status = document["status"]
     field = document["errors"][0]["field"] if document.get("errors") else "body"
-    code = document["type"].removeprefix(PROBLEM).replace("-", "_") if document["type"].startswith(PROBLEM) else None
+    code = document["type"].removeprefix(TYPE).replace("-", "_") if document["type"].startswith(TYPE) else None
     by_default = "invalid_api_key" if status == 401 else "model_not_found" if field == "model" else None
     type = "rate_limit_error" if status == 429 else "server_error" if status >= 500 else "invalid_request_error"
     error = {

@@ -211,7 +211,7 @@ def test_unknown_model__is_refused_with_the_valid_ones(web, key):
     [
         ("POST", URL, "{}", "", {}, 401, "invalid_api_key"),
         ("POST", URL, "{}", "sk-wrong", {}, 401, "invalid_api_key"),
-        ("GET", "/v1/models", None, tokens.make(), {}, 401, "invalid_api_key"),
+        ("GET", "/v1/models", None, "unknown", {}, 401, "invalid_api_key"),
         ("POST", URL, "{", "own", {}, 400, None),
         ("POST", URL, "[]", "own", {}, 400, None),
         ("POST", URL, "--x--", "own", {"Content-Type": "multipart/form-data; boundary=x"}, 415, None),
@@ -228,7 +228,9 @@ def test_unknown_model__is_refused_with_the_valid_ones(web, key):
     ],
 )
 def test_error__has_the_envelope(web, key, method, path, body, token, headers, status, code):
-    answer = ask(web, method, path, body, key.token if token == "own" else token, **headers)
+    token = {"own": key.token, "unknown": tokens.make()}.get(token, token)
+
+    answer = ask(web, method, path, body, token, **headers)
 
     assert_error(answer, status, code=code)
     assert answer.headers["X-Should-Retry"] == "false"

@@ -1,13 +1,10 @@
 """The request and the response of txt2img."""
 
-import logging
 import time
-from base64 import b64encode
 from typing import Annotated, Any
 
 import orjson
 from django.conf import settings
-from django.core.files.storage import default_storage
 from django.http import HttpResponse
 from ninja import Schema
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
@@ -15,23 +12,18 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_v
 from generations.api import presenters
 from generations.api.creation import Created
 from generations.api.schemas import MAX_IMAGES, GenerationIn
-from generations.dialects import models
+from generations.dialects import models, outcomes
 from generations.images import infotext
 from generations.models import DEFAULT_GUIDANCE, DEFAULT_MODEL, DEFAULT_SIZE, DEFAULT_STEPS, Generation
 from generations.renderers.base import MAX_SEED
 from generations.status import Status
 from lockngen import __version__
-from lockngen.plain import one_line
 from lockngen.web import problems
-from lockngen.web.event_streams import EventStream
 from lockngen.web.problems import Problem
-
-logger = logging.getLogger(__name__)
 
 LABELS = {"interface": "automatic1111"}  # of the generations of this dialect, which its interrupt and progress need
 RANDOM = -1  # as a seed
 UNKNOWN = -1
-PROBLEM = "urn:lockngen:problem:"
 
 
 def _seed(value: Any) -> Any:
@@ -112,7 +104,7 @@ class Call:
         try:
             completed = [generation for generation in generations if self._is_completed(generation)]
             if not completed:
-                raise Problem(409, "The call was interrupted.", type=f"{PROBLEM}generation-cancelled")
+                raise Problem(409, "The call was interrupted.", type=f"{outcomes.TYPE}generation-cancelled")
             content = self._response(completed)
         except Problem as problem:
             return problems.of(problem)
@@ -120,27 +112,13 @@ class Call:
 
     def _is_completed(self, generation: Generation) -> bool:
         if generation.is_unfinished:
-            raise self._reason(generation)
+            raise outcomes.interruption(generation, self._ends_at)
         if generation.status == Status.FAILED:
-            detail = f"The image could not be made: {generation.error_message}"
-            raise Problem(500, detail, type=f"{PROBLEM}generation-failed")
+            raise outcomes.failure(generation)
         return generation.status == Status.COMPLETED and not generation.is_deleted
 
-    def _reason(self, generation: Generation) -> Problem:
-        """Why the call ends before its generation."""
-        if EventStream.is_ending():
-            return problems.busy("The service is restarting. Try again.")
-        if time.monotonic() < self._ends_at:
-            return Problem(401, "")  # the key isn't usable any more
-        return Problem(
-            504,
-            f"The image was not completed within {settings.DIALECT_MAX_WAIT} seconds. It will be in the key's history: "
-            f"GET /api/v1/generations/{generation.pk}",
-            type=f"{PROBLEM}wait-timeout",
-        )
-
     def _response(self, generations: list[Generation]) -> bytes:
-        images = [_base64(generation) for generation in generations] if self._body.send_images else []
+        images = [outcomes.base64(generation) for generation in generations] if self._body.send_images else []
         return orjson.dumps(
             {"images": images, "parameters": self._parameters(generations[0]), "info": self._info(generations)}
         )
@@ -187,15 +165,3 @@ class Call:
             "version": f"LockN Gen {__version__}",
         }
         return orjson.dumps(info).decode()
-
-
-def _base64(generation: Generation) -> str:
-    try:
-        with default_storage.open(generation.image_path) as file:
-            return b64encode(file.read()).decode()
-    except FileNotFoundError:
-        logger.exception("The image of generation %s is missing from the storage.", generation.pk)
-        raise Problem(404, "The image is missing from the storage.") from None
-    except Exception as error:  # a storage raises errors of its own kind
-        logger.warning("The image of generation %s can't be read: %s", generation.pk, one_line(error))
-        raise problems.busy("The image can't be read from the storage at the moment. Try again.") from None
