@@ -1,6 +1,8 @@
 """Clients of AUTOMATIC1111 against a whole LockN Gen: the library webuiapi, and the requests that others send."""
 
 import json
+import subprocess
+import sys
 import warnings
 from base64 import b64decode
 from io import BytesIO
@@ -12,6 +14,7 @@ import webuiapi
 from PIL import Image
 
 from lockngen.tests.support.dev import Dev
+from lockngen.tests.support.snippets import snippet
 from lockngen.tests.support.waiting import wait_until
 
 SMALL = {"width": 64, "height": 64}
@@ -114,6 +117,17 @@ def test_webuiapi__sees_progress_and_interrupts(client, http):
 def test_webuiapi__reports_an_invalid_field(client):
     with pytest.raises(RuntimeError, match=r"422.*width.*greater than or equal to 64"):
         client.txt2img(prompt="a lighthouse", width=8)
+
+
+def test_examples__of_the_documentation_make_images(dev, tmp_path):
+    curl = snippet("AUTOMATIC1111", "sh", dev.port, dev.token)
+    python = snippet("AUTOMATIC1111", "python", dev.port, dev.token)
+
+    made = subprocess.run(["sh", "-c", curl], capture_output=True, check=True, timeout=60).stdout
+    subprocess.run([sys.executable, "-c", python], cwd=tmp_path, check=True, timeout=60)
+
+    assert opened(json.loads(made)["images"][0]).size == (512, 512)
+    assert {path.name for path in tmp_path.iterdir()} == {"lighthouse-0.png", "lighthouse-1.png"}
 
 
 def test_sillytavern__connects_and_makes_an_image(http, dev):
