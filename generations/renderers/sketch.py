@@ -10,7 +10,7 @@ from random import Random
 from uuid import UUID
 
 from anyascii import anyascii
-from PIL import Image, ImageChops, ImageColor, ImageDraw, ImageFont, PngImagePlugin
+from PIL import Image, ImageChops, ImageColor, ImageDraw, ImageFont, ImageOps, PngImagePlugin
 
 from generations.renderers import options
 from generations.renderers.base import Model, Progress, RenderError, RenderRequest
@@ -143,9 +143,9 @@ class Landscape:
         *self.skies, self.light, self.far, self.near = map(ImageColor.getrgb, palette.split())
         has_water = mentions(request.prompt, WATER) or (self.land != "dunes" and random.random() < 0.5)
         self.width, self.height = scale * request.width, scale * request.height - caption
-        self.unit = min(self.height, 1.5 * self.width)
+        self.unit = min(self.height, 1.5 * self.width)  # sizes are in proportion to it
         self.horizon = round(self.height - min(0.4 * self.height, 1.6 * self.width))
-        self.foot = self.horizon + (self.height - self.horizon) // 4 if has_water else self.height
+        self.foot = self.horizon + (self.height - self.horizon) // 4 if has_water else self.height  # of ridges
         self.light_x = self.width * random.choice((random.uniform(0.2, 0.42), random.uniform(0.58, 0.8)))
         self.image = Image.new("RGB", (self.width, self.height + caption), self.near)
         self.draw = ImageDraw.Draw(self.image, "RGBA")
@@ -208,8 +208,7 @@ class Landscape:
             return
         random, unit, depth = self.random, self.unit, self.height - self.foot
         above = self.image.crop((0, self.foot - depth, self.width, self.foot))
-        deep = gradient("RGB", self.skies[::-1], self.width, depth)
-        surface = Image.blend(above.transpose(Image.Transpose.FLIP_TOP_BOTTOM), deep, 0.4)
+        surface = Image.blend(ImageOps.flip(above), gradient("RGB", self.skies[::-1], self.width, depth), 0.4)
         for row in range(0, depth, 2):
             near = row / depth
             wave = math.sin(40 * math.log(near + 0.1)) + math.sin(67 * math.log(near + 0.1))
