@@ -93,11 +93,17 @@ def _parameters(request: HttpRequest, values: dict[str, str]) -> list[dict[str, 
             for item in error.errors()
         ]
         raise Problem(422, errors[0]["detail"], errors=errors) from None
-    if not request.visitor.is_operator:
-        auth_result = ApiKey.objects.charge(request.auth)
-        if not auth_result.is_admitted:
-            raise limited(auth_result) if auth_result.rate_limit_state else Problem(401, _("The key is not valid."))
+    charge(request)
     return each
+
+
+def charge(request: HttpRequest) -> None:
+    """Take a unit of the limit of the visitor's key. Raises Problem. An admin user's actions aren't counted."""
+    if request.visitor.is_operator:
+        return
+    auth_result = ApiKey.objects.charge(request.auth)
+    if not auth_result.is_admitted:
+        raise limited(auth_result) if auth_result.rate_limit_state else Problem(401, _("The key is not valid."))
 
 
 def _key(request: HttpRequest, values: dict[str, str]) -> str | None:

@@ -77,4 +77,7 @@ def sign_out(request: HttpRequest) -> HttpResponseBase:
 
 def _hello(request: HttpRequest, error: str = "", status: int = 200) -> HttpResponse:
     context = {"version": __version__, "error": error, "base_url": links.base(request), "debug": settings.DEBUG}
-    return render(request, "studio/hello.html", context, status=status)
+    # The header is for the studio's scripts: a stream of events that was refused may mean that the session has ended.
+    response = render(request, "studio/hello.html", context, status=status)
+    response["X-Signed-In"] = "no"
+    return response

@@ -1,0 +1,49 @@
+// The live queue. The server sends an event for each change; the queue is then requested as a whole, so that it is
+// right whatever was missed. Other modules receive the changes as `studio:generation` on the document.
+const queue = document.getElementById("queue");
+const title = document.title;
+const MIN_INTERVAL = 400; // milliseconds between two requests of the queue
+let timer = null;
+
+function refresh() {
+  timer ??= setTimeout(() => {
+    timer = null;
+    htmx.trigger(queue, "refresh");
+  }, MIN_INTERVAL);
+}
+
+function connect() {
+  const events = new EventSource(queue.dataset.events);
+  events.addEventListener("open", refresh); // also after a lost connection
+  events.addEventListener("progress", (event) => showProgress(JSON.parse(event.data)));
+  events.addEventListener("generation", (event) => {
+    refresh();
+    document.dispatchEvent(new CustomEvent("studio:generation", { detail: JSON.parse(event.data) }));
+  });
+  events.addEventListener("error", () => {
+    // The browser reconnects by itself, unless the response was an error: the session may have ended.
+    if (events.readyState === EventSource.CLOSED) setTimeout(reconnect, 3000);
+  });
+  return events;
+}
+
+async function reconnect() {
+  const response = await fetch(queue.dataset.home, { method: "HEAD", redirect: "manual" }).catch(() => null);
+  if (response?.headers.get("X-Signed-In") === "no") location.assign(queue.dataset.home);
+  else connect();
+}
+
+function showProgress({ id, progress, step, steps }) {
+  const bar = queue.querySelector(`[data-id="${id}"] progress`);
+  if (!bar) return refresh();
+  bar.value = progress;
+}
+
+document.body.addEventListener("studio:created", refresh);
+document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
+addEventListener("online", refresh);
+queue.addEventListener("htmx:afterSwap", () => {
+  const count = Number(queue.querySelector("[data-count]").dataset.count);
+  document.title = count ? `(${count}) ${title}` : title;
+});
+connect();
