@@ -20,6 +20,7 @@ from generations.images import downloads
 from generations.models import Generation
 from generations.querysets import QueueFull
 from generations.renderers.base import DEFAULT_MODEL
+from generations.webhooks import admin as webhooks_admin  # noqa: F401  registers its models
 from lockngen.admin import SoftDeleteAdmin, TextFilter
 
 CHANGE_PAGE = "admin:generations_generation_change"

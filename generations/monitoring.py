@@ -17,6 +17,7 @@ from generations.images.pending_deletion import PendingDeletion
 from generations.models import Generation
 from generations.scheduling.queues import RENDER_TASK
 from generations.status import FINISHED, Status
+from generations.webhooks.models import DeliveryState, WebhookDelivery
 from lockngen import health
 from lockngen.database import retry
 
@@ -50,6 +51,7 @@ def _from_database() -> Facts:
         "workers": workers(),
         "queue": queue(),
         "throughput": throughput(),
+        "webhooks": webhooks(),
         "database": database(),
         "pool": health.pool_figures(),
         "retention": retention(),
@@ -157,6 +159,18 @@ def throughput() -> Facts:
     }
 
 
+def webhooks() -> Facts:
+    """Deliveries that are still to be sent, and the dead letters."""
+    pending, failed = (Q(state=state) for state in (DeliveryState.PENDING, DeliveryState.FAILED))
+    found = WebhookDelivery.objects.filter(pending | failed).aggregate(
+        pending=Count("pk", filter=pending),
+        retried=Count("pk", filter=pending & Q(attempts__gt=0)),
+        oldest_pending_seconds=Max(Now() - F("created_at"), filter=pending),
+        failed=Count("pk", filter=failed),
+    )
+    return {**found, "oldest_pending_seconds": _seconds(found["oldest_pending_seconds"])}
+
+
 def database() -> Facts:
     with connection.cursor() as cursor:
         cursor.execute(
@@ -177,6 +191,7 @@ def retention() -> Facts:
     return {
         "finished_days": settings.RETENTION_FINISHED,
         "deleted_days": settings.RETENTION_DELETED,
+        "webhooks_days": settings.RETENTION_WEBHOOKS,
         "files_to_remove": PendingDeletion.objects.count(),
     }
 

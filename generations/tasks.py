@@ -242,7 +242,7 @@ def purge(context: JobContext, timestamp: int) -> None:
         if context.should_abort() or time.monotonic() > end:
             break
     if tally:
-        logger.info("Purged: generations %d, files %d.", tally.generations, tally.files)
+        logger.info("Purged: generations %d, files %d, webhooks %d.", tally.generations, tally.files, tally.webhooks)
 
 
 @app.periodic(cron="47 4 * * 0")

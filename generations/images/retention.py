@@ -1,4 +1,4 @@
-"""Hard-deletes generations and their files after RETENTION_FINISHED or RETENTION_DELETED."""
+"""Hard-deletes generations and their files after RETENTION_FINISHED or RETENTION_DELETED, and old webhooks."""
 
 import logging
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ from generations.images import files as image_files
 from generations.images.pending_deletion import PendingDeletion
 from generations.models import Generation
 from generations.querysets import GenerationQuerySet
+from generations.webhooks.models import WebhookDelivery, WebhookDeliveryQuerySet
 from lockngen.database import retry
 from lockngen.plain import one_line
 
@@ -27,6 +28,7 @@ class Tally:
     """Counts of what was removed, or would be removed."""
 
     generations: int = 0
+    webhooks: int = 0
     files: int = 0
     bytes: int = 0
     failures: int = 0  # files that could not be removed; the next purge retries them
@@ -45,6 +47,12 @@ def expired() -> list[GenerationQuerySet]:
     ]
 
 
+def expired_webhooks() -> WebhookDeliveryQuerySet:
+    """Deliveries that ended long ago. Those of a generation that is removed go with it."""
+    days = settings.RETENTION_WEBHOOKS
+    return WebhookDelivery.objects.ended_for(days=days) if days else WebhookDelivery.objects.none()
+
+
 def purge(size: int = BATCH) -> Iterator[Tally]:
     """Remove expired generations in batches of `size`, and yield the tally after each batch.
 
@@ -55,6 +63,9 @@ def purge(size: int = BATCH) -> Iterator[Tally]:
         _remove(files, tally)
         yield tally
         last = files[-1].pk
+    while count := _delete_webhooks(size):
+        tally.webhooks += count
+        yield tally
     for rows in expired():
         while batch := _delete_batch(rows, size):
             count, files = batch
@@ -67,7 +78,7 @@ def purge(size: int = BATCH) -> Iterator[Tally]:
 
 def survey(size: int = BATCH) -> Iterator[Tally]:
     """Yield the tally of what a purge would remove, without removing it."""
-    tally = Tally()
+    tally = Tally(webhooks=expired_webhooks().count())
     for path in PendingDeletion.objects.values_list("path", flat=True).iterator(size):
         _count(path, tally)
     for number, generation in enumerate(reduce(or_, expired(), Generation.all_objects.none()).iterator(size), 1):
@@ -82,6 +93,12 @@ def survey(size: int = BATCH) -> Iterator[Tally]:
 @retry.idempotent
 def _recorded(after: int, size: int) -> list[PendingDeletion]:
     return list(PendingDeletion.objects.filter(pk__gt=after).order_by("pk")[:size])
+
+
+@retry.idempotent
+def _delete_webhooks(size: int) -> int:
+    ids = expired_webhooks().order_by("ended_at").values_list("pk", flat=True)[:size]
+    return WebhookDelivery.objects.filter(pk__in=list(ids)).delete()[0]
 
 
 @retry.idempotent  # if an attempt was committed after all, the next one deletes the next batch

@@ -10,6 +10,7 @@ from django.utils import timezone
 from generations import monitoring
 from generations.images.pending_deletion import PendingDeletion
 from generations.status import Status
+from generations.webhooks.models import WebhookDelivery
 
 pytestmark = pytest.mark.django_db
 
@@ -161,18 +162,33 @@ def test_retention__is_reported_with_pending_deletions(settings):
     assert monitoring.retention() == {
         "finished_days": 30,
         "deleted_days": 0,
+        "webhooks_days": 30,
         "files_to_remove": 1,
     }
 
 
-def test_gather__needs_nine_queries_at_most(make_generation, make_key, make_worker, django_assert_max_num_queries):
+def test_webhooks__are_counted_by_state(make_webhook_generation):
+    for state, attempts in [(0, 0), (0, 2), (1, 1), (2, 12)]:
+        generation = make_webhook_generation(webhook_events=["completed"])
+        generation.cancel()
+        end = {"next_attempt_at": None, "ended_at": Now()} if state else {}
+        generation.webhook_deliveries.update(state=state, attempts=attempts, **end)
+    WebhookDelivery.objects.filter(attempts=2).update(created_at=Now() - timedelta(hours=1))
+
+    facts = monitoring.webhooks()
+
+    assert facts.pop("oldest_pending_seconds") == pytest.approx(3600, abs=60)
+    assert facts == {"pending": 2, "retried": 1, "failed": 1}
+
+
+def test_gather__needs_ten_queries_at_most(make_generation, make_key, make_worker, django_assert_max_num_queries):
     for number in range(8):
         generation = make_generation(api_key=make_key(), model=f"model {number}")
         generation.start()
         make_worker(1, 1, generation)
         make_generation(api_key=make_key())
 
-    with django_assert_max_num_queries(9):
+    with django_assert_max_num_queries(10):
         monitoring.gather()
 
 

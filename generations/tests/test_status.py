@@ -39,7 +39,8 @@ def test_command__prints_text(make_generation, make_key, make_worker):
     assert f"renders {generation.id}" in text
     assert "1 waiting, the oldest for" in text
     assert " 100%" in text
-    assert "Kept: finished forever, deleted forever." in text
+    assert "Webhooks: 0 to send, 0 of them again; 0 failed." in text
+    assert "Kept: finished forever, deleted forever, webhooks 30 days." in text
 
 
 def test_command__shows_workers_without_a_heartbeat(make_worker, make_generation, sql):
@@ -70,6 +71,7 @@ def test_command__prints_json():
         "workers",
         "queue",
         "throughput",
+        "webhooks",
         "database",
         "pool",
         "retention",

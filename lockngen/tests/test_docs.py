@@ -72,7 +72,7 @@ def places() -> list[str]:
 def defined(path: str) -> set[str]:
     """The functions, classes, variables and dictionary keys of a module."""
     nodes = list(ast.walk(ast.parse((BASE_DIR / path).read_text())))
-    names = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    names = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)}
     names |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     return names | {
         key.value for node in nodes if isinstance(node, ast.Dict) for key in node.keys if hasattr(key, "value")

@@ -18,8 +18,9 @@ REPORT_INTERVAL = 2  # seconds
 
 class Command(BaseCommand):
     help = (
-        "Remove permanently the generations that have been kept for RETENTION_FINISHED and RETENTION_DELETED, or, with "
-        "--orphans, files that belong to no generation. It can be interrupted and repeated at any time."
+        "Remove permanently the generations that have been kept for RETENTION_FINISHED and RETENTION_DELETED, and the "
+        "records of webhooks that have been kept for RETENTION_WEBHOOKS, or, with --orphans, files that belong to no "
+        "generation. It can be interrupted and repeated at any time."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -85,7 +86,8 @@ def removed(dry_run: bool) -> str:
 
 def text(tally: Tally) -> str:
     generations = f"{counted(tally.generations, 'generation')} and " if tally.generations else ""
-    return f"{generations}{counted(tally.files, 'file')} ({size(tally.bytes)})"
+    webhooks = f"{counted(tally.webhooks, 'webhook')}, " if tally.webhooks else ""
+    return f"{webhooks}{generations}{counted(tally.files, 'file')} ({size(tally.bytes)})"
 
 
 def counted(number: int, what: str) -> str:

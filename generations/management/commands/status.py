@@ -78,6 +78,7 @@ def sections(facts: monitoring.Facts) -> Iterator[list[str]]:
     yield table(["ended in the last", "completed", "failed", "cancelled"], throughput_rows(facts["throughput"]))
     if took := facts["throughput"]["median_render_seconds"]:
         yield [f"A render takes {duration(took)} (median of 15 minutes).", ""]
+    yield [webhooks(facts["webhooks"]), ""]
     yield table(["table", "size", "rows (estimate)"], table_rows(database["tables"]))
     yield [
         f"Database: {size(database['bytes'])}, {database['connections']} of {database['max_connections']} connections. "
@@ -123,10 +124,17 @@ def table_rows(tables: list[dict[str, Any]]) -> Iterator[tuple]:
         yield facts["table"], size(facts["bytes"]), "–" if facts["rows"] is None else f"{facts['rows']:,}"
 
 
+def webhooks(facts: dict[str, Any]) -> str:
+    oldest = f", the oldest for {duration(facts['oldest_pending_seconds'])}" if facts["pending"] else ""
+    pending, retried, failed = (f"{facts[name]:,}" for name in ("pending", "retried", "failed"))
+    return f"Webhooks: {pending} to send, {retried} of them again{oldest}; {failed} failed."
+
+
 def retention(facts: dict[str, Any]) -> str:
-    days = {name: f"{facts[name]} days" if facts[name] else "forever" for name in ("finished_days", "deleted_days")}
+    days = {name: f"{facts[name]} days" if facts[name] else "forever" for name in facts if name.endswith("_days")}
     waiting = f" {facts['files_to_remove']:,} files are still to be removed." if facts["files_to_remove"] else ""
-    return f"Kept: finished {days['finished_days']}, deleted {days['deleted_days']}.{waiting}"
+    kept = f"finished {days['finished_days']}, deleted {days['deleted_days']}, webhooks {days['webhooks_days']}"
+    return f"Kept: {kept}.{waiting}"
 
 
 def interval(text: str) -> float:
