@@ -98,10 +98,11 @@ def _start(delivery_id: str) -> Attempt | None:
     slot = _receivers.take(addresses.origin(addresses.parse(url)))
     try:
         number = retry.unit_of_work(find=lambda: None, long_running=True)(delivery.start)()
-        if number is None or _has_failed(delivery, number):
+        signed = None if number is None or _has_failed(delivery, number) else _signed(delivery)
+        if signed is None:
             slot.release()
             return None
-        body, headers = _signed(delivery)
+        body, headers = signed
         return Attempt(delivery, number, url, headers, body, slot)
     except BaseException:
         slot.release()
@@ -123,10 +124,14 @@ def _load(delivery_id: str) -> WebhookDelivery | None:
     return rows.select_related("generation__submission", "generation__api_key").filter(pk=delivery_id).first()
 
 
-def _signed(delivery: WebhookDelivery) -> tuple[bytes, dict[str, str]]:
+def _signed(delivery: WebhookDelivery) -> tuple[bytes, dict[str, str]] | None:
+    """The body and the headers. None, and the delivery has ended, if there is nothing to send."""
     generation = delivery.generation
     viewer = Viewer(settings.PUBLIC_URL or generation.submission.base_url, generation.api_key_id)
     body = payloads.of(delivery, viewer)
+    if body is None:
+        _stored(delivery.succeed)
+        return None
     secret = WebhookSecret.objects.of(generation.api_key)
     return body, signature.headers(secret.valid, str(delivery.pk), body)
 

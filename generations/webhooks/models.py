@@ -155,8 +155,8 @@ class WebhookDelivery(models.Model):
         self.attempts = row[0] if row else self.attempts
         return row[0] if row else None
 
-    def succeed(self, status: int) -> bool:
-        """The receiver has it: this holds also if a later attempt has started."""
+    def succeed(self, status: int | None = None) -> bool:
+        """The receiver has it, or there was nothing to send: this holds also if a later attempt has started."""
         return self._end(self._row(), DeliveryState.DELIVERED, last_status=status, last_error=None)
 
     def postpone(self, attempt: int, seconds: float, error: str, status: int | None = None) -> bool:

@@ -20,8 +20,10 @@ from PIL import Image
 from replicate.client import Client
 from replicate.exceptions import ReplicateError
 
+from generations.tests.support.receiver import Receiver
 from lockngen.database import embedded
 from lockngen.tests.support.snippets import snippet
+from lockngen.tests.support.waiting import wait_until
 
 NODE = Path(__file__).parent / "node"
 MODEL = "lockngen/sketch"
@@ -121,7 +123,11 @@ print(json.dumps({
 @pytest.fixture(scope="module")
 def dev(make_dev):
     return make_dev(
-        WEB_WORKERS="2", RENDERER_URL=f"sketch:?seconds={SECONDS}", WORKER_CONCURRENCY="4", RENDER_GRACE="0"
+        WEB_WORKERS="2",
+        RENDERER_URL=f"sketch:?seconds={SECONDS}",
+        WORKER_CONCURRENCY="4",
+        RENDER_GRACE="0",
+        WEBHOOK_ALLOWED_HOSTS="127.0.0.1",
     )
 
 
@@ -245,6 +251,32 @@ def test_stream__of_a_cancelled_prediction_ends(client):
     (done,) = prediction.stream()
 
     assert (done.event.value, json.loads(done.data)) == ("done", {"reason": "canceled"})
+
+
+def test_webhooks__are_sent_and_verified(client):
+    receiver = Receiver()
+    prediction = client.predictions.create(version=MODEL, input=SMALL, webhook=receiver.url)
+
+    received = wait_until(lambda: len(receiver.received) == 2 and receiver.received)
+    receiver.close()
+    secret = client.webhooks.default.secret()
+
+    for each in received:
+        client.webhooks.validate(headers=each.headers, body=each.body.decode(), secret=secret)
+        assert (each.json["id"], each.json["status"]) == (prediction.id, "succeeded")
+
+
+def test_webhook__of_the_end_is_sent_once_for_several_outputs(client, dev):
+    receiver = Receiver()
+    options = {"webhook": receiver.url, "webhook_events_filter": ["completed"]}
+    before = dev.count("generations_webhookdelivery WHERE state = 1")
+
+    client.run(MODEL, input={**SMALL, "num_outputs": 3}, **options)
+
+    wait_until(lambda: dev.count("generations_webhookdelivery WHERE state = 1") == before + 3)
+    receiver.close()
+    (received,) = receiver.received
+    assert (received.json["status"], len(received.json["output"])) == ("succeeded", 3)
 
 
 def test_list__is_paginated(client_of, make_token, dev):

@@ -16,12 +16,15 @@ from apikeys.authentication import TokenHeader
 from generations import renderers
 from generations.api import creation, cursors, limits, presenters
 from generations.api.presenters import Viewer
+from generations.api.schemas import WebhookEvent, WebhookUrl
 from generations.api.signed_urls import SignedUrl
 from generations.api.waiting import Wait
 from generations.dialects.replicate import predictions, versions
 from generations.dialects.replicate.inputs import Input
 from generations.models import Generation
 from generations.renderers.base import Model
+from generations.webhooks.models import Event
+from generations.webhooks.signature import WebhookSecret
 from lockngen.database import retry
 from lockngen.web import links
 from lockngen.web.event_streams import EventStream
@@ -31,7 +34,6 @@ LONGEST_WAIT = 60  # seconds; clients close the connection half a second later
 PAGE = 100  # predictions
 REVERSE = "r"  # the start of a cursor that leads to newer predictions
 LAST_EVENT_ID = re.compile(r"\d{1,4}", re.ASCII)
-UNSUPPORTED = ("webhook", "webhook_completed", "webhook_events_filter")
 PATHS = (
     r"/(v1/){0,2}(predictions|files|account|webhooks|collections|deployments|hardware|trainings)(/|$)"
     r"|/(v1/){0,2}models/[^/]+/[^/]|/models(/|$)|/replicate(/|$)|/v1/v1(/|$)"
@@ -43,9 +45,18 @@ router = Router(auth=TokenHeader())
 class PredictionIn(Schema):
     input: Input
     version: str | None = None
-    webhook: str | None = None
-    webhook_completed: str | None = None
-    webhook_events_filter: Any = None
+    webhook: WebhookUrl | None = None
+    webhook_completed: WebhookUrl | None = None  # of older clients
+    webhook_events_filter: list[WebhookEvent] | None = None
+
+    def to_webhook(self) -> creation.Webhook | None:
+        """Where and what to send. By default these are the outputs and the end."""
+        if url := self.webhook or self.webhook_completed:
+            by_default = [Event.OUTPUT.value, Event.COMPLETED.value] if self.webhook else [Event.COMPLETED.value]
+            return creation.Webhook(url, self.webhook_events_filter or by_default, predictions.INTERFACE)
+        if self.webhook_events_filter:
+            raise invalid("webhook_events_filter", "it needs a webhook")
+        return None
 
 
 class Cursor(NamedTuple):
@@ -168,6 +179,13 @@ def account(request: HttpRequest):
     return {"type": "user", "username": request.auth.prefix, "name": request.auth.name, "github_url": None}
 
 
+@router.get("webhooks/default/secret")
+@retry.idempotent
+def webhook_secret(request: HttpRequest, response: HttpResponse):
+    response["Cache-Control"] = "no-store"
+    return {"key": WebhookSecret.objects.of(request.auth).secret}
+
+
 def as_error(answer: HttpResponse, problem: dict[str, Any]) -> HttpResponse:
     """The error that Replicate's clients parse."""
     shown = {name: problem[name] for name in ("title", "detail", "status")}
@@ -181,14 +199,11 @@ def as_error(answer: HttpResponse, problem: dict[str, Any]) -> HttpResponse:
 
 
 def _create(request: HttpRequest, body: PredictionIn, find_model: Callable[[], Model]) -> HttpResponse:
-    for field in UNSUPPORTED:
-        if getattr(body, field) is not None:
-            raise invalid(field, "this service sends no webhooks; wait for the prediction, stream it or poll it")
     if "Cancel-After" in request.headers:
         raise invalid("Cancel-After", "a prediction has no deadline; cancel it instead")
     with Wait(request, longest=LONGEST_WAIT) as wait:
         viewer = Viewer.of(request)
-        created = creation.create(request, lambda: body.input.parameters(find_model()))
+        created = creation.create(request, lambda: body.input.parameters(find_model()), webhook=body.to_webhook())
 
         def present(generations: list[Generation]) -> HttpResponse:
             shown = predictions.as_prediction(generations, viewer)

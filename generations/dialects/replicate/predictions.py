@@ -4,7 +4,7 @@ import json
 import logging
 from base64 import b64encode
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from typing import Any
@@ -19,11 +19,14 @@ from generations.images import files, formats
 from generations.models import Generation
 from generations.progress import notifications
 from generations.status import Status
+from generations.webhooks import payloads
+from generations.webhooks.models import Event, WebhookDelivery
 from lockngen.plain import one_line
 from lockngen.web import event_streams, threads
 
 logger = logging.getLogger(__name__)
 
+INTERFACE = "replicate"
 MAX_INLINE_BYTES = 32 * 1024 * 1024  # of the images in one response
 
 STATUSES = {
@@ -53,7 +56,13 @@ def status_of(generations: list[Generation]) -> str:
     return STATUSES[max(present, key=[Status.COMPLETED, Status.CANCELLED, Status.FAILED].index)]
 
 
-def as_prediction(generations: list[Generation], viewer: Viewer, *, is_inline: bool = True) -> dict[str, Any]:
+def as_prediction(
+    generations: list[Generation],
+    viewer: Viewer,
+    *,
+    is_inline: bool = True,
+    progress: Callable[[Generation], int] = notifications.percent,
+) -> dict[str, Any]:
     """The prediction. With `is_inline` its images may be in it, which are then read from the storage."""
     first, status = generations[0], status_of(generations)
     model, version = versions.shown_version(first.model)
@@ -70,7 +79,7 @@ def as_prediction(generations: list[Generation], viewer: Viewer, *, is_inline: b
         "input": _input(generations),
         "output": _outputs(generations, viewer, is_inline) or None,
         "error": _error(generations),
-        "logs": _logs(generations),
+        "logs": _logs(generations, progress),
         "metrics": _metrics(first.created_at, started_at, completed_at),
         "data_removed": any(each.is_deleted for each in generations),
         "source": "api",
@@ -97,7 +106,7 @@ async def events(generations: list[Generation], viewer: Viewer, sent: int) -> ev
         async with aclosing(follow(generation, viewer.key_id)) as states:
             async for current in states:
                 generations[index] = current
-                if logs != (logs := _logs(generations)):
+                if logs != (logs := _logs(generations, notifications.percent)):
                     yield event_streams.event("logs", logs, id=str(count))
                 yield None
         if generations[index].is_unfinished:
@@ -110,6 +119,20 @@ async def events(generations: list[Generation], viewer: Viewer, sent: int) -> ev
         yield event_streams.event("error", json.dumps({"detail": error}), id=str(count))
     reason = {"failed": {"reason": "error"}, "canceled": {"reason": "canceled"}}.get(status_of(generations), {})
     yield event_streams.event("done", json.dumps(reason), id=str(count))
+
+
+def as_webhook(delivery: WebhookDelivery, generation: Generation, viewer: Viewer) -> dict[str, Any] | None:
+    """The prediction, for each output, and for its first start and its end alone."""
+    (generations,) = of_calls([generation])
+    if delivery.event == Event.START:
+        started = [each for each in generations if each.started_at]
+        if generation != min(started, key=lambda each: (each.started_at, each.id), default=generation):
+            return None
+    if delivery.event == Event.COMPLETED:
+        ended = [each for each in generations if each.completed_at]
+        if len(ended) < len(generations) or generation != max(ended, key=lambda each: (each.completed_at, each.id)):
+            return None
+    return as_prediction(generations, viewer, is_inline=False, progress=payloads.progress)
 
 
 def _input(generations: list[Generation]) -> dict[str, Any]:
@@ -168,9 +191,9 @@ def _error(generations: list[Generation]) -> str | None:
     return next((each.error_message for each in generations if each.error_message), None)
 
 
-def _logs(generations: list[Generation]) -> str:
+def _logs(generations: list[Generation], progress: Callable[[Generation], int]) -> str:
     """The progress, as clients read it from logs."""
-    percent = sum(map(notifications.percent, generations)) // len(generations)
+    percent = sum(map(progress, generations)) // len(generations)
     return f"{percent}%|{'█' * (percent // 10):10}| {percent}/100" if percent else ""
 
 
@@ -181,3 +204,6 @@ def _metrics(created_at: datetime, started_at: datetime | None, completed_at: da
         "predict_time": (completed_at - started_at).total_seconds(),
         "total_time": (completed_at - created_at).total_seconds(),
     }
+
+
+payloads.register(INTERFACE, as_webhook)
