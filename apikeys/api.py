@@ -4,15 +4,11 @@ from django.http import HttpRequest
 from ninja import Router, Schema
 from pydantic import Field
 
-from apikeys import usage_provider
+from apikeys import free_calls, usage_provider
 from apikeys.authentication import BearerToken
-from apikeys.rate_limit.throttle import Throttle
 from lockngen.database import retry
-from lockngen.web.problems import Problem, problems
+from lockngen.web.problems import problems
 
-CALLS_A_MINUTE = 600  # per key, in each web process
-
-throttle = Throttle(CALLS_A_MINUTE)
 router = Router(auth=BearerToken(is_free=True), tags=["key"])
 
 
@@ -36,13 +32,7 @@ class KeyOut(Schema):
 def show(request: HttpRequest):
     """The key of the token, with the state of its limit and its quota. The limit doesn't count this call."""
     key, state = request.auth, request.auth_result.rate_limit_state
-    if seconds := throttle.retry_after(key.pk):
-        raise Problem(
-            429,
-            f"This call is limited to {CALLS_A_MINUTE} a minute for each key. Try again in {seconds} s.",
-            type="urn:lockngen:problem:rate-limited",
-            headers={"Retry-After": str(seconds)},
-        )
+    free_calls.count(key)
     return {
         "name": key.name,
         "prefix": key.prefix,

@@ -1,6 +1,6 @@
 import pytest
 
-from apikeys import api as key_api
+from apikeys import free_calls
 from apikeys.rate_limit import throttle
 from apikeys.rate_limit.throttle import Throttle
 from generations.tests.support.calls import assert_problem
@@ -31,7 +31,7 @@ def test_throttle__counts_each_key_separately(clock):
 
 
 def test_key__has_a_limit_of_its_own(api, monkeypatch):
-    monkeypatch.setattr(key_api, "throttle", Throttle(3))
+    monkeypatch.setattr(free_calls, "throttle", Throttle(3))
 
     answers = [api.get("/api/v1/key") for _ in range(4)]
 

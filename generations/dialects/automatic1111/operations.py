@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Router, Schema
 from pydantic import Field
 
+from apikeys import free_calls
 from apikeys.authentication import BasicPassword
 from generations import renderers
 from generations.api import creation, limits, presenters
@@ -54,12 +55,13 @@ class OptionsIn(Schema):
 @router.post("txt2img")
 def txt2img(request: HttpRequest, body: Txt2Img) -> HttpResponse:
     """Create the generations, and respond with their images when they have ended."""
-    slot = limits.wait(request.auth)
-    created = creation.create(request, lambda: body.parameters_for(_chosen_model(request)))
-    call = Call(body, created)
-    response = HttpResponse()
-    response.finish = HeldResponse(created.generations, request.auth.pk, settings.DIALECT_MAX_WAIT, slot, call.present)
-    return response
+    with limits.wait(request.auth) as slot:
+        created = creation.create(request, lambda: body.parameters_for(_chosen_model(request)))
+        call = Call(body, created)
+        response = HttpResponse()
+        seconds = settings.DIALECT_MAX_WAIT
+        response.finish = HeldResponse(created.generations, request.auth.pk, seconds, slot, call.present)
+        return response
 
 
 @router.get("sd-models")
@@ -95,7 +97,8 @@ def set_options(request: HttpRequest, body: OptionsIn) -> HttpResponse:
 @router.get("progress", auth=BasicPassword(is_free=True))
 @retry.idempotent
 def show_progress(request: HttpRequest) -> HttpResponse:
-    """The progress of the key's own running call. Isn't counted."""
+    """The progress of the key's own running call. The rate limit doesn't count this call."""
+    free_calls.count(request.auth)
     return presenters.response(progress.of_call(progress.running_call(request.auth)))
 
 

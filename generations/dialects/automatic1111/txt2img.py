@@ -88,7 +88,7 @@ class Txt2Img(GenerationIn):
         return self.sampler_name or self.sampler_index or "Automatic"
 
 
-NOT_HERE = {"n", "labels"}
+NOT_HERE = {"n", "labels", "webhook", "webhook_events_filter"}
 KNOWN = {field.validation_alias or name for name, field in Txt2Img.model_fields.items()} - NOT_HERE
 
 
