@@ -56,13 +56,13 @@ def image(answer: Answer, fetch: Callable[[str], bytes]) -> bytes:
     if sum(map(answer.content.count, (b"{", b"[", b","))) > MAX_VALUES:
         raise diagnosis.invalid_response(f"{answer.call} returned more than {MAX_VALUES} values")
     data = as_dict(next(iter(as_list(answer.json().get("data"))), None))
-    text = as_text(data.get("b64_json")) or as_text(data.get("url"))
-    if not text:
+    encoded, url = as_text(data.get("b64_json")), as_text(data.get("url"))
+    if not (encoded or url):
         raise diagnosis.invalid_response(f"{answer.call} returned no image")
-    if not data.get("b64_json") and not text.startswith("data:"):
-        return fetch(text)
+    if not (encoded or url.startswith("data:")):
+        return fetch(url)
     try:
-        return base64.b64decode(text[text.find(",") + 1 :] if text.startswith("data:") else text)
+        return base64.b64decode((encoded or url).rpartition(",")[2])  # a data URL has a comma before the image
     except ValueError:
         raise diagnosis.invalid_response(f"{answer.call} returned an image that is not in base64") from None
 
