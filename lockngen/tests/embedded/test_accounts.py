@@ -29,11 +29,11 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as 
 def test_acquire__server_is_isolated_from_terminal_and_network(make_server):
     server = make_server()
     url = server.acquire()
-    leader = postmaster(server.cluster)
+    process = postmaster(server.cluster)
 
-    assert os.getsid(leader.pid) != os.getsid(0)
+    assert os.getsid(process.pid) != os.getsid(0)
     assert query(url, "SHOW listen_addresses") == ""
-    assert leader.net_connections("inet") == []
+    assert process.net_connections("inet") == []
 
 
 def test_acquire__removes_only_its_own_folder(make_server, folder):

@@ -175,12 +175,12 @@ def test_acquire__server_started_by_hand_keeps_running(make_server):
     socket = programs.run_as(account, ["mktemp", "-d", "/tmp/embedded-test-XXXXXX"]).stdout.strip()
     by_hand = ["-o", f"-c listen_addresses= -k {socket}", "-l", "server.log", "-w"]
     programs.run_as(account, [PROGRAMS / "pg_ctl", "start", *by_hand], server.cluster)
-    leader = postmaster(server.cluster)
+    process = postmaster(server.cluster)
 
     with pytest.raises(EmbeddedError, match="Another server runs"):
         server.acquire()
 
-    assert leader.is_running()
+    assert process.is_running()
     programs.run_as(account, [PROGRAMS / "pg_ctl", "stop", "-m", "fast"], server.cluster)
     shutil.rmtree(socket)
 
