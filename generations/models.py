@@ -26,6 +26,7 @@ PROMPT_LENGTH = 2000  # characters, as are the lengths below
 MODEL_LENGTH = 100
 PATH_LENGTH = 500
 ERROR_LENGTH = 1000
+PLACEHOLDER_LENGTH = 1000
 DEFAULT_SIZE, DEFAULT_STEPS, DEFAULT_GUIDANCE = 512, 30, 7.0  # the size is width and height in pixels
 
 # Facts about an image. Generations completed before these columns existed have none of them.
@@ -81,6 +82,9 @@ class Generation(Stateful, SoftDeleteModel):
     image_bytes = models.IntegerField(null=True, blank=True)
     image_type = models.CharField(max_length=50, null=True, blank=True, help_text="Such as image/png.")
     image_sha256 = FixedCharField(max_length=64, null=True, blank=True)
+    image_placeholder = models.CharField(
+        max_length=PLACEHOLDER_LENGTH, null=True, blank=True, editable=False, help_text="A tiny WebP in base64."
+    )
     error_message = models.CharField(max_length=ERROR_LENGTH, null=True, blank=True)
     attempts = models.IntegerField(
         default=0, db_default=0, help_text="Number of render attempts; used as the fencing token."

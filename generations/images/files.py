@@ -39,6 +39,7 @@ def store(generation: Generation, attempt: int, image: RenderedImage) -> dict[st
         "image_bytes": len(image.content),
         "image_type": image.content_type,
         "image_sha256": image.sha256,
+        "image_placeholder": image.placeholder,
     }
 
 

@@ -1,5 +1,6 @@
 """The accepted image formats: validation, facts, conversion and thumbnails."""
 
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from lockngen.plain import plain
 
 THUMBNAIL_PIXELS = 384  # maximum of the longer side
 THUMBNAIL_QUALITY = 80  # of 100; a higher quality adds bytes without a visible difference at that size
+PLACEHOLDER_PIXELS, PLACEHOLDER_QUALITY = 16, 20  # shown until a thumbnail is loaded: about 100 bytes
 DEFAULT_QUALITY = 90  # of a JPEG or WebP whose quality isn't requested
 COMPRESSION = 3  # of a PNG, of 9; a higher one takes several times as long for a few percent
 
@@ -29,12 +31,13 @@ CONTENT_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
 
 @dataclass(frozen=True)
 class RenderedImage:
-    """An image, its stored size in pixels, and a thumbnail of it as a WebP."""
+    """An image, its stored size in pixels, a thumbnail of it as a WebP, and a much smaller one in base64."""
 
     content: bytes
     width: int
     height: int
     thumbnail: bytes
+    placeholder: str = ""
 
     @property
     def suffix(self) -> str:
@@ -69,7 +72,7 @@ def read(image: bytes, output: Output = AS_RENDERED) -> RenderedImage:
             content = image if output.keep_metadata else metadata.rewrite(image, keep=False)
         else:
             content, decoded = _converted(image, decoded, output)
-        return RenderedImage(content, *decoded.size, _thumbnail(decoded))
+        return RenderedImage(content, *decoded.size, *_reduced(decoded))
 
 
 def check(image: bytes) -> None:
@@ -135,15 +138,23 @@ def _over_white(decoded: Image.Image) -> Image.Image:
     return white
 
 
-def _thumbnail(decoded: Image.Image) -> bytes:
+def _reduced(decoded: Image.Image) -> tuple[bytes, str]:
+    """The thumbnail and the placeholder."""
     if decoded.width * decoded.height > LARGE or decoded.mode.startswith("I"):
         # The conversions below copy the image, so it is reduced first, which needs no copy.
         decoded.thumbnail((4 * THUMBNAIL_PIXELS, 4 * THUMBNAIL_PIXELS), Image.Resampling.NEAREST)
     small = _in_8_bit_colour(decoded)
     small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), reducing_gap=2)  # never enlarges
-    webp = BytesIO()
-    ImageOps.exif_transpose(small).save(webp, "WEBP", quality=THUMBNAIL_QUALITY)
-    return webp.getvalue()
+    ImageOps.exif_transpose(small, in_place=True)
+    thumbnail = _webp(small, THUMBNAIL_QUALITY)
+    small.thumbnail((PLACEHOLDER_PIXELS, PLACEHOLDER_PIXELS))
+    return thumbnail, b64encode(_webp(small, PLACEHOLDER_QUALITY)).decode()
+
+
+def _webp(image: Image.Image, quality: int) -> bytes:
+    file = BytesIO()
+    image.save(file, "WEBP", quality=quality)
+    return file.getvalue()
 
 
 def _in_8_bit_colour(decoded: Image.Image) -> Image.Image:

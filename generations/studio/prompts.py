@@ -19,7 +19,7 @@ from generations.api import creation, fast
 from generations.api.schemas import GenerationIn
 from generations.models import OutputFormat
 from generations.renderers.base import DEFAULT_MODEL
-from generations.studio import visitor
+from generations.studio import gallery, visitor
 from lockngen.web import links
 from lockngen.web.problems import Problem
 
@@ -76,7 +76,8 @@ def create(request: HttpRequest) -> HttpResponse:
 def _page(request: HttpRequest, context: dict[str, Any], status: int = 200) -> HttpResponse:
     """The form alone, or the whole page for a browser without scripts."""
     template = "studio/prompt.html" if request.htmx else "studio/studio.html"
-    return render(request, template, context | {"visitor": request.visitor}, status=status)
+    whole = {} if request.htmx else gallery.context(request)
+    return render(request, template, {**whole, **context, "visitor": request.visitor}, status=status)
 
 
 def _parameters(request: HttpRequest, values: dict[str, str]) -> list[dict[str, Any]]:

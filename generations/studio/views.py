@@ -11,7 +11,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from apikeys.models import ApiKey
 from apikeys.querysets import DEVELOPMENT_TOKEN
-from generations.studio import prompts, visitor
+from generations.studio import gallery, prompts, visitor
 from lockngen import __version__
 from lockngen.web import links
 from lockngen.web.proxies import client_address
@@ -30,7 +30,9 @@ def home(request: HttpRequest) -> HttpResponse:
         return _hello(request)
     if found.key is None:
         return redirect("studio:keys")
-    return render(request, "studio/studio.html", {"visitor": found, **prompts.context(request)})
+    return render(
+        request, "studio/studio.html", {"visitor": found, **prompts.context(request), **gallery.context(request)}
+    )
 
 
 @require_POST

@@ -1,5 +1,6 @@
 import struct
 import zlib
+from base64 import b64decode
 from hashlib import sha256
 from io import BytesIO
 
@@ -8,6 +9,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from generations.images import formats, limits
+from generations.models import PLACEHOLDER_LENGTH
 from generations.tests.support.encoded import PNG, encoded
 
 
@@ -197,3 +199,16 @@ def test_thumbnail__stands_upright():
     assert_like(small.getpixel((90, 20)), (0, 0, 255))
     assert_like(small.getpixel((90, 360)), (255, 0, 0))
     assert 0x0112 not in small.getexif()  # or it would be turned once more
+
+
+@pytest.mark.parametrize("size", [(1, 1), (64, 48), (3000, 20), (20, 3000)])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+def test_placeholder__is_a_tiny_image_of_the_same_proportions(size, mode):
+    file = BytesIO()
+    Image.effect_noise(size, 90).convert(mode).save(file, "PNG")
+
+    placeholder = formats.read(file.getvalue()).placeholder
+
+    with Image.open(BytesIO(b64decode(placeholder))) as tiny:
+        assert max(tiny.size) <= formats.PLACEHOLDER_PIXELS
+    assert len(placeholder) <= PLACEHOLDER_LENGTH

@@ -60,6 +60,7 @@ COLUMNS = {
         "image_bytes": ("integer", False),
         "image_type": ("character varying(50)", False),
         "image_sha256": ("character(64)", False),
+        "image_placeholder": ("character varying(1000)", False),
         "error_message": ("character varying(1000)", False),
         "attempts": ("integer", True),
         "releases": ("integer", True),
