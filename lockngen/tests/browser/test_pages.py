@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 from lockngen.tests.browser.origins import TRY_FROM_ANOTHER_SITE, USE_FROM_ANOTHER_SITE
 from lockngen.tests.browser.screenshots import keep
 from lockngen.tests.support.dev import URL
+from lockngen.tests.support.snippets import snippet
 
 
 def test_greeting__leads_to_everything(page):
@@ -71,6 +72,15 @@ def test_page_of_a_configured_origin__uses_the_api(foreign_page, origins, dev):
         "type": "application/problem+json",
         "width": 64,
     }
+
+
+def test_example_of_a_page__shows_its_image(foreign_page, origins, dev):
+    foreign_page.goto(origins[0])
+
+    foreign_page.set_content(snippet("A browser", "html", dev.port, dev.token))
+
+    expect(foreign_page.locator("img")).to_have_js_property("naturalWidth", 768, timeout=20_000)
+    expect(foreign_page.locator("progress")).to_have_js_property("value", 100)
 
 
 def test_page_of_another_origin__is_refused(foreign_page, origins, dev):
