@@ -107,10 +107,12 @@ def test_default__is_accepted_before_a_server_has_listed_its_models(api, use):
     assert_problem(post(api, {"prompt": "x", "model": "flux"}), 422, "model", "valid models: default")
 
 
-def test_models__are_kept_while_the_server_is_away(api, images_api, use, refresh):
+@pytest.mark.parametrize("fault", [{"list_status": 503}, {"models": []}, {"models": None}])
+def test_models__are_kept_while_the_server_lists_none(api, images_api, use, refresh, fault):
     use(images_api.url)
     api.get(URL)
-    images_api.list_status = 503
+    for name, value in fault.items():
+        setattr(images_api, name, value)
     refresh()
 
     assert [model["name"] for model in api.get(URL).json()["items"]] == ["FLUX.1-schnell"]

@@ -66,7 +66,7 @@ class OpenAIRenderer:
         if self.address.models:
             ids = names.chosen(self.address.models, listed)
         else:
-            ids = names.by_name(listed) or {names.of_host(self.address.location): None}
+            ids = names.by_name(listed) or self._ids or {names.of_host(self.address.location): None}
         # A model that is not listed any more is kept: its jobs wait until it is back.
         kept = {name: id for name, id in self._ids.items() if name not in ids}
         self._offer(dict([*ids.items(), *kept.items()][: answers.MAX_MODELS]))
