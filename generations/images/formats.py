@@ -1,5 +1,6 @@
 """The accepted image formats: validation, facts, conversion and thumbnails."""
 
+import warnings
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -23,6 +24,7 @@ COMPRESSION = 3  # of a PNG, of 9; a higher one takes several times as long for 
 
 LARGE = 2**24  # pixels; larger images are decoded one at a time, as each takes up to 1 GB
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit only warns; limits.check_size() runs before anything is decoded
+warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")  # one for each field of damaged EXIF
 _one_large = Lock()
 
 CONTENT_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}

@@ -8,6 +8,8 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
+from typing import TypeVar
 
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
@@ -30,6 +32,7 @@ JPEG_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)  # other byt
 SOI, EOI, SOS, COMMENT = 0xD8, 0xD9, 0xDA, 0xFE
 APP0, APP1, APP2, APP14, APP15 = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF  # APP14 has the colour space
 EXIF = b"Exif\0\0"
+T = TypeVar("T")
 
 
 def rewrite(image: bytes, *, keep: bool, parameters: str = "", exif: bytes = b"") -> bytes:
@@ -72,7 +75,7 @@ def _png_chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def _jpeg(jpeg: bytes, keep: bool, parameters: str, exif: bytes) -> bytes:
-    segments = list(_segments(jpeg))
+    segments = _listed(_segments(jpeg))
     exif = next((data[4:] for kind, data in segments if _is_exif(kind, data)), exif)
     kept = [data for kind, data in segments if not _is_exif(kind, data) and (keep or _is_displayed(kind, data))]
     if exif := _exif(exif, keep, parameters):
@@ -80,6 +83,13 @@ def _jpeg(jpeg: bytes, keep: bool, parameters: str, exif: bytes) -> bytes:
         # After JFIF's segment, which has to be the first.
         kept.insert(2 if kept[1][1] == APP0 else 1, struct.pack(">BBH", 0xFF, APP1, len(exif) + 2) + exif)
     return b"".join(kept)
+
+
+def _listed(parts: Iterator[T]) -> list[T]:
+    listed = list(islice(parts, limits.MAX_CHUNKS + 1))
+    if len(listed) > limits.MAX_CHUNKS:
+        raise limits.NotAccepted(f"it has more than {limits.MAX_CHUNKS} segments")
+    return listed
 
 
 def _segments(jpeg: bytes) -> Iterator[tuple[int, bytes]]:
@@ -111,7 +121,7 @@ def _is_displayed(kind: int, segment: bytes) -> bool:
 
 
 def _webp(webp: bytes, keep: bool, parameters: str, exif: bytes) -> bytes:
-    chunks = list(_webp_chunks(webp))
+    chunks = _listed(_webp_chunks(webp))
     exif = next((data for kind, data in chunks if kind == b"EXIF"), exif)
     exif = _exif(exif, keep, parameters)
     kept = [(kind, data) for kind, data in chunks if kind != b"EXIF" and (keep or kind in WEBP_DISPLAYED)]

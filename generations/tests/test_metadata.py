@@ -180,6 +180,20 @@ def test_jpeg_of_fill_bytes__is_read_in_linear_time():
     assert filled == jpeg
 
 
+@pytest.mark.parametrize(
+    ("kind", "part"), [("JPEG", b"\xff\xfe\0\2"), ("WEBP", b"note\0\0\0\0")], ids=["segments", "chunks"]
+)
+def test_too_many_parts__are_refused(kind, part):
+    image = encoded(kind)
+    at = 2 if kind == "JPEG" else 12
+    many = image[:at] + part * 70_000 + image[at:]
+    if kind == "WEBP":
+        many = many[:4] + struct.pack("<I", len(many) - 8) + many[8:]
+
+    with pytest.raises(limits.NotAccepted, match="more than 65536 segments"):
+        metadata.rewrite(many, keep=False)
+
+
 def test_profile_of_a_png__is_read_within_a_limit(monkeypatch):
     png = encoded("PNG", icc_profile=PROFILE)
     assert metadata.png_profile(png) == PROFILE
