@@ -20,7 +20,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def shared_stack() -> Iterator[Stack]:
     with open_folder() as folder:
-        stack = Stack(folder)
+        stack = Stack(folder, WEBHOOK_ALLOWED_HOSTS="127.0.0.1")
         try:
             stack.start()
             yield stack
