@@ -14,7 +14,7 @@ from lockngen import addresses
 from lockngen.database import timeouts
 
 LISTEN_CONNECTIONS = 1  # per web process, in addition to its pool
-QUEUE_CONNECTIONS = 5  # per worker, in addition to those of its renders
+QUEUE_CONNECTIONS = 8  # per worker, in addition to those of its renders: of the queue and of webhooks
 
 
 @checks.register

@@ -127,3 +127,16 @@ def test_job_filter__hides_routine_lines_of_the_queue(action, level, is_shown):
     record = logging.makeLogRecord({"levelno": level, "action": action})
 
     assert JobFilter().filter(record) is is_shown
+
+
+def test_job_filter__hides_a_retry_that_is_part_of_the_routine():
+    class Postponed(Exception):
+        is_routine = True
+
+    def record(error: Exception) -> logging.LogRecord:
+        return logging.makeLogRecord(
+            {"levelno": logging.INFO, "action": "job_error_retry", "exc_info": (type(error), error, None)}
+        )
+
+    assert not JobFilter().filter(record(Postponed()))
+    assert JobFilter().filter(record(ValueError()))

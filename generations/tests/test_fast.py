@@ -148,6 +148,7 @@ BODIES = [
     b'\xef\xbb\xbf{"prompt": "a BOM"}', b"\xff", b'{"prompt": "x", "width": 65}', b'{"prompt": "x", "colour": 1}',
     b'{"prompt": "x", "seed": -1}', b'{"prompt": "x", "model": "nothing"}', b'{"prompt": "x", "guidance": NaN}',
     b"[" * 9999,
+    b'{"prompt": "x", "webhook": "https://example.org"}', b'{"prompt": "x", "webhook": "http://127.0.0.1"}',
     b'{"prompt": "x", "width": "512"}', b'{"prompt": "x\\u0000"}', b'{"prompt": "lg_live_x", "a": {"b": [1]}}',
 ]  # fmt: skip
 

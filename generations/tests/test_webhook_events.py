@@ -1,15 +1,18 @@
 """Which webhooks are recorded: a row and its job for each event, in the transaction that changes the status."""
 
+import json
+
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from generations.models import Generation
 from generations.scheduling.queues import WEBHOOKS
 from generations.status import Status
 from generations.submission import Submission
-from generations.tests.support.calls import assert_problem, post
+from generations.tests.support.calls import URL, assert_problem, post
 from generations.webhooks.models import WebhookDelivery
+from lockngen.tests.support.web import Caller
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -125,6 +128,17 @@ def test_generation__without_a_webhook_records_nothing(make, make_generation, ke
     assert recorded() == []
 
 
+def test_trigger__is_not_called_for_generations_without_a_submission(make, make_generation):
+    def calls(generation: Generation) -> int:
+        statement = "UPDATE generations_generation SET status = 1, attempts = 1 WHERE id = %s"
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", [generation.pk])
+            ((plan,),) = cursor.fetchone()
+        return sum(trigger["Calls"] for trigger in plan["Triggers"] if "webhook" in trigger["Trigger Name"])
+
+    assert (calls(make_generation()), calls(make())) == (0, 1)
+
+
 def test_restore__records_nothing(make):
     generation = make()
     generation.delete()
@@ -151,6 +165,15 @@ def test_create__stores_the_webhook(api):
     submission = Generation.objects.get(pk=answer.json()["id"]).submission
     assert (submission.webhook, submission.webhook_events) == ("https://example.org/hook?token=1", ["completed"])
     assert (submission.interface, submission.base_url) == ("native", "http://testserver")
+
+
+def test_create__on_the_fast_path_stores_the_webhook(web, key):
+    with Caller(web.port, key.token) as caller:
+        answer = caller.ask(URL, '{"prompt": "a cat", "webhook": "https://example.org"}')
+
+    submission = Generation.objects.get(pk=json.loads(answer.body)["id"]).submission
+    assert (answer.status, submission.webhook) == (201, "https://example.org")
+    assert submission.base_url == f"http://127.0.0.1:{web.port}"
 
 
 def test_create__stores_the_filter_for_all_of_its_generations(api):

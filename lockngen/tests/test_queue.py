@@ -12,7 +12,7 @@ from procrastinate.exceptions import ConnectorException
 from procrastinate.psycopg_connector import PsycopgConnector
 
 from lockngen import queue, retry_policies
-from lockngen.queue import FETCH_JOB, FINISH_JOB, HEARTBEAT, RETRY_JOB, UNREGISTER, retry_transient
+from lockngen.queue import FETCH_JOB, FINISH_JOB, HEARTBEAT, REGISTER, RETRY_JOB, UNREGISTER, retry_transient
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -204,6 +204,44 @@ def test_unregister__is_not_retried(monkeypatch, worker):
 
     with pytest.raises(ConnectorException):
         run(lambda connector: connector.execute_query_async(UNREGISTER, worker_id=worker))
+
+
+def test_workers_of_one_process__share_a_row_until_the_last_has_stopped(other):
+    workers = "SELECT count(*) FROM procrastinate_workers"
+
+    async def register_two_and_unregister(connector):
+        first, second = await asyncio.gather(*(connector.execute_query_one_async(REGISTER) for _ in range(2)))
+        assert first == second
+        counts = [other.execute(workers).fetchone()[0]]
+        for _ in range(2):
+            await connector.execute_query_async(UNREGISTER, **first)
+            counts.append(other.execute(workers).fetchone()[0])
+        return counts
+
+    assert run(register_two_and_unregister) == [1, 1, 0]
+
+
+def test_fetch__does_not_take_the_job_of_another_fetch_for_a_lost_one(monkeypatch, other, worker):
+    """The first fetch is committed, and its result is on its way."""
+    fetch, is_fetched = PsycopgConnector.execute_query_one_async, asyncio.Event()
+    other.execute("INSERT INTO procrastinate_jobs (queue_name, task_name, args) VALUES ('render', 'paint', '{}')")
+
+    async def delay_result(connector, *args, **arguments):
+        row = await fetch(connector, *args, **arguments)
+        if row["id"] is not None:
+            is_fetched.set()
+            await asyncio.sleep(0.2)
+        return row
+
+    monkeypatch.setattr(PsycopgConnector, "execute_query_one_async", delay_result)
+
+    async def fetch_twice(connector):
+        renders = asyncio.create_task(connector.execute_query_one_async(FETCH_JOB, queues=["render"], worker_id=worker))
+        await is_fetched.wait()
+        webhooks = await connector.execute_query_one_async(FETCH_JOB, queues=["webhooks"], worker_id=worker)
+        return (await renders)["id"] is not None, webhooks
+
+    assert run(fetch_twice) == (True, queue.NO_JOB)
 
 
 def test_listener__reconnects_after_its_session_was_terminated(other):
