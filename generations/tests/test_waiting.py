@@ -1,17 +1,22 @@
 """Calls that wait for the end of a generation, through a real web process."""
 
 import json
+import socket
 import threading
 import time
+from contextlib import ExitStack
 from http.client import HTTPConnection
 
 import pytest
 from django.db import connection
+from django.db.models.functions import Now
 
 from generations.api import waiting
 from generations.models import Generation
+from generations.status import Status
 from lockngen.tests.support.dev import URL
 from lockngen.tests.support.waiting import wait_until
+from lockngen.tests.support.web import Caller
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -114,6 +119,33 @@ def test_wait__outlives_the_session_that_listens(call, make_generation):
     generation.cancel()
 
     assert shown.result()[1]["status"] == "cancelled"
+
+
+@pytest.mark.parametrize("count", [50, pytest.param(500, marks=pytest.mark.faults)])
+def test_many_waits__outlive_the_session_that_listens(web, make_key, make_generation, count):
+    keys = [make_key() for _ in range(count // 50)]
+    generations = [make_generation(api_key=key) for key in keys]
+    requests = [
+        f"GET {URL}/{generation.id}?wait=30 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+        f"Authorization: Bearer {key.token}\r\n\r\n".encode()
+        for key, generation in zip(keys, generations, strict=True)
+    ]
+    with ExitStack() as opened:
+        clients = []
+        for number in range(count):
+            client = socket.create_connection(("127.0.0.1", web.port), timeout=20)
+            clients.append(opened.enter_context(client))
+            client.sendall(requests[number % len(requests)])
+        with Caller(web.port, keys[0].token) as caller:
+            assert caller.ask("/api/v1/key").status == 200  # so nearly all calls before it wait
+        wait_until(lambda: listeners("count(*)") == [(1,)])
+
+        assert listeners("pg_terminate_backend(pid)") == [(True,)]
+        Generation.objects.update(status=Status.CANCELLED, completed_at=Now())  # without a notification
+        responses = [b"".join(iter(lambda client=client: client.recv(65536), b"")) for client in clients]
+
+    assert sum(response.startswith(b"HTTP/1.1 200 ") for response in responses) == count
+    assert sum(b'"status":"cancelled"' in response for response in responses) == count
 
 
 def listeners(what: str) -> list[tuple]:
