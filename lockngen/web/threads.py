@@ -23,7 +23,7 @@ from lockngen.database.breaker import breaker
 logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT = 0.2  # seconds for which the start of a process waits for its connections
-KEPT_IDLE = 0.1  # seconds for which an idle thread keeps its connection
+KEPT_IDLE = 0.01  # seconds for which an idle thread keeps its connection, for which others may wait
 
 
 class Busy(Exception):
