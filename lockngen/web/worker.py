@@ -7,6 +7,7 @@ errors. Until then this overrides private methods; `lockngen/tests/test_worker.p
 gunicorn's master imports this module. Nothing of Django is imported before the fork, so that HUP loads new code.
 """
 
+import gc
 import resource
 import socket
 from contextlib import suppress
@@ -123,6 +124,7 @@ class Worker(gasgi.ASGIWorker):
         from lockngen.web.threads import open_connections
 
         self.loop.run_until_complete(open_connections())
+        gc.freeze()  # a collection of all that was imported stops the process for 0.1 s
         self.loop.call_later(CHECK_INTERVAL, self._check)
         super().run()
 
