@@ -228,6 +228,7 @@ def test_openapi__documents_every_call(client):
         (URL, "get"),
         (URL, "post"),
         (URL + "/{id}", "get"),
+        (URL + "/{id}", "patch"),
         (URL + "/{id}", "delete"),
         (URL + "/{id}/image", "get"),
         (URL + "/{id}/events", "get"),
@@ -235,6 +236,8 @@ def test_openapi__documents_every_call(client):
         ("/api/v1/events", "get"),
         ("/api/v1/models", "get"),
         ("/api/v1/key", "get"),
+        ("/api/v1/webhooks/secret", "get"),
+        ("/api/v1/webhooks/secret/rotate", "post"),
     }
 
 

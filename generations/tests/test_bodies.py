@@ -112,7 +112,8 @@ def test_query__refuses_unknown_parameters(api, method, path):
 
 
 def test_query__names_the_valid_parameters(api):
-    assert_problem(api.get(f"{URL}?page=2"), 422, "page", "status, limit, cursor")
+    valid = "status, model, q, label, created_after, created_before, limit, cursor"
+    assert_problem(api.get(f"{URL}?page=2"), 422, "page", valid)
     assert_problem(api.get("/api/v1/key?verbose=1"), 422, "verbose", "takes none")
 
 
