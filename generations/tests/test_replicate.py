@@ -9,7 +9,8 @@ import pytest
 from django.core.files.storage import default_storage
 from django.test import Client
 
-from apikeys import tokens
+from apikeys import free_calls, tokens
+from apikeys.rate_limit.throttle import Throttle
 from generations.api.presenters import Viewer
 from generations.dialects.replicate import operations, predictions, versions
 from generations.models import Generation
@@ -352,7 +353,8 @@ def test_output__is_a_signed_address_with_tls(api, make_completed):
 
     parts = urlsplit(output)
     assert parts.scheme == "https"
-    assert b"".join(Client().get(f"{parts.path}?{parts.query}", secure=True).streaming_content) == PNG
+    for client in (Client(), api):  # one of the libraries also sends its key
+        assert b"".join(client.get(f"{parts.path}?{parts.query}", secure=True).streaming_content) == PNG
 
 
 def test_output__is_an_address_beyond_the_size_of_a_response(api, make_prediction, monkeypatch):
@@ -538,6 +540,18 @@ def test_errors__have_replicates_format(api, client_of, make_key, debug):
     answer = limited.get(PREDICTIONS)
     error = assert_error(answer, 429, "Too Many Requests", "limit")
     assert (error["type"], int(answer["Retry-After"]) > 0) == ("urn:lockngen:problem:rate-limited", True)
+
+
+def test_show__is_not_counted_but_throttled(client_of, make_key, make_generation, monkeypatch):
+    key = make_key(rate_limit=1)
+    generation, client = make_generation(api_key=key), client_of(key)
+    monkeypatch.setattr(free_calls, "throttle", Throttle(3))
+
+    answers = [client.get(f"{PREDICTIONS}/{generation.id}") for _ in range(4)]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert_error(answers[3], 429, "Too Many Requests")
+    assert client.get(PREDICTIONS).status_code == 200
 
 
 def test_full_queue__is_a_429(client_of, make_key):

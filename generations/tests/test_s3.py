@@ -1,6 +1,7 @@
 """Images in S3, with moto's server: stored, served, listed and removed there."""
 
 import re
+from base64 import b64encode
 from datetime import timedelta
 from functools import cache
 from io import BytesIO, StringIO
@@ -120,6 +121,13 @@ def test_image__is_a_redirect_that_expires_before_its_address(api, make_complete
     assert answer["Cache-Control"] == "private, max-age=60"
     assert answer["Vary"] == "Authorization, origin"
     assert "ETag" not in answer
+
+
+def test_prediction__contains_its_image(api, make_completed):
+    """Replicate's Python client follows no redirect."""
+    shown = api.get(f"/v1/predictions/{make_completed().id}", secure=True).json()
+
+    assert shown["output"] == [f"data:image/png;base64,{b64encode(PNG).decode()}"]
 
 
 def test_image__has_the_same_headers_in_the_storage(api, make_completed):

@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router, Schema
 from pydantic import AfterValidator, BeforeValidator
 
+from apikeys import free_calls
 from apikeys.authentication import TokenHeader
 from generations import renderers
 from generations.api import creation, cursors, limits, presenters
@@ -125,9 +126,11 @@ def list_(request: HttpRequest, query: Query[PageQuery]):
     )
 
 
-@router.get("predictions/{id}")
+@router.get("predictions/{id}", auth=TokenHeader(is_free=True))
 @retry.idempotent
 def show(request: HttpRequest, id: str):
+    """The rate limit doesn't count this call: clients poll twice a second, and fail when they are limited."""
+    free_calls.count(request.auth)
     return presenters.response(predictions.as_prediction(_own(request, id), Viewer.of(request)))
 
 

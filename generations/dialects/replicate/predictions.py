@@ -161,25 +161,27 @@ def _outputs(generations: list[Generation], viewer: Viewer, is_inline: bool = Tr
     is_inline = is_inline and (not viewer.base_url.startswith("https:") or hasattr(default_storage, "signed_url"))
     outputs, left = [], MAX_INLINE_BYTES if is_inline else 0
     for generation in generations:
-        if generation.image_path is None or generation.is_deleted:
-            continue
-        image = _read(generation, left)
-        left -= len(image)
-        type = generation.image_type or formats.CONTENT_TYPES[formats.suffix(image)]
-        data = f"data:{type};base64,{b64encode(image).decode()}"
-        outputs.append(data if image else _address(generation, viewer))
+        if generation.image_path and not generation.is_deleted:
+            image = _read(generation, left)
+            left -= len(image)
+            outputs.append(_data_url(generation, image) if image else _address(generation, viewer))
     return outputs
 
 
 def _read(generation: Generation, limit: int) -> bytes:
     """The image; empty if it is larger than the limit or can't be read."""
     try:
-        if limit and files.size(generation.image_path) <= limit:
+        if limit and (generation.image_bytes or files.size(generation.image_path)) <= limit:
             with default_storage.open(generation.image_path) as file:
                 return file.read()
     except Exception as error:  # of any storage
         logger.warning("The image of generation %s can't be read: %s", generation.id, one_line(error))
     return b""
+
+
+def _data_url(generation: Generation, image: bytes) -> str:
+    type = generation.image_type or formats.CONTENT_TYPES[formats.suffix(image)]
+    return f"data:{type};base64,{b64encode(image).decode()}"
 
 
 def _address(generation: Generation, viewer: Viewer) -> str:
