@@ -1,7 +1,6 @@
 """Clients that real generators make of docs/openapi.json, and schemathesis, against a real web process."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +9,10 @@ import pytest
 
 from generations.models import Generation
 from lockngen.environment import BASE_DIR
+from lockngen.tests.support import node
 
 WEB_OPTIONS = {"WEB_MAX_WAIT": "1"}  # second, as schemathesis waits for generations that no worker renders
 DOCUMENT = BASE_DIR / "docs/openapi.json"
-NODE = Path(__file__).parent / "node"
 PROGRAMS = Path(sys.executable).parent
 
 PYTHON = """
@@ -71,15 +70,12 @@ def test_python_client__is_generated_and_used(web, key, transactional_db, tmp_pa
     assert Generation.all_objects.count() == 2
 
 
-@pytest.mark.skipif(
-    not shutil.which("node") or not (NODE / "node_modules").is_dir(),
-    reason="no npm packages: npm install --prefix lockngen/tests/node",
-)
+@node.needs("typescript")
 def test_typescript_client__is_generated_and_used(web, key, transactional_db, tmp_path):
-    (tmp_path / "node_modules").symlink_to(NODE / "node_modules")
+    (tmp_path / "node_modules").symlink_to(node.NODE / "node_modules")
     (tmp_path / "package.json").write_text('{"type": "module"}')
     (tmp_path / "main.ts").write_text(TYPESCRIPT)
-    programs = NODE / "node_modules/.bin"
+    programs = node.NODE / "node_modules/.bin"
     run(programs / "openapi-typescript", DOCUMENT, "-o", "api.ts", cwd=tmp_path)
     options = ["--module", "nodenext", "--target", "es2022", "--strict", "--skipLibCheck"]
     run(programs / "tsc", *options, "--lib", "es2022,dom", "main.ts", cwd=tmp_path)

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -11,7 +10,6 @@ from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from io import BytesIO
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -22,10 +20,10 @@ from replicate.exceptions import ReplicateError
 
 from generations.tests.support.receiver import Receiver
 from lockngen.database import embedded
+from lockngen.tests.support import node
 from lockngen.tests.support.snippets import snippet
 from lockngen.tests.support.waiting import wait_until
 
-NODE = Path(__file__).parent / "node"
 MODEL = "lockngen/sketch"
 SECONDS = 1.2  # of a render
 SMALL = {"prompt": "a lighthouse", "width": 64, "height": 64}
@@ -358,35 +356,19 @@ def test_python_example__writes_a_file(dev, token, tmp_path):
     assert size((tmp_path / "lighthouse.png").read_bytes()) == (768, 512)
 
 
-needs_node = pytest.mark.skipif(
-    not shutil.which("node") or not (NODE / "node_modules/replicate").is_dir(),
-    reason="no npm packages: npm install --prefix lockngen/tests/node",
-)
-
-
 @pytest.fixture
 def run_node(tmp_path) -> Callable[..., str]:
-    """Run a module with the npm packages, and return what it prints."""
-
-    def run(code: str, *arguments: str) -> str:
-        (tmp_path / "node_modules").symlink_to(NODE / "node_modules")
-        (tmp_path / "main.mjs").write_text(code)
-        command = ["node", "main.mjs", *arguments]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=90)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    return run
+    return lambda code, *arguments: node.run(tmp_path, code, *arguments)
 
 
-@needs_node
+@node.needs("replicate")
 def test_javascript_example__writes_a_file(dev, token, run_node, tmp_path):
     run_node(snippet("Replicate", "js", dev.port, token))
 
     assert size((tmp_path / "lighthouse.png").read_bytes()) == (768, 512)
 
 
-@needs_node
+@node.needs("replicate")
 def test_javascript_client__works_as_it_is(dev, make_token, run_node):
     base_url = f"http://127.0.0.1:{dev.port}/replicate/v1"
 
