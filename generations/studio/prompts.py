@@ -19,7 +19,7 @@ from generations.api import creation, fast
 from generations.api.schemas import GenerationIn
 from generations.models import OutputFormat
 from generations.renderers.base import DEFAULT_MODEL
-from generations.studio import gallery, visitor
+from generations.studio import gallery, labels, visitor
 from lockngen.web import links
 from lockngen.web.problems import Problem
 
@@ -116,8 +116,7 @@ def _key(request: HttpRequest, values: dict[str, str]) -> str | None:
 def _read(name: str, text: str) -> Any:
     """The value that a field contains. Text that is none is left for the schema to refuse."""
     if name == "labels":
-        pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
-        return {label.strip(): value.strip() for label, _, value in pairs}
+        return labels.parse(text)
     try:
         return NUMBERS.get(name, str)(text)
     except ValueError:

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from generations.studio import gallery, prompts, queue, views
+from generations.studio import detail, gallery, prompts, queue, views
 
 app_name = "studio"
 urlpatterns = [
@@ -15,6 +15,11 @@ urlpatterns = [
     path("studio/generations/<uuid:id>/cancel", queue.cancel, name="cancel"),
     path("studio/generations/<uuid:id>/dismiss", queue.dismiss, name="dismiss"),
     path("studio/generations/<uuid:id>/again", queue.again, name="again"),
+    path("studio/generations/<uuid:id>", detail.detail, name="detail"),
+    path("studio/generations/<uuid:id>/delete", detail.delete, name="delete"),
+    path("studio/generations/<uuid:id>/restore", detail.restore, name="restore"),
+    path("studio/generations/<uuid:id>/labels", detail.label, name="label"),
+    path("studio/generations/<uuid:id>/download.<slug:format>", detail.download, name="download"),
     path("studio/gallery", gallery.page, name="gallery"),
     path("studio/images/<uuid:id>", gallery.image, {"size": "full"}, name="image"),
     path("studio/thumbnails/<uuid:id>", gallery.image, {"size": "thumb"}, name="thumbnail"),

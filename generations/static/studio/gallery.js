@@ -23,6 +23,7 @@ document.addEventListener("studio:generation", ({ detail }) => {
   if (isAtTop()) refresh();
   else newImages.hidden = detail.status !== "completed";
 });
+document.addEventListener("studio:changed", refresh);
 newImages.addEventListener("click", () => {
   refresh();
   scrollTo({ top: 0 });

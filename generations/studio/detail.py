@@ -1,0 +1,101 @@
+"""One generation in the lightbox: its image and values, and what a visitor can do with it."""
+
+import json
+
+from django.core.files.storage import default_storage
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.utils.text import slugify
+from django.views.decorators.http import require_POST, require_safe
+
+from generations.api import limits
+from generations.images import formats
+from generations.images.formats import Output
+from generations.models import Generation, OutputFormat
+from generations.studio import visitor
+from generations.studio.labels import as_text, from_text
+from generations.submission import PARAMETERS
+
+REUSED = tuple(name for name in PARAMETERS if name not in ("labels", "keep_metadata"))
+
+
+@require_safe
+@visitor.signed_in
+def detail(request: HttpRequest, id) -> HttpResponse:
+    """The content of the lightbox."""
+    return _page(request, own(request, id))
+
+
+@require_POST
+@visitor.signed_in
+def delete(request: HttpRequest, id) -> HttpResponse:
+    """Move a generation to the bin."""
+    own(request, id).delete()
+    return HttpResponse(status=204)
+
+
+@require_POST
+@visitor.signed_in
+def restore(request: HttpRequest, id) -> HttpResponse:
+    own(request, id).restore()
+    return HttpResponse(status=204)
+
+
+@require_POST
+@visitor.signed_in
+def label(request: HttpRequest, id) -> HttpResponse:
+    """Replace the labels by those of the field, written as name=value, name=value."""
+    generation = own(request, id)
+    try:
+        generation.labels = from_text(request.POST.get("labels", ""))
+    except ValueError as error:
+        return _page(request, generation, str(error))
+    generation.save(update_fields=["labels"])
+    return _page(request, generation)
+
+
+@require_safe
+@visitor.with_key
+def download(request: HttpRequest, id, format: str) -> HttpResponse:
+    """The image in this format, as a file."""
+    generation = own(request, id)
+    if generation.image_path is None or format not in OutputFormat.values:
+        raise Http404
+    slot = limits.download(request.auth)
+    try:
+        with default_storage.open(generation.image_path) as file:
+            content = file.read()
+        if generation.image_type != f"image/{format}":
+            content = formats.read(content, Output(format)).content
+    except FileNotFoundError:
+        raise Http404 from None
+    finally:
+        slot.release()
+    name = file_name(generation, format)
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "private"}
+    return HttpResponse(content, content_type=f"image/{format}", headers=headers)
+
+
+def own(request: HttpRequest, id) -> Generation:
+    """The visitor's generation, also one in the bin."""
+    return get_object_or_404(Generation.all_objects.owned_by(request.auth), pk=id)
+
+
+def file_name(generation: Generation, format: str) -> str:
+    """A name of the time and the prompt, which sorts by time and is unique."""
+    words = slugify(generation.prompt)[:50].strip("-") or "image"
+    suffix = "jpg" if format == "jpeg" else format
+    return f"{generation.created_at:%Y%m%d-%H%M%S}-{words}-{generation.pk.hex[-6:]}.{suffix}"
+
+
+def _page(request: HttpRequest, generation: Generation, error: str = "") -> HttpResponse:
+    values = {name: getattr(generation, name) for name in REUSED}
+    context = {
+        "visitor": request.visitor,
+        "generation": generation,
+        "values": json.dumps({name: value for name, value in values.items() if value not in (None, "")}),
+        "labels": as_text(generation.labels),
+        "formats": OutputFormat,
+        "error": error,
+    }
+    return render(request, "studio/detail.html", context)
