@@ -23,9 +23,7 @@ WRITE_TIMEOUT = 30.0  # seconds in which a client must read what was sent
 IDLE_TIMEOUT_IF_FULL = 2.0  # seconds after which idle connections are closed to make room
 CHECK_INTERVAL = 1.0  # seconds
 SEND_BUFFER = 256 * 1024  # bytes in the kernel for a client; its own choice is megabytes for clients that don't read
-SWITCH_INTERVAL = (
-    0.001  # seconds for which a busy thread delays the event loop and short calls; Python's default is 0.005
-)
+SWITCH_INTERVAL = 0.001  # seconds for which a busy thread delays the event loop; the default is 0.005
 OTHER_FILES = 200  # descriptors that are not clients' connections
 DETAILS = {
     400: "The request is not valid HTTP.",
