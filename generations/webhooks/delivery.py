@@ -8,14 +8,15 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import DurationField, ExpressionWrapper, F
 from django.db.models.functions import Now
-from procrastinate import BaseRetryStrategy, RetryDecision
+from procrastinate import BaseRetryStrategy, JobContext, RetryDecision
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import JobAborted
 from procrastinate.jobs import Job
@@ -28,26 +29,26 @@ from generations.webhooks.sending import Outcome
 from generations.webhooks.signature import WebhookSecret
 from lockngen import retry_policies
 from lockngen.database import retry
-from lockngen.web.slots import Slot, Slots
+from lockngen.web.slots import HolderFull, Slots
 
 logger = logging.getLogger(__name__)
 
 THREADS = 2  # for the database; each step takes milliseconds
-EARLY = 1.0  # seconds; an attempt that is due sooner is made now
-SHARE = 4  # one receiver gets a quarter of the concurrency
 
 _threads = ThreadPoolExecutor(THREADS, thread_name_prefix="webhooks")
-_receivers = Slots(lambda: settings.WEBHOOK_CONCURRENCY, lambda: max(1, settings.WEBHOOK_CONCURRENCY // SHARE))
+# A receiver that is slow, and a key with many slow receivers, can't hold all deliveries.
+_receivers = Slots(lambda: settings.WEBHOOK_CONCURRENCY, lambda: max(1, settings.WEBHOOK_CONCURRENCY // 4))
+_keys = Slots(lambda: settings.WEBHOOK_CONCURRENCY, lambda: max(1, settings.WEBHOOK_CONCURRENCY // 2))
 
 
 class Postponed(Exception):
-    """The delivery continues after so many seconds."""
+    """The job continues at this time, by the database's clock, which also decides when a job is fetched."""
 
     is_routine = True  # the queue's line about it is not logged
 
-    def __init__(self, seconds: float):
-        super().__init__(f"postponed for {seconds:.0f} s")
-        self.seconds = seconds
+    def __init__(self, until: datetime):
+        super().__init__(f"postponed until {until:%Y-%m-%d %H:%M:%S}")
+        self.until = until
 
 
 class DeliveryRetry(BaseRetryStrategy):
@@ -55,12 +56,11 @@ class DeliveryRetry(BaseRetryStrategy):
 
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision:
         if isinstance(exception, Postponed):
-            seconds = exception.seconds
-        elif isinstance(exception, JobAborted | asyncio.CancelledError):  # the worker stops
-            seconds = 0
-        else:
-            seconds = retry_policies.WEBHOOK_JOB.pause(job.attempts + 1)
-        return RetryDecision(retry_in={"seconds": seconds})
+            return RetryDecision(retry_at=exception.until)
+        is_stopping = isinstance(exception, JobAborted | asyncio.CancelledError)
+        return RetryDecision(
+            retry_in={"seconds": 0 if is_stopping else retry_policies.WEBHOOK_JOB.pause(job.attempts + 1)}
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,43 +70,40 @@ class Attempt:
     url: str
     headers: dict[str, str]
     body: bytes
-    slot: Slot
+    slots: ExitStack
 
 
-@app.task(name=DELIVERY_TASK, queue=WEBHOOKS, retry=DeliveryRetry())
-async def deliver(delivery_id: str) -> None:
+@app.task(name=DELIVERY_TASK, queue=WEBHOOKS, pass_context=True, retry=DeliveryRetry())
+async def deliver(context: JobContext, delivery_id: str) -> None:
     """One attempt at a delivery. Raises Postponed if the queue has to retry the job."""
-    attempt = await _in_thread(_start, delivery_id)
+    attempt = await _in_thread(_start, delivery_id, context.job.attempts)
     if attempt is None:
         return
-    try:
+    with attempt.slots:
         outcome = await sending.send(attempt.url, attempt.headers, attempt.body)
-    finally:
-        attempt.slot.release()
     await _in_thread(_finish, attempt, outcome)
 
 
-def _start(delivery_id: str) -> Attempt | None:
+def _start(delivery_id: str, postponements: int) -> Attempt | None:
     """Start an attempt, or return None if there is nothing to send. Raises Postponed."""
     delivery = _load(delivery_id)
     if delivery is None or delivery.state != WebhookDelivery.State.PENDING:
         return None
-    if (seconds := delivery.due_in.total_seconds()) > EARLY:  # a rescued job comes earlier than it was due
-        raise Postponed(seconds)
-    url = delivery.generation.submission.webhook
-    # A receiver that is slow can't hold all deliveries. Raises HolderFull, after which the job is retried.
-    slot = _receivers.take(addresses.origin(addresses.parse(url)))
-    try:
+    if delivery.next_attempt_at > delivery.now:  # the job of a worker that died runs again at once
+        raise Postponed(delivery.next_attempt_at)
+    with ExitStack() as slots:
+        url = delivery.generation.submission.webhook
+        try:
+            slots.callback(_receivers.take(addresses.origin(addresses.parse(url))).release)
+            slots.callback(_keys.take(delivery.generation.api_key_id).release)
+        except HolderFull:
+            pause = retry_policies.WEBHOOK_JOB.pause(postponements + 1)
+            raise Postponed(delivery.now + timedelta(seconds=pause)) from None
         number = retry.unit_of_work(find=lambda: None, long_running=True)(delivery.start)()
-        signed = None if number is None or _has_failed(delivery, number) else _signed(delivery)
-        if signed is None:
-            slot.release()
+        if number is None or _has_failed(delivery, number):
             return None
-        body, headers = signed
-        return Attempt(delivery, number, url, headers, body, slot)
-    except BaseException:
-        slot.release()
-        raise
+        body, headers = _signed(delivery)
+        return Attempt(delivery, number, url, headers, body, slots.pop_all())
 
 
 def _has_failed(delivery: WebhookDelivery, number: int) -> bool:
@@ -118,10 +115,9 @@ def _has_failed(delivery: WebhookDelivery, number: int) -> bool:
 
 @retry.idempotent
 def _load(delivery_id: str) -> WebhookDelivery | None:
-    # The base manager also has deleted generations.
-    due_in = ExpressionWrapper(F("next_attempt_at") - Now(), output_field=DurationField())
-    rows = WebhookDelivery.objects.annotate(due_in=due_in).select_related("generation__submission")
-    return rows.select_related("generation__submission", "generation__api_key").filter(pk=delivery_id).first()
+    # The join includes deleted generations.
+    rows = WebhookDelivery.objects.select_related("generation__submission", "generation__api_key")
+    return rows.annotate(now=Now()).filter(pk=delivery_id).first()
 
 
 def _signed(delivery: WebhookDelivery) -> tuple[bytes, dict[str, str]] | None:
@@ -151,7 +147,7 @@ def _finish(attempt: Attempt, outcome: Outcome) -> None:
         logger.info("%s: attempt %d failed: %s.", what, attempt.number, outcome.error)
         # A later attempt has a job of its own.
         if _stored(delivery.postpone, attempt.number, pause, outcome.error, outcome.status):
-            raise Postponed(pause)
+            raise Postponed(delivery.next_attempt_at)
 
 
 def _stored(transition: Callable[..., bool], *args) -> bool:

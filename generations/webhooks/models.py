@@ -160,13 +160,12 @@ class WebhookDelivery(models.Model):
         return self._end(self._row(), DeliveryState.DELIVERED, last_status=status, last_error=None)
 
     def postpone(self, attempt: int, seconds: float, error: str, status: int | None = None) -> bool:
-        return bool(
-            self._current(attempt).update(
-                next_attempt_at=Now() + timedelta(seconds=seconds),
-                last_error=error[:ERROR_LENGTH],
-                last_status=status,
-            )
+        next_attempt_at, error = Now() + timedelta(seconds=seconds), error[:ERROR_LENGTH]
+        has_changed = bool(
+            self._current(attempt).update(next_attempt_at=next_attempt_at, last_error=error, last_status=status)
         )
+        self.refresh_from_db(fields=["next_attempt_at"])
+        return has_changed
 
     def fail(self, attempt: int, error: str, status: int | None = None) -> bool:
         error = error[:ERROR_LENGTH]

@@ -40,8 +40,6 @@ async def send(url: str, headers: dict[str, str], body: bytes) -> Outcome:
         return Outcome(error=str(error), is_final=True)
     except (TimeoutError, httpcore.TimeoutException):
         return Outcome(error=f"it did not answer within {settings.WEBHOOK_TIMEOUT:g} seconds")
-    except ssl.SSLError as error:
-        return Outcome(error=f"TLS failed: {one_line(error)}")
     except (OSError, httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol) as error:
         return Outcome(error=f"it can't be reached: {one_line(error)}")
 
