@@ -1,4 +1,6 @@
 // The gallery: its address has the filters, and new images appear at the top without moving what is looked at.
+import { register } from "./keys.js";
+
 const gallery = document.getElementById("gallery");
 const filters = document.getElementById("filters");
 const newImages = document.getElementById("new-images");
@@ -33,3 +35,4 @@ filters.addEventListener("htmx:afterRequest", () => {
   const chosen = query();
   history.replaceState(null, "", `${filters.action}${chosen && "?"}${chosen}`);
 });
+register("/", "search", () => document.getElementById("q").focus());

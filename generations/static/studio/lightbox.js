@@ -1,4 +1,6 @@
 // The lightbox: one image with its values, and the way to the next. The tiles of the gallery are its list.
+import { register } from "./keys.js";
+
 const box = document.getElementById("lightbox");
 const content = document.getElementById("lightbox-content");
 const gallery = document.getElementById("gallery");
@@ -115,7 +117,7 @@ gallery.addEventListener("click", (event) => {
 
 box.addEventListener("click", (event) => {
   const button = event.target.closest("button");
-  if (event.target.closest("[data-zoom]")) event.target.closest(".stage").classList.toggle("zoomed");
+  if (event.target.closest("[data-zoom]")) zoom();
   if (!button) return;
   if (button.dataset.step) step(Number(button.dataset.step));
   if ("close" in button.dataset) close();
@@ -125,13 +127,11 @@ box.addEventListener("click", (event) => {
   if ("copyLink" in button.dataset) copyLink(button);
 });
 
-document.addEventListener("keydown", (event) => {
-  if (!box.open || event.target.closest("input")) return;
-  if (event.key === "ArrowLeft") step(-1);
-  if (event.key === "ArrowRight") step(1);
-  if (event.key === "z") content.querySelector(".stage").classList.toggle("zoomed");
-  if (event.key === "Delete") content.querySelector('[data-after="deleted"]')?.click();
-});
+const zoom = () => content.querySelector(".stage").classList.toggle("zoomed");
+for (const key of ["ArrowRight", "j"]) register(key, "next", () => step(1), box);
+for (const key of ["ArrowLeft", "k"]) register(key, "previous", () => step(-1), box);
+register("z", "zoom", zoom, box);
+register("Delete", "delete", () => content.querySelector('[data-after="deleted"]')?.click(), box);
 
 let touchedAt = null;
 box.addEventListener("touchstart", (event) => { touchedAt = event.changedTouches[0].clientX; }, { passive: true });

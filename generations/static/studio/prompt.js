@@ -1,4 +1,6 @@
 // The prompt form. htmx replaces the form as a whole, so events are handled at the document.
+import { register } from "./keys.js";
+
 const form = () => document.getElementById("prompt");
 const field = (name) => form().elements[name];
 const NUMBERS = new Set(["n", "width", "height", "steps", "guidance", "seed", "quality"]);
@@ -112,4 +114,6 @@ document.addEventListener("htmx:afterSwap", (event) => {
   (form().querySelector("[aria-invalid]") ?? field("prompt")).focus();
   showDefaults();
 });
+register("Ctrl+Enter", "create"); // also in its fields, see above
+register("n", "prompt", () => field("prompt").focus());
 showDefaults();
