@@ -27,7 +27,7 @@ from generations.tests.support.receiver import (
     trickle,
 )
 from generations.webhooks import delivery as deliveries
-from generations.webhooks import sending, signature
+from generations.webhooks import payloads, sending, signature
 from generations.webhooks.delivery import DeliveryRetry, Postponed
 from generations.webhooks.models import WebhookDelivery
 from generations.webhooks.signature import WebhookSecret
@@ -385,6 +385,16 @@ def test_attempt__that_is_superseded_neither_postpones_nor_fails_it(make_receive
     assert attempt(delivery) is None  # the job belongs to the other attempt
 
     assert (delivery.state, delivery.last_error) == (State.PENDING, None)
+
+
+def test_delivery__that_is_no_event_of_its_interface_ends_without_a_call(make_receiver, make_delivery):
+    receiver = make_receiver()
+    payloads.register("silent", lambda *_: None)
+    delivery = make_delivery(receiver, interface="silent")
+
+    assert attempt(delivery) is None
+
+    assert (delivery.state, delivery.last_status, receiver.received) == (State.DELIVERED, None, [])
 
 
 def test_delivery__of_a_removed_generation_is_not_sent(make_receiver, make_delivery):

@@ -22,6 +22,7 @@ from procrastinate.exceptions import JobAborted
 from procrastinate.jobs import Job
 
 from generations.api.presenters import Viewer
+from generations.models import Generation
 from generations.scheduling.queues import DELIVERY_TASK, WEBHOOKS
 from generations.webhooks import addresses, payloads, sending, signature
 from generations.webhooks.models import WebhookDelivery
@@ -58,9 +59,8 @@ class DeliveryRetry(BaseRetryStrategy):
         if isinstance(exception, Postponed):
             return RetryDecision(retry_at=exception.until)
         is_stopping = isinstance(exception, JobAborted | asyncio.CancelledError)
-        return RetryDecision(
-            retry_in={"seconds": 0 if is_stopping else retry_policies.WEBHOOK_JOB.pause(job.attempts + 1)}
-        )
+        seconds = 0 if is_stopping else retry_policies.WEBHOOK_JOB.pause(job.attempts + 1)
+        return RetryDecision(retry_in={"seconds": seconds})
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +102,10 @@ def _start(delivery_id: str, postponements: int) -> Attempt | None:
         number = retry.unit_of_work(find=lambda: None, long_running=True)(delivery.start)()
         if number is None or _has_failed(delivery, number):
             return None
-        body, headers = _signed(delivery)
-        return Attempt(delivery, number, url, headers, body, slots.pop_all())
+        if (body := payloads.of(delivery, _viewer(delivery.generation))) is None:  # it is no event of the interface
+            _stored(delivery.succeed)
+            return None
+        return Attempt(delivery, number, url, _headers(delivery, body), body, slots.pop_all())
 
 
 def _has_failed(delivery: WebhookDelivery, number: int) -> bool:
@@ -120,16 +122,15 @@ def _load(delivery_id: str) -> WebhookDelivery | None:
     return rows.annotate(now=Now()).filter(pk=delivery_id).first()
 
 
-def _signed(delivery: WebhookDelivery) -> tuple[bytes, dict[str, str]] | None:
-    """The body and the headers. None, and the delivery has ended, if there is nothing to send."""
-    generation = delivery.generation
-    viewer = Viewer(settings.PUBLIC_URL or generation.submission.base_url, generation.api_key_id)
-    body = payloads.of(delivery, viewer)
-    if body is None:
-        _stored(delivery.succeed)
-        return None
-    secret = WebhookSecret.objects.of(generation.api_key)
-    return body, signature.headers(secret.valid, str(delivery.pk), body)
+def _viewer(generation: Generation) -> Viewer:
+    """The receiver, for whom addresses are signed for the generation's key from now on."""
+    return Viewer(settings.PUBLIC_URL or generation.submission.base_url, generation.api_key_id)
+
+
+@retry.idempotent
+def _headers(delivery: WebhookDelivery, body: bytes) -> dict[str, str]:
+    secret = WebhookSecret.objects.of(delivery.generation.api_key)
+    return signature.headers(secret.valid, str(delivery.pk), body)
 
 
 def _finish(attempt: Attempt, outcome: Outcome) -> None:
