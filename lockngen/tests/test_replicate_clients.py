@@ -10,6 +10,7 @@ from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from io import BytesIO
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -27,95 +28,8 @@ from lockngen.tests.support.waiting import wait_until
 MODEL = "lockngen/sketch"
 SECONDS = 1.2  # of a render
 SMALL = {"prompt": "a lighthouse", "width": 64, "height": 64}
-JAVASCRIPT = """
-import Replicate, { parseProgressFromLogs } from "replicate";
-
-const [baseUrl, auth, limited] = process.argv.slice(2);
-const client = (auth, options) => new Replicate({ auth, baseUrl, ...options });
-const replicate = client(auth);
-const model = "lockngen/sketch";
-const input = { prompt: "a lighthouse", width: 64, height: 64 };
-const bytes = async (file) => Buffer.from(await (await file.blob()).arrayBuffer()).toString("base64");
-const status = (promise) => promise.then(() => 0, (error) => error.response.status);
-
-const blocked = await replicate.run(model, { input: { ...input, num_outputs: 2 } });
-const polled = await replicate.run(model, { input, wait: { mode: "poll" } });
-const late = await replicate.run(model, { input, wait: { mode: "block", timeout: 1 } });
-const { latest_version: version } = await replicate.models.get("lockngen", "sketch");
-const pinned = await replicate.run(`${model}:${version.id}`, { input });
-const files = await Promise.all([...blocked, ...polled, ...late, ...pinned].map(bytes));
-
-const waited = await replicate.predictions.create({ model, input, wait: 30 });
-const cancelled = await replicate.predictions.create({ version: model, input });
-await replicate.predictions.cancel(cancelled.id);
-
-const events = [];
-for await (const event of replicate.stream(model, { input })) {
-    if (event.event !== "logs") events.push([event.event, typeof event.data]);
-    if (event.event === "output") files.push(await bytes(event.data));
-}
-let listed = 0;
-for await (const page of replicate.paginate(replicate.predictions.list)) listed += page.length;
-
-console.log(JSON.stringify({
-    files, events, listed,
-    waited: [waited.status, parseProgressFromLogs(waited).percentage],
-    cancelled: (await replicate.predictions.get(cancelled.id)).status,
-    versions: (await replicate.models.versions.list("lockngen", "sketch")).results.length,
-    models: (await replicate.models.list()).results.map((model) => model.name),
-    account: (await replicate.accounts.current()).name,
-    refused: await status(client("wrong").run(model, { input })),
-    invalid: await status(replicate.run(model, { input: { ...input, width: 1 } })),
-    limited: await status(Promise.all(Array.from({ length: 4 }, () => client(limited).accounts.current()))),
-}));
-"""
+VERSION_2 = Path(__file__).parent / "support/replicate_2.py"
 PRERELEASE = ["replicate==2.0.0b4", "distro==1.9.0", "sniffio==1.3.1"]  # beside the packages of these tests
-PYTHON = """
-import asyncio, base64, json, sys
-from datetime import timedelta
-import replicate
-
-token, limited = sys.argv[1:]
-client = replicate.Replicate(bearer_token=token)
-model, input = "lockngen/sketch", {"prompt": "a lighthouse", "width": 64, "height": 64}
-version = client.models.get(model_owner="lockngen", model_name="sketch").latest_version.id
-
-
-async def run():
-    (output,) = await replicate.AsyncReplicate(bearer_token=token).run(model, input=input)
-    return await output.read()
-
-
-def status(call):
-    try:
-        call()
-    except replicate.APIStatusError as error:
-        return error.status_code
-
-
-files = [output.read() for output in client.run(model, input={**input, "num_outputs": 2})]
-files += [client.run(f"{model}:{version}", input=input)[0].read(), client.run(model, input=input, wait=1)[0].read()]
-files.append(asyncio.run(run()))
-waited = client.predictions.create(version=model, input=input, prefer="wait=30")
-cancelled = client.predictions.create(version=version, input=input)
-client.predictions.cancel(prediction_id=cancelled.id)
-refused = replicate.Replicate(bearer_token="wrong")
-limited = replicate.Replicate(bearer_token=limited, max_retries=0)
-limited.account.get()
-print(json.dumps({
-    "files": [base64.b64encode(file).decode() for file in files],
-    "used": [type(each).__name__ for each in replicate.use(model)(**input)],
-    "waited": waited.status,
-    "cancelled": client.predictions.get(prediction_id=cancelled.id).status,
-    "listed": len(list(client.predictions.list())),
-    "listed since": len(list(client.predictions.list(created_after=cancelled.created_at - timedelta(seconds=0.5)))),
-    "models": [each.name for each in client.models.list()],
-    "account": client.account.get().name,
-    "refused": status(refused.account.get),
-    "invalid": status(lambda: client.run(model, input={**input, "width": 1})),
-    "limited": status(limited.account.get),
-}))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -372,7 +286,7 @@ def test_javascript_example__writes_a_file(dev, token, run_node, tmp_path):
 def test_javascript_client__works_as_it_is(dev, make_token, run_node):
     base_url = f"http://127.0.0.1:{dev.port}/replicate/v1"
 
-    shown = json.loads(run_node(JAVASCRIPT, base_url, make_token(0), make_token(1)))
+    shown = json.loads(run_node((node.NODE / "replicate.mjs").read_text(), base_url, make_token(0), make_token(1)))
 
     assert [size(b64decode(file)) for file in shown.pop("files")] == [(64, 64)] * 6
     assert shown == {
@@ -383,6 +297,7 @@ def test_javascript_client__works_as_it_is(dev, make_token, run_node):
         "versions": 1,
         "models": ["sketch"],
         "account": "Client",
+        "webhook": [True, "succeeded"],
         "refused": 401,
         "invalid": 422,
         "limited": 429,
@@ -395,7 +310,7 @@ def test_prerelease__works_as_it_is(dev, make_token, tmp_path):
     subprocess.run(install, check=True, timeout=60)
     base_url = f"http://127.0.0.1:{dev.port}/replicate/v1"
     variables = {"PYTHONPATH": str(tmp_path), "REPLICATE_BASE_URL": base_url, "REPLICATE_API_TOKEN": make_token(0)}
-    arguments = [sys.executable, "-c", PYTHON, variables["REPLICATE_API_TOKEN"], make_token(1)]
+    arguments = [sys.executable, "-P", VERSION_2, variables["REPLICATE_API_TOKEN"], make_token(1)]
 
     done = subprocess.run(
         arguments, cwd=tmp_path, env={**os.environ, **variables}, capture_output=True, text=True, timeout=90
