@@ -6,6 +6,8 @@ function init()
   for line in io.lines(os.getenv("CALLS")) do
     local token, id, cursor = line:match("(%S+) (%S+) (%S+)")
     local headers = { Authorization = "Bearer " .. token }
+    local name, value = (os.getenv("HEADER") or ""):match("(%S+): (.+)")
+    if name then headers[name] = value end
     local count = #requests + 1
     if operation == "get" then
       requests[count] = wrk.format("GET", path .. "/" .. id, headers)

@@ -53,17 +53,17 @@ def write_calls(path: Path, tokens: list[str], rows: int) -> Path:
     return path
 
 
-def run(server: Server, operation: str, connections: int, calls: Path, seconds: int) -> Result:
-    """The most even of a few runs, or the first that is even enough."""
+def run(server: Server, operation: str, connections: int, calls: Path, seconds: int, header: str = "") -> Result:
+    """The most even of a few runs, or the first that is even enough. `header` is added to each request."""
     results = []
     while len(results) < ATTEMPTS:
-        results.append(_run(server, operation, connections, calls, seconds))
+        results.append(_run(server, operation, connections, calls, seconds, header))
         if results[-1].balance >= EVEN:
             return results[-1]
     return max(results, key=lambda result: result.balance)
 
 
-def _run(server: Server, operation: str, connections: int, calls: Path, seconds: int) -> Result:
+def _run(server: Server, operation: str, connections: int, calls: Path, seconds: int, header: str) -> Result:
     database = postmaster()
     before, machine = _used(server, database), _machine_seconds()
     by_worker, started_at = server.worker_seconds(), time.monotonic()
@@ -71,7 +71,7 @@ def _run(server: Server, operation: str, connections: int, calls: Path, seconds:
     script = Path(__file__).with_name("load.lua")
     done = subprocess.run(
         ["wrk", *options, "-s", script, f"http://127.0.0.1:{server.port}"],
-        env={**os.environ, "OPERATION": operation, "CALLS": str(calls)},
+        env={**os.environ, "OPERATION": operation, "CALLS": str(calls), "HEADER": header},
         capture_output=True,
         text=True,
         check=True,

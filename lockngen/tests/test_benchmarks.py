@@ -16,9 +16,10 @@ SHORT = {
     "parked": ["--seconds", "2", "--streams", "40", "--waits", "20", "--ends", "10"],
     "growth": ["--rows", "1000", "2000", "--rounds", "1", "--calls", "2"],
     "throughput": ["--seconds", "1", "--rounds", "1", "--rows", "20000"],
+    "fast_path": ["--seconds", "1", "--rounds", "1"],
     "limiter": ["--seconds", "1", "--rounds", "1"],
 }
-NEEDS_WRK = {"throughput", "limiter"}
+NEEDS_WRK = {"throughput", "fast_path", "limiter"}
 
 
 @pytest.mark.parametrize("name", SHORT)
