@@ -7,10 +7,14 @@ from http.client import HTTPConnection
 from io import BytesIO
 
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from generations.dialects.automatic1111.chosen_model import ChosenModel
-from generations.dialects.automatic1111.operations import LISTS
+from generations.dialects.automatic1111.operations import STATIC
+from generations.dialects.automatic1111.txt2img import KNOWN
 from generations.images import infotext
 from generations.models import Generation
 from generations.progress.reports import Report
@@ -229,6 +233,25 @@ def test_alias__stands_for_its_model(txt2img):
     assert txt2img({**SMALL, "override_settings": {"sd_model_checkpoint": "dall-e-2"}}).status == 200
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(max_size=9), values, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(KNOWN)), JSON, max_size=5), st.sampled_from(["txt2img", "options"]))
+@hypothesis_settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_body__is_accepted_or_refused(client_of, make_key, fields, path):
+    client = client_of(make_key(rate_limit=0))
+
+    answer = client.post(f"/sdapi/v1/{path}", json.dumps({**SMALL, **fields}), content_type="application/json")
+
+    assert answer.status_code in (200, 400, 422)
+    if answer.status_code != 200:
+        assert json.loads(answer.content)["detail"]
+
+
 def test_option_model__is_of_the_key_that_set_it(call, caller_of, make_key, get):
     other = caller_of(make_key())
     before = get("options")
@@ -243,7 +266,7 @@ def test_option_model__is_of_the_key_that_set_it(call, caller_of, make_key, get)
 
 def test_option_model__is_used_by_calls_that_name_none(call, key):
     """One that has been removed since is reported; it isn't replaced silently."""
-    ChosenModel.set(key, "removed")
+    ChosenModel.choose(key, "removed")
 
     answer = call("POST", "txt2img", SMALL).result()
     named = call("POST", "txt2img", {**SMALL, "override_settings": {"sd_model_checkpoint": "sketch"}, "steps": 0})
@@ -253,14 +276,14 @@ def test_option_model__is_used_by_calls_that_name_none(call, key):
 
 
 def test_option_model__stays_after_the_key_was_replaced(caller_of, key, make_key):
-    ChosenModel.set(key, "dall-e-2")
+    ChosenModel.choose(key, "dall-e-2")
     replacement = make_key(rotated_from=key)
 
     assert caller_of(replacement)("GET", "options").result().content["sd_model_checkpoint"] == "dall-e-2"
 
 
 def test_option_model__without_a_value_is_the_default_again(call, key, get):
-    ChosenModel.set(key, "dall-e-2")
+    ChosenModel.choose(key, "dall-e-2")
 
     assert call("POST", "options", {"sd_model_checkpoint": ""}).result().status == 200
     assert get("options")["sd_model_checkpoint"] == "sketch"
@@ -281,10 +304,10 @@ def test_models__have_the_fields_that_clients_read(get):
 
 
 def test_lists__are_served(get):
-    assert {name: get(name) for name in LISTS} == LISTS
-    assert LISTS["samplers"][0]["name"] == LISTS["schedulers"][0]["label"] == "Automatic"
-    assert LISTS["upscalers"][0]["name"] == "None"
-    assert LISTS["loras"] == LISTS["sd-vae"] == LISTS["sd-modules"] == LISTS["latent-upscale-modes"] == []
+    assert {name: get(name) for name in STATIC} == STATIC
+    assert STATIC["samplers"][0]["name"] == STATIC["schedulers"][0]["label"] == "Automatic"
+    assert STATIC["upscalers"][0]["name"] == "None"
+    assert STATIC["loras"] == STATIC["sd-vae"] == STATIC["sd-modules"] == STATIC["latent-upscale-modes"] == []
 
 
 def test_progress__of_an_idle_key_is_zero(get):

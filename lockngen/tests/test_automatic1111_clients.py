@@ -47,7 +47,7 @@ SILLYTAVERN = {
 
 @pytest.fixture(scope="module")
 def dev(make_dev) -> Dev:
-    return make_dev(RENDERER_URL="sketch:?seconds=0.5")
+    return make_dev(RENDERER_URL="sketch:?seconds=0.5", WEB_WORKERS="2")
 
 
 @pytest.fixture

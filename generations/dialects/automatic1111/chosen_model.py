@@ -21,5 +21,5 @@ class ChosenModel(models.Model):
         return chosen.values_list("model", flat=True).first()
 
     @classmethod
-    def set(cls, key: ApiKey, model: str) -> None:
+    def choose(cls, key: ApiKey, model: str) -> None:
         cls.objects.update_or_create(api_key=key, defaults={"model": model})

@@ -29,8 +29,8 @@ ABSENT = (
     *("latent-upscale-modes", "sd-vae", "sd-modules", "loras", "hypernetworks", "face-restorers"),
     *("realesrgan-models", "prompt-styles", "script-info", "extensions"),
 )
-# What the models choose themselves, or what doesn't exist here.
-LISTS = {
+# The model determines all of this, or it doesn't exist here.
+STATIC = {
     "samplers": [{"name": "Automatic", "aliases": [], "options": {}}],
     "schedulers": [
         {"name": "automatic", "label": "Automatic", "aliases": None, "default_rho": -1, "need_inner_model": False}
@@ -90,7 +90,7 @@ def set_options(request: HttpRequest, body: OptionsIn) -> HttpResponse:
     if body.sd_model_checkpoint is not None:
         name = body.sd_model_checkpoint or DEFAULT_MODEL
         known_model(renderers.current_pool(), models.resolve(name), field="sd_model_checkpoint")
-        retry.idempotent(ChosenModel.set)(request.auth, name)
+        retry.idempotent(ChosenModel.choose)(request.auth, name)
     return presenters.response(None)
 
 
@@ -116,12 +116,12 @@ def refresh_checkpoints(request: HttpRequest) -> HttpResponse:
     return presenters.response(None)
 
 
-def _add_list(name: str, content: Any) -> None:
+def _add_static(name: str, content: Any) -> None:
     router.get(name, operation_id=name)(lambda request: presenters.response(content))
 
 
-for name, content in LISTS.items():
-    _add_list(name, content)
+for name, content in STATIC.items():
+    _add_static(name, content)
 
 
 def _sd_model(name: str) -> dict[str, Any]:
