@@ -6,7 +6,8 @@ from uuid import UUID
 
 from django.contrib.postgres.search import SearchQuery, SearchVector
 from django.db import transaction
-from django.db.models import Case, Exists, F, OuterRef, TextField, When
+from django.db.models import Case, Exists, F, Func, IntegerField, JSONField, OuterRef, TextField, Value, When
+from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Cast, Coalesce, Now
 from procrastinate.contrib.django import app as queue
 from procrastinate.contrib.django.models import ProcrastinateJob
@@ -75,6 +76,16 @@ class GenerationQuerySet(SoftDeleteQuerySet):
     def labelled(self, labels: dict[str, str]):
         """Those that have all of these labels."""
         return self.filter(labels__contains=labels)
+
+    def add_labels(self, labels: dict[str, str], *, at_most: int) -> int:
+        """Add labels to those that then have at most so many, and return their number. A name's value is replaced."""
+        merged = CombinedExpression(F("labels"), "||", Value(labels, JSONField()), output_field=JSONField())
+        names = "jsonb_array_length(jsonb_path_query_array(%(expressions)s, '$.keyvalue()'))"
+        count = Func(merged, template=names, output_field=IntegerField())
+        return self.alias(label_count=count).filter(label_count__lte=at_most).update(labels=merged)
+
+    add_labels.alters_data = True
+    add_labels.queryset_only = True
 
     def first_of_calls(self):
         """The first generation of each create call."""

@@ -65,13 +65,19 @@ def response(
     return answer
 
 
+def format_of(generation: Generation) -> str:
+    """The format of the image, such as jpeg."""
+    content_type = generation.image_type or formats.CONTENT_TYPES[generation.image_path.rpartition(".")[2]]
+    return content_type.removeprefix("image/")
+
+
 def _download(generation: Generation, size: Size) -> Download:
     if generation.image_path is None:
         raise Http404(f"The generation has no image{' yet' if generation.is_unfinished else ''}.")
     if size == "thumb" and generation.thumbnail_path:
         return Download(generation.thumbnail_path, files.THUMBNAIL_TYPE, f'"{generation.image_sha256}-thumb"')
     # Generations completed before thumbnails existed have no thumbnail, digest or type.
-    content_type = generation.image_type or formats.CONTENT_TYPES[generation.image_path.rpartition(".")[2]]
+    content_type = f"image/{format_of(generation)}"
     return Download(generation.image_path, content_type, f'"{generation.image_sha256 or generation.id}"')
 
 

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from generations.studio import detail, gallery, prompts, queue, views
+from generations.studio import detail, gallery, prompts, queue, selection, views
 
 app_name = "studio"
 urlpatterns = [
@@ -20,6 +20,10 @@ urlpatterns = [
     path("studio/generations/<uuid:id>/restore", detail.restore, name="restore"),
     path("studio/generations/<uuid:id>/labels", detail.label, name="label"),
     path("studio/generations/<uuid:id>/download.<slug:format>", detail.download, name="download"),
+    path("studio/selection/delete", selection.delete, name="delete-selected"),
+    path("studio/selection/restore", selection.restore, name="restore-selected"),
+    path("studio/selection/labels", selection.label, name="label-selected"),
+    path("studio/selection/images.zip", selection.download, name="download-selected"),
     path("studio/gallery", gallery.page, name="gallery"),
     path("studio/images/<uuid:id>", gallery.image, {"size": "full"}, name="image"),
     path("studio/thumbnails/<uuid:id>", gallery.image, {"size": "thumb"}, name="thumbnail"),

@@ -16,6 +16,8 @@ from django.utils import translation
 from django.views.decorators.cache import never_cache
 
 from apikeys.models import ApiKey
+from lockngen.web import error_pages
+from lockngen.web.problems import Problem
 
 KEY = "studio_key"  # in the session
 LIFETIME = 14 * 24 * 3600  # seconds of a session with a key; each visit renews it
@@ -67,8 +69,8 @@ def page(view: View) -> View:
     return respond
 
 
-def with_key(view: View) -> View:
-    """A view for visitors with a key. `request.auth` is the key, as in the API."""
+def with_key(view: View, *, only_reads: bool = False) -> View:
+    """A view for visitors with a key. `request.auth` is the key, as in the API. A POST changes something by default."""
 
     @wraps(view)
     def respond(request: HttpRequest, *arguments, **options) -> HttpResponse:
@@ -77,10 +79,13 @@ def with_key(view: View) -> View:
             if request.htmx:
                 return HttpResponse(status=401, headers={"HX-Redirect": reverse("studio:home")})
             return redirect("studio:home")
-        if request.method not in ("GET", "HEAD") and not visitor.may_change:
+        if request.method not in ("GET", "HEAD") and not (only_reads or visitor.may_change):
             raise PermissionDenied
         request.visitor, request.auth = visitor, visitor.key
-        return view(request, *arguments, **options)
+        try:
+            return view(request, *arguments, **options)
+        except Problem as problem:
+            return error_pages.of_problem(request, problem)
 
     return respond
 

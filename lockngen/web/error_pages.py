@@ -12,7 +12,7 @@ from django.utils import translation
 from django.utils.translation import gettext_lazy as _
 
 from lockngen.database import retry
-from lockngen.web.problems import RETRY_AFTER
+from lockngen.web.problems import RETRY_AFTER, Problem
 
 TEXTS = {
     403: (_("Not allowed"), _("You may not do this. Sign in with another account, or ask an operator.")),
@@ -21,6 +21,7 @@ TEXTS = {
         _("There is nothing at this address. It may have been deleted, or it belongs to another key."),
     ),
     500: (_("Something went wrong"), _("An internal error occurred. It was logged, and nothing you stored is lost.")),
+    429: (_("Too many at once"), _("Try again.")),
     503: (
         _("Unavailable for a moment"),
         _("The database can't be reached, or too many requests are waiting. What is stored is safe. Try again."),
@@ -28,11 +29,21 @@ TEXTS = {
 }
 
 
-def response(request: HttpRequest | None, status: int) -> HttpResponse:
+def of_problem(request: HttpRequest, problem: Problem) -> HttpResponse:
+    """The page of an error that a view raises."""
+    answer = response(request, problem.status, str(problem))
+    for name, value in problem.members.get("headers", {}).items():
+        answer[name] = value
+    return answer
+
+
+def response(request: HttpRequest | None, status: int, detail: str = "") -> HttpResponse:
     language = translation.get_language_from_request(request) if request else settings.LANGUAGE_CODE
     with translation.override(language):
         title, text = TEXTS[status]
-        page = render_to_string("lockngen/error.html", {"title": title, "text": text, "home": settings.PUBLIC_PATH})
+        page = render_to_string(
+            "lockngen/error.html", {"title": title, "text": detail or text, "home": settings.PUBLIC_PATH}
+        )
     headers = {"Retry-After": str(RETRY_AFTER)} if status == 503 else {}
     return HttpResponse(
         page, status=status, headers={**headers, "Content-Language": language, "Vary": "Accept-Language"}
