@@ -36,8 +36,9 @@ api = ProblemAPI(
             {"name": "generations", "description": "Create, follow, fetch, cancel and delete generations."},
             {"name": "models", "description": "The models that a generation can use."},
             {"name": "key", "description": "The key of the call and its limits."},
-            {"name": "webhooks", "description": "The secret that signs webhooks."},
-        ]
+            {"name": "webhooks", "description": "Events that are sent to clients, and the secret that signs them."},
+        ],
+        "webhooks": generations.webhooks.api.SENT,
     },
 )
 api.add_router("/generations", generations.api.operations.router)

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 from django.db import OperationalError, connection
 from django.db.models.functions import Now
+from jsonschema import Draft202012Validator
 from procrastinate.contrib.django.models import ProcrastinateJob
 from replicate.webhook import Webhooks, WebhookSigningSecret, WebhookValidationError
 
@@ -31,7 +32,7 @@ from generations.webhooks import payloads, sending, signature
 from generations.webhooks.delivery import DeliveryRetry, Postponed
 from generations.webhooks.models import WebhookDelivery
 from generations.webhooks.signature import WebhookSecret
-from lockngen import retry_policies
+from lockngen import retry_policies, urls
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -108,6 +109,19 @@ def test_delivery__sends_the_generation_as_it_is_now(make_receiver, make_webhook
     assert data.pop("signed_urls").keys() == shown.pop("signed_urls").keys()
     assert data == shown
     assert (data["status"], data["progress"], data["seed"]) == ("completed", 100, 7)
+
+
+def test_delivery__is_what_the_openapi_document_describes(make_receiver, make_delivery):
+    receiver = make_receiver()
+    document = urls.api.get_openapi_schema()
+    described = document["webhooks"]["generation"]["post"]
+    schema = described["requestBody"]["content"]["application/json"]["schema"]
+
+    attempt(make_delivery(receiver))
+
+    (request,) = receiver.received
+    Draft202012Validator({**schema, "components": document["components"]}).validate(request.json)
+    assert {parameter["name"] for parameter in described["parameters"]} <= request.headers.keys()
 
 
 def test_delivery__links_begin_with_the_public_address(make_receiver, make_delivery, settings):

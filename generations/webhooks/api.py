@@ -11,6 +11,42 @@ from generations.webhooks.signature import WebhookSecret
 from lockngen.database import retry
 from lockngen.web.problems import problems
 
+# What LockN Gen sends, for the OpenAPI document.
+EVENT = {
+    "type": "object",
+    "required": ["type", "timestamp", "data"],
+    "properties": {
+        "type": {"type": "string", "enum": ["generation.start", "generation.output", "generation.completed"]},
+        "timestamp": {"type": "string", "format": "date-time", "description": "When the event happened."},
+        "data": {"$ref": "#/components/schemas/GenerationOut"},
+    },
+}
+HEADERS = {
+    "webhook-id": "The event's id, which is the same in each attempt.",
+    "webhook-timestamp": "Seconds since 1970.",
+    "webhook-signature": "Signatures of Standard Webhooks, separated by spaces.",
+}
+SENT = {
+    "generation": {
+        "post": {
+            "operationId": "receiveEvent",
+            "summary": "An event of a generation",
+            "description": "Sent to the `webhook` of the call that created the generation, until it is answered.",
+            "tags": ["webhooks"],
+            "parameters": [
+                {"name": name, "in": "header", "required": True, "description": text, "schema": {"type": "string"}}
+                for name, text in HEADERS.items()
+            ],
+            "requestBody": {"required": True, "content": {"application/json": {"schema": EVENT}}},
+            "responses": {
+                "2XX": {"description": "The event was received."},
+                "410": {"description": "It must not be sent again."},
+                "default": {"description": "It is sent again later."},
+            },
+        }
+    }
+}
+
 router = Router(auth=BearerToken(), tags=["webhooks"])
 
 

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TypeVar
 
 from django.conf import settings
 from django.db import connection
@@ -33,6 +33,8 @@ from lockngen.database import retry
 from lockngen.web.slots import HolderFull, Slots
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 THREADS = 2  # for the database; each step takes milliseconds
 
@@ -86,7 +88,7 @@ async def deliver(context: JobContext, delivery_id: str) -> None:
 
 def _start(delivery_id: str, postponements: int) -> Attempt | None:
     """Start an attempt, or return None if there is nothing to send. Raises Postponed."""
-    delivery = _load(delivery_id)
+    delivery = _retried(_load, delivery_id)
     if delivery is None or delivery.state != WebhookDelivery.State.PENDING:
         return None
     if delivery.next_attempt_at > delivery.now:  # the job of a worker that died runs again at once
@@ -102,20 +104,22 @@ def _start(delivery_id: str, postponements: int) -> Attempt | None:
         number = retry.unit_of_work(find=lambda: None, long_running=True)(delivery.start)()
         if number is None or _has_failed(delivery, number):
             return None
-        if (body := payloads.of(delivery, _viewer(delivery.generation))) is None:  # it is no event of the interface
-            _stored(delivery.succeed)
+        body = _retried(payloads.of, delivery, _viewer(delivery.generation))
+        if body is None:  # it is no event of the interface
+            _retried(delivery.succeed)
             return None
-        return Attempt(delivery, number, url, _headers(delivery, body), body, slots.pop_all())
+        secret = _retried(WebhookSecret.objects.of, delivery.generation.api_key)
+        headers = signature.headers(secret.valid, str(delivery.pk), body)
+        return Attempt(delivery, number, url, headers, body, slots.pop_all())
 
 
 def _has_failed(delivery: WebhookDelivery, number: int) -> bool:
     """Fail a delivery whose last attempt ended without an outcome, because of an error or a killed worker."""
-    return delivery.counted_attempts > retry_policies.WEBHOOK.attempts and _stored(
+    return delivery.counted_attempts > retry_policies.WEBHOOK.attempts and _retried(
         delivery.fail, number, "its last attempt was interrupted; the log may have the reason"
     )
 
 
-@retry.idempotent
 def _load(delivery_id: str) -> WebhookDelivery | None:
     # The join includes deleted generations.
     rows = WebhookDelivery.objects.select_related("generation__submission", "generation__api_key")
@@ -127,38 +131,32 @@ def _viewer(generation: Generation) -> Viewer:
     return Viewer(settings.PUBLIC_URL or generation.submission.base_url, generation.api_key_id)
 
 
-@retry.idempotent
-def _headers(delivery: WebhookDelivery, body: bytes) -> dict[str, str]:
-    secret = WebhookSecret.objects.of(delivery.generation.api_key)
-    return signature.headers(secret.valid, str(delivery.pk), body)
-
-
 def _finish(attempt: Attempt, outcome: Outcome) -> None:
     """Store the outcome. Raises Postponed if there is another attempt."""
     delivery, policy = attempt.delivery, retry_policies.WEBHOOK
     what = f"Webhook {delivery.pk}, {delivery.event} of generation {delivery.generation_id}"
     if outcome.error is None:
-        _stored(delivery.succeed, outcome.status)
+        _retried(delivery.succeed, outcome.status)
         logger.info("%s: delivered.", what)
     elif outcome.is_final or delivery.counted_attempts >= policy.attempts:
-        _stored(delivery.fail, attempt.number, outcome.error, outcome.status)
+        _retried(delivery.fail, attempt.number, outcome.error, outcome.status)
         logger.warning("%s: failed after %d attempts: %s.", what, delivery.counted_attempts, outcome.error)
     else:
         pause = max(policy.pause(delivery.counted_attempts), min(outcome.retry_after, policy.max_pause))
         logger.info("%s: attempt %d failed: %s.", what, attempt.number, outcome.error)
         # A later attempt has a job of its own.
-        if _stored(delivery.postpone, attempt.number, pause, outcome.error, outcome.status):
+        if _retried(delivery.postpone, attempt.number, pause, outcome.error, outcome.status):
             raise Postponed(delivery.next_attempt_at)
 
 
-def _stored(transition: Callable[..., bool], *args) -> bool:
-    return retry.idempotent(transition, long_running=True)(*args)
+def _retried(function: Callable[..., T], *args) -> T:
+    return retry.idempotent(function, long_running=True)(*args)
 
 
-async def _in_thread(step: Callable[..., Any], *args) -> Any:
+async def _in_thread(step: Callable[..., T], *args) -> T:
     """Run a step that uses the database, and return the connection to the pool."""
 
-    def run() -> Any:
+    def run() -> T:
         try:
             return step(*args)
         finally:

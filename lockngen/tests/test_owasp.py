@@ -135,9 +135,19 @@ def test_api6_business_flows__one_client_can_not_fill_the_queue(make_key, client
     assert post(bea, {"prompt": "x"}).status_code == 201
 
 
-@pytest.mark.parametrize("field", ["webhook", "callback_url", "image_url", "url"])
-def test_api7_request_forgery__no_call_takes_an_address_to_ask(api, field):
+@pytest.mark.parametrize("field", ["callback_url", "image_url", "url"])
+def test_api7_request_forgery__only_a_webhook_takes_an_address(api, field):
     assert_problem(post(api, {"prompt": "x", field: "http://169.254.169.254/latest/meta-data"}), 422, field)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://169.254.169.254/latest/meta-data/", "http://localhost:5432/", "file:///etc/passwd"]
+)
+def test_api7_request_forgery__a_webhook_reaches_no_private_address(api, url):
+    """Nor does a delivery, whatever a name resolves to by then: generations/tests/test_webhook_addresses.py."""
+    answer = post(api, {"prompt": "a cat", "webhook": url})
+
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "webhook")
 
 
 def test_api8_misconfiguration__an_error_shows_no_stack_trace(api, debug, monkeypatch):
