@@ -264,3 +264,27 @@ def without_collector():
     gc.disable()
     yield
     gc.enable()
+
+
+@pytest.fixture
+def make_prediction(make_completed, make_generation, sql):
+    """The generations of one call with these statuses."""
+
+    def make(*statuses: str) -> list[Generation]:
+        made = []
+        ((submission,),) = sql(
+            "INSERT INTO generations_submission (api_key_id, body_sha256) SELECT id, repeat('0', 64)"
+            " FROM apikeys_apikey LIMIT 1 RETURNING id"
+        )
+        for status in statuses:
+            generation = (make_completed if status == "completed" else make_generation)(submission_id=submission)
+            if status in ("processing", "failed"):
+                attempt = generation.start()
+            if status == "failed":
+                generation.fail(attempt, "It is too large.")
+            if status == "cancelled":
+                generation.cancel()
+            made.append(generation)
+        return made
+
+    return make

@@ -2,26 +2,24 @@
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Annotated, Any, NamedTuple
-from urllib.parse import urlencode
+from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router, Schema
-from pydantic import AfterValidator, BeforeValidator
 
 from apikeys import free_calls
 from apikeys.authentication import TokenHeader
 from generations import renderers
-from generations.api import creation, cursors, limits, presenters
+from generations.api import creation, limits, presenters
 from generations.api.presenters import Viewer
 from generations.api.schemas import WebhookEvent, WebhookUrl
 from generations.api.signed_urls import SignedUrl
 from generations.api.waiting import Wait
 from generations.dialects.replicate import predictions, versions
 from generations.dialects.replicate.inputs import Input
+from generations.dialects.replicate.pages import Page, PageQuery
 from generations.models import Generation
 from generations.renderers.base import Model
 from generations.webhooks.models import Event
@@ -32,8 +30,6 @@ from lockngen.web.event_streams import EventStream
 from lockngen.web.problems import CONTENT_TYPE, Problem, invalid
 
 LONGEST_WAIT = 60  # seconds; clients close the connection half a second later
-PAGE = 100  # predictions
-REVERSE = "r"  # the start of a cursor that leads to newer predictions
 LAST_EVENT_ID = re.compile(r"\d{1,4}", re.ASCII)
 PATHS = (
     r"/(v1/){0,2}(predictions|files|account|webhooks|collections|deployments|hardware|trainings)(/|$)"
@@ -60,35 +56,6 @@ class PredictionIn(Schema):
         return None
 
 
-class Cursor(NamedTuple):
-    """The place in the list between two pages."""
-
-    id: UUID
-    is_reverse: bool  # leads to newer predictions
-
-    @classmethod
-    def decode(cls, text: str) -> "Cursor":
-        """Raises ValueError."""
-        is_reverse = text.startswith(REVERSE)
-        return cls(cursors.decode(text.removeprefix(REVERSE)), is_reverse)
-
-    def encode(self) -> str:
-        return f"{REVERSE if self.is_reverse else ''}{cursors.encode(self.id)}"
-
-
-def _aware(time: datetime | None) -> datetime | None:
-    return time.replace(tzinfo=UTC) if time and time.tzinfo is None else time
-
-
-Time = Annotated[datetime, AfterValidator(_aware)]
-
-
-class PageQuery(Schema):
-    cursor: Annotated[Cursor, BeforeValidator(Cursor.decode)] | None = None
-    created_after: Time | None = None
-    created_before: Time | None = None
-
-
 @router.post("predictions")
 def create(request: HttpRequest, body: PredictionIn):
     return _create(request, body, lambda: _model_of_version(body.version))
@@ -102,28 +69,11 @@ def create_of_model(request: HttpRequest, owner: str, name: str, body: Predictio
 @router.get("predictions")
 @retry.idempotent
 def list_(request: HttpRequest, query: Query[PageQuery]):
-    """Newest first. `next` and `previous` are addresses."""
-    rows = Generation.objects.owned_by(request.auth).first_of_calls()
-    if query.created_after:
-        rows = rows.created_since(query.created_after)
-    if query.created_before:
-        rows = rows.created_before(query.created_before)
-    if query.cursor and query.cursor.is_reverse:
-        rows = list(rows.newer_than(query.cursor.id).order_by("id")[: PAGE + 1])[::-1]
-        has_newer, has_older, rows = len(rows) > PAGE, bool(rows), rows[-PAGE:]
-    else:
-        rows = rows.older_than(query.cursor.id) if query.cursor else rows
-        rows = list(rows.newest_first()[: PAGE + 1])
-        has_newer, has_older, rows = bool(query.cursor and rows), len(rows) > PAGE, rows[:PAGE]
+    page = Page.of(Generation.objects.owned_by(request.auth).first_of_calls(), query)
     viewer = Viewer.of(request)
-    calls = predictions.of_calls(rows)
-    return presenters.response(
-        {
-            "previous": _page_url(request, Cursor(rows[0].id, True)) if has_newer else None,
-            "next": _page_url(request, Cursor(rows[-1].id, False)) if has_older else None,
-            "results": [predictions.as_prediction(call, viewer, is_inline=False) for call in calls],
-        }
-    )
+    calls = predictions.of_calls(page.rows)
+    shown = [predictions.as_prediction(call, viewer, is_inline=False) for call in calls]
+    return presenters.response({**page.addresses(request), "results": shown})
 
 
 @router.get("predictions/{id}", auth=TokenHeader(is_free=True))
@@ -238,8 +188,3 @@ def _own(request: HttpRequest, id: str) -> list[Generation]:
     except (ValueError, Generation.DoesNotExist):
         raise Problem(404, "There is no such prediction.") from None
     return predictions.of_calls([first])[0]
-
-
-def _page_url(request: HttpRequest, cursor: Cursor) -> str:
-    query = {**request.GET.dict(), "cursor": cursor.encode()}
-    return f"{links.base(request)}{request.path_info}?{urlencode(query)}"
