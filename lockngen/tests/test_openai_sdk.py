@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from lockngen.environment import BASE_DIR
 from lockngen.tests.support import node
 from lockngen.tests.support.cutting_proxy import cutting
 from lockngen.tests.support.dev import URL, Dev
@@ -239,6 +241,16 @@ def test_python_example__writes_a_file(dev, token, tmp_path):
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=60)
 
     assert size(tmp_path / "lighthouse.png") == (768, 512)
+
+
+def test_readme_example__makes_an_image(dev):
+    code = re.search(r"^```python\n(.*?)^```", (BASE_DIR / "README.md").read_text(), re.MULTILINE | re.DOTALL)[1]
+    values = {}
+
+    exec(code.replace("127.0.0.1:8000", f"127.0.0.1:{dev.port}"), values)
+    values["client"].close()
+
+    assert opened(b64decode(values["image"])).size == (1024, 576)
 
 
 @node.needs("openai")
