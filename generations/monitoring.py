@@ -6,8 +6,8 @@ from typing import Any
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Aggregate, Count, DurationField, F, Max, Q
-from django.db.models.functions import Now
+from django.db.models import Aggregate, Count, DurationField, F, IntegerField, Max, Q, TextField
+from django.db.models.functions import Cast, Extract, Floor, Now
 from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateEvent, ProcrastinateJob, ProcrastinateWorker
 
@@ -15,6 +15,7 @@ from apikeys.models import ApiKey
 from generations import renderers
 from generations.images.pending_deletion import PendingDeletion
 from generations.models import Generation
+from generations.querysets import GenerationQuerySet
 from generations.scheduling.queues import RENDER_TASK
 from generations.status import FINISHED, Status
 from generations.webhooks.models import DeliveryState, WebhookDelivery
@@ -23,6 +24,8 @@ from lockngen.database import retry
 
 MAX_ROWS = 50  # keys or models that are listed
 MINUTES = (1, 5, 15)
+HOUR = 60  # minutes
+MAX_REASONS, MAX_OLDEST = 10, 5
 HEARTBEAT_LOST_AFTER = timedelta(seconds=30)  # as in procrastinate
 TABLES = ("generations_generation", "procrastinate_jobs", "procrastinate_events")
 
@@ -56,6 +59,12 @@ def _from_database() -> Facts:
         "pool": health.pool_figures(),
         "retention": retention(),
     }
+
+
+@retry.idempotent
+def last_hour() -> Facts:
+    """What ended in each minute of the last hour, why generations failed in it, and which wait longest."""
+    return {"minutes": ended_by_minute(), "failures": failures(), "oldest": oldest_waiting()}
 
 
 def unavailable_models() -> list[Facts]:
@@ -157,6 +166,45 @@ def throughput() -> Facts:
             for minutes in MINUTES
         ],
     }
+
+
+def ended_by_minute() -> list[Facts]:
+    """The number of generations that ended in each minute of the last hour, by status, oldest first."""
+    seconds = Extract(Now() - F("completed_at"), "epoch")
+    groups = _ended_in_last_hour().annotate(ago=Floor(seconds / 60, output_field=IntegerField()))
+    counts = {
+        (row["ago"], row["status"]): row["count"] for row in groups.values("ago", "status").annotate(count=Count("pk"))
+    }
+    return [
+        {"minutes_ago": ago, **{status.label.lower(): counts.get((ago, status), 0) for status in FINISHED}}
+        for ago in reversed(range(HOUR))
+    ]
+
+
+def failures() -> list[Facts]:
+    """The reasons for the failures of the last hour, the most frequent first, with the newest generation of each."""
+    reasons = _ended_in_last_hour().filter(status=Status.FAILED).values(reason=F("error_message"))
+    found = reasons.annotate(count=Count("pk"), latest=Max("completed_at"), generation=Max(Cast("pk", TextField())))
+    return [{**row, "latest": row["latest"].isoformat()} for row in found.order_by("-count", "-latest")[:MAX_REASONS]]
+
+
+def oldest_waiting() -> list[Facts]:
+    """The generations that have been waiting longest."""
+    # Pending rows are always live. The condition is omitted so that the index by status is used.
+    oldest = Generation.all_objects.pending().select_related("api_key").annotate(waited=Now() - F("created_at"))
+    return [
+        {
+            "generation": str(each.pk),
+            "key": str(each.api_key),
+            "model": each.model,
+            "seconds": _seconds(each.waited),
+        }
+        for each in oldest.order_by("id")[:MAX_OLDEST]
+    ]
+
+
+def _ended_in_last_hour() -> GenerationQuerySet:
+    return Generation.all_objects.filter(completed_at__gt=Now() - timedelta(minutes=HOUR))
 
 
 def webhooks() -> Facts:

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from generations.studio import detail, gallery, prompts, queue, selection, views
+from generations.studio import detail, gallery, operators, prompts, queue, selection, views
 
 app_name = "studio"
 urlpatterns = [
@@ -9,6 +9,7 @@ urlpatterns = [
     path("studio/sign-out", views.sign_out, name="sign-out"),
     path("studio/keys", views.keys, name="keys"),
     path("studio/key", views.act_as, name="act-as"),
+    path("studio/operator", operators.operator, name="operator"),
     path("studio/generations", prompts.create, name="create"),
     path("studio/queue", queue.queue, name="queue"),
     path("studio/events", queue.events, name="events"),
