@@ -19,10 +19,12 @@ from PIL import Image
 from replicate.client import Client
 from replicate.exceptions import ReplicateError
 
+from generations.tests.support.certificates import make_certificate
 from generations.tests.support.receiver import Receiver
 from lockngen.database import embedded
 from lockngen.tests.support import node
 from lockngen.tests.support.snippets import snippet
+from lockngen.tests.support.tls_proxy import terminate_tls
 from lockngen.tests.support.waiting import wait_until
 
 MODEL = "lockngen/sketch"
@@ -262,6 +264,29 @@ def test_failed_prediction__is_an_error(client, dev):
         list(prediction.stream())
 
 
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory) -> Path:
+    return make_certificate(tmp_path_factory.mktemp("tls"), "localhost")
+
+
+@pytest.fixture(scope="module")
+def tls_address(dev, certificate) -> Iterator[str]:
+    with terminate_tls(dev.port, certificate) as address:
+        yield address
+
+
+def test_output__is_fetched_with_tls(token, tls_address, certificate, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    client = Client(token, base_url=f"{tls_address}/replicate")
+
+    (output,) = client.run(MODEL, input=SMALL)
+    image = output.read()
+    client._client.close()
+
+    assert output.url.startswith(f"{tls_address}/api/v1/generations/")
+    assert size(image) == (64, 64)
+
+
 def test_python_example__writes_a_file(dev, token, tmp_path):
     code = snippet("Replicate", "python", dev.port, token)
 
@@ -331,3 +356,21 @@ def test_prerelease__works_as_it_is(dev, make_token, tmp_path):
         "invalid": 422,
         "limited": 429,
     }
+
+
+@node.needs("replicate")
+def test_javascript_output__is_fetched_with_tls(token, tls_address, certificate, run_node, monkeypatch):
+    monkeypatch.setenv("NODE_EXTRA_CA_CERTS", str(certificate))
+    code = """
+        import Replicate from "replicate";
+        const [baseUrl, auth] = process.argv.slice(2);
+        const input = { prompt: "a lighthouse", width: 64, height: 64 };
+        const [file] = await new Replicate({ auth, baseUrl }).run("lockngen/sketch", { input });
+        const image = Buffer.from(await (await file.blob()).arrayBuffer());
+        console.log(JSON.stringify([file.url().href, image.toString("base64")]));
+    """
+
+    url, image = json.loads(run_node(code, f"{tls_address}/replicate/v1", token))
+
+    assert url.startswith(f"{tls_address}/api/v1/generations/")
+    assert size(b64decode(image)) == (64, 64)
