@@ -30,7 +30,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(scope="module")
 def web(django_db_setup, django_db_blocker, tmp_path_factory):
-    """A web that waits for a few seconds only. Its images are those of `images`."""
+    """A web that waits for a few seconds only. It has the image folder of these tests."""
     folder = tmp_path_factory.mktemp("web")
     variables = {"MEDIA_ROOT": str(folder), "DIALECT_MAX_WAIT": str(MAX_WAIT), "WEB_WAITING_PER_KEY": "2"}
     with django_db_blocker.unblock():
@@ -403,6 +403,29 @@ def test_client_that_disconnects__frees_its_place_and_loses_nothing(web, key, ca
     run(generation)
     assert blocked.result().status == 200
     assert [row.status_name for row in Generation.objects.all()] == ["completed"] * 3
+
+
+@pytest.mark.parametrize("header", [{"Idempotency-Key": "a"}, {"X-Stainless-Retry-Count": "1"}])
+def test_repeated_call__gets_the_images_of_the_first(web, key, call, run, header):
+    body, first = json.dumps({"prompt": "a cat", "size": "64x64"}), {**header, "X-Stainless-Retry-Count": "0"}
+    before = Blocked.threads.submit(ask, web, "POST", URL, body, key.token, **first)
+    generation = wait_until(lambda: Generation.objects.first())
+    run(generation)
+
+    again = ask(web, "POST", URL, body, key.token, **header)
+
+    assert again.body == before.result().body
+    assert (before.result().headers["Idempotent-Replayed"], again.headers["Idempotent-Replayed"]) == (None, "true")
+    assert Generation.objects.count() == 1
+
+
+def test_idempotency_key__with_another_body_is_refused(web, key, api):
+    headers = {"Idempotency-Key": "a"}
+    api.post(URL, {"prompt": "a cat"}, content_type="application/json", headers=headers)
+
+    answer = ask(web, "POST", URL, '{"prompt": "a dog"}', key.token, **headers)
+
+    assert_error(answer, 422, code="idempotency_key_reused")
 
 
 def events(body: bytes) -> list[tuple[str, str]]:
