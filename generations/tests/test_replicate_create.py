@@ -109,6 +109,16 @@ def test_create__refuses_a_deadline(api):
     assert_error(create(api, headers={"Cancel-After": "1m"}), 422, "Unprocessable Entity", "Cancel-After")
 
 
+@pytest.mark.parametrize("limit", ["WEB_WAITING", "WEB_WAITING_PER_KEY"])
+def test_create__does_not_wait_beyond_the_limit_of_waits(api, settings, limit):
+    setattr(settings, limit, 0)
+
+    answer = create(api, headers={"Prefer": "wait=30"})
+
+    assert (answer.status_code, answer.json()["status"]) == (201, "starting")
+    assert "Preference-Applied" not in answer
+
+
 def test_create__of_several_outputs_is_one_prediction(api):
     shown = create(api, num_outputs=3, seed=5).json()
 

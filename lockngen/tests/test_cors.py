@@ -33,6 +33,16 @@ def test_preflight__needs_no_key_and_takes_no_unit(allowed, client):
     assert not answer.has_header("RateLimit-Remaining")
 
 
+@pytest.mark.parametrize("path", ["/v1/predictions", "/replicate/v1/models", "/replicate/predictions", "/predictions"])
+def test_preflight__allows_what_replicates_client_sends(allowed, client, path):
+    sent = {"authorization", "content-type", "prefer", "user-agent"}
+
+    answer = preflight(client, path, **{"Access-Control-Request-Headers": ",".join(sent)})
+
+    assert answer["Access-Control-Allow-Origin"] == ORIGIN
+    assert sent <= set(answer["Access-Control-Allow-Headers"].split(", "))
+
+
 @pytest.mark.django_db
 @pytest.mark.parametrize("origin", ["https://evil.example.org", "null", ORIGIN + ".evil.org", "http://app.example.org"])
 def test_cors__is_for_configured_origins(allowed, api, origin):

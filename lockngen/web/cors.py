@@ -7,7 +7,7 @@ STAINLESS_HEADERS = (  # of SDKs that Stainless has generated, such as OpenAI's
 )  # fmt: skip
 CORS_ALLOW_HEADERS = (
     "accept", "authorization", "cache-control", "content-type", "idempotency-key", "if-none-match", "last-event-id",
-    "openai-organization", "openai-project", "prefer", "x-requested-with",
+    "openai-organization", "openai-project", "prefer", "user-agent", "x-requested-with",
     *(f"x-stainless-{name}" for name in STAINLESS_HEADERS),
 )  # fmt: skip
 CORS_EXPOSE_HEADERS = (

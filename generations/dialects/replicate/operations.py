@@ -154,7 +154,7 @@ def as_error(answer: HttpResponse, problem: dict[str, Any]) -> HttpResponse:
 def _create(request: HttpRequest, body: PredictionIn, find_model: Callable[[], Model]) -> HttpResponse:
     if "Cancel-After" in request.headers:
         raise invalid("Cancel-After", "a prediction has no deadline; cancel it instead")
-    with Wait(request, longest=LONGEST_WAIT) as wait:
+    with _wait(request) as wait:
         viewer = Viewer.of(request)
         created = creation.create(request, lambda: body.input.parameters(find_model()), webhook=body.to_webhook())
 
@@ -165,6 +165,14 @@ def _create(request: HttpRequest, body: PredictionIn, find_model: Callable[[], M
             return presenters.response(shown, 201, created.headers)
 
         return wait.respond(created.generations, present)
+
+
+def _wait(request: HttpRequest) -> Wait:
+    """The wait that the client prefers. If the key or the process has too many, there is none, and the client polls."""
+    try:
+        return Wait(request, longest=LONGEST_WAIT)
+    except Problem:
+        return Wait(request, longest=0)
 
 
 def _model(reference: str) -> Model:
