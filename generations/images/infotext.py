@@ -3,11 +3,14 @@
 import json
 from typing import Any
 
+SAMPLER = "Automatic"  # the model determines it; readers require the field
+
 
 def of(row: Any) -> str:
-    """The text for a completed generation, or for a request. The renderer chooses the sampler, so it isn't named."""
+    """The text for a completed generation, or for a request."""
     facts = {
         "Steps": row.steps,
+        "Sampler": SAMPLER,
         "CFG scale": f"{row.guidance:g}",
         **({} if row.seed is None else {"Seed": row.seed}),
         "Size": f"{row.width}x{row.height}",

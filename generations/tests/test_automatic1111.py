@@ -118,7 +118,8 @@ def test_txt2img__returns_the_image_and_its_facts(txt2img):
     (generation,) = created()
     (image,) = answer.content["images"]
     info = json.loads(answer.content["info"])
-    text = "a lighthouse\nNegative prompt: fog\nSteps: 20, CFG scale: 4.5, Seed: 5, Size: 64x64, Model: sketch"
+    facts = "Steps: 20, Sampler: Automatic, CFG scale: 4.5, Seed: 5, Size: 64x64, Model: sketch"
+    text = f"a lighthouse\nNegative prompt: fog\n{facts}"
     assert (opened(image).format, opened(image).size, opened(image).info["parameters"]) == ("PNG", (64, 64), text)
     assert info["infotexts"] == [text] == [infotext.of(generation)]
     assert (info["seed"], info["all_seeds"], info["width"], info["height"]) == (5, [5], 64, 64)

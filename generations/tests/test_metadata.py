@@ -11,7 +11,7 @@ from PIL.PngImagePlugin import PngInfo
 from generations.images import limits, metadata
 from generations.tests.support.encoded import encoded
 
-TEXT = "a café ☃\nSteps: 30, CFG scale: 7, Seed: 1, Size: 64x64, Model: sketch"
+TEXT = "a café ☃\nSteps: 30, Sampler: Automatic, CFG scale: 7, Seed: 1, Size: 64x64, Model: sketch"
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 SECRET = b"a private note"
 

@@ -88,7 +88,8 @@ def test_worker__stores_what_was_requested(api, tmp_path, image_folder):
 
     assert [each["image"]["type"] for each in shown] == ["image/png", "image/png", "image/jpeg", "image/png"]
     as_rendered, png, jpeg, stripped = (api.get(f"{URL}/{id}/image").getvalue() for id in ids)
-    text = "a harbour\nNegative prompt: fog\nSteps: 30, CFG scale: 7, Seed: 5, Size: 64x64, Model: sketch"
+    facts = "Steps: 30, Sampler: Automatic, CFG scale: 7, Seed: 5, Size: 64x64, Model: sketch"
+    text = f"a harbour\nNegative prompt: fog\n{facts}"
     assert Image.open(BytesIO(as_rendered)).info.keys() >= {"prompt", "seed", "software"}
     assert "parameters" not in Image.open(BytesIO(as_rendered)).info
     assert Image.open(BytesIO(png)).info["parameters"] == comment(jpeg) == text

@@ -171,7 +171,9 @@ def test_librechat__makes_an_image_and_reads_its_parameters(http):
     info = json.loads(made["info"])
     assert opened(made["images"][0].split(",", 1)[0]).size == (info["width"], info["height"]) == (1024, 1024)
     facts = info["infotexts"][0].split("\n").pop()
-    assert facts == f"Steps: 22, CFG scale: 4.5, Seed: {info['seed']}, Size: 1024x1024, Model: sketch"
+    assert (
+        facts == f"Steps: 22, Sampler: Automatic, CFG scale: 4.5, Seed: {info['seed']}, Size: 1024x1024, Model: sketch"
+    )
 
 
 def test_images__are_in_the_history_of_the_key(http, dev):

@@ -18,6 +18,7 @@ from generations.dialects import models
 from generations.dialects.automatic1111 import progress
 from generations.dialects.automatic1111.chosen_model import ChosenModel
 from generations.dialects.automatic1111.txt2img import LABELS, Call, Txt2Img
+from generations.images.infotext import SAMPLER
 from generations.models import MODEL_LENGTH, Generation
 from generations.renderers.base import DEFAULT_MODEL
 from lockngen.database import retry
@@ -31,7 +32,7 @@ ABSENT = (
 )
 # The model determines all of this, or it doesn't exist here.
 STATIC = {
-    "samplers": [{"name": "Automatic", "aliases": [], "options": {}}],
+    "samplers": [{"name": SAMPLER, "aliases": [], "options": {}}],
     "schedulers": [
         {"name": "automatic", "label": "Automatic", "aliases": None, "default_rho": -1, "need_inner_model": False}
     ],

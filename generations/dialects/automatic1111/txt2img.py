@@ -85,7 +85,7 @@ class Txt2Img(GenerationIn):
 
     @property
     def sampler(self) -> str:
-        return self.sampler_name or self.sampler_index or "Automatic"
+        return self.sampler_name or self.sampler_index or infotext.SAMPLER
 
 
 NOT_HERE = {"n", "labels", "webhook", "webhook_events_filter"}
