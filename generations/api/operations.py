@@ -11,17 +11,14 @@ from apikeys.authentication import BearerToken
 from generations.api import creation, event_stream, limits, presenters
 from generations.api.key_events import KeyEvents, since
 from generations.api.presenters import Viewer
+from generations.api.queries import ImageQuery, ListQuery, SignedQuery, WaitQuery
 from generations.api.schemas import (
     GenerationChange,
     GenerationIn,
     GenerationList,
     GenerationOut,
     GenerationPage,
-    ImageQuery,
-    ListQuery,
     ProgressOut,
-    SignedQuery,
-    WaitQuery,
 )
 from generations.api.signed_urls import SignedUrl
 from generations.api.waiting import Wait

@@ -5,11 +5,9 @@ from random import randrange
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from django.conf import settings
 from ninja import Schema
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -19,9 +17,7 @@ from pydantic import (
 )
 
 from generations import renderers
-from generations.api import cursors
 from generations.api import text as text_rules
-from generations.images.downloads import Size
 from generations.images.formats import CONTENT_TYPES, THUMBNAIL_PIXELS
 from generations.models import (
     DEFAULT_GUIDANCE,
@@ -45,7 +41,6 @@ from lockngen.web.problems import invalid
 
 MAX_IMAGES = 10  # of one call
 MAX_LABELS, MAX_LABEL_NAME, MAX_LABEL_VALUE = 16, 40, 200  # of a generation; characters
-MAX_LABEL_FILTERS = 3
 THUMBNAIL_SIZE = f"within {THUMBNAIL_PIXELS} x {THUMBNAIL_PIXELS} pixels"
 OutputFormatName = Literal[tuple(OutputFormat.values)]
 StatusName = Literal[tuple(status.name.lower() for status in Status)]
@@ -80,20 +75,7 @@ def _possible_seed(seed: Any) -> Any:
     return seed
 
 
-def _digits(value: Any) -> Any:
-    # A query contains only text, of which Pydantic would accept "1.0" and " 1" as well.
-    if isinstance(value, str) and not (value.isascii() and value.isdigit()):
-        raise ValueError("it is not a whole number")
-    return value
-
-
-def _label(text: str) -> str:
-    if ":" not in text:
-        raise ValueError("it must be a name and a value, as name:value")
-    return text
-
-
-def _text(max_length: int, min_length: int | None = None) -> Any:
+def bounded_text(max_length: int, min_length: int | None = None) -> Any:
     # The lengths come first: after a function Pydantic's messages would count "items".
     return Annotated[str, Field(min_length=min_length, max_length=max_length), AfterValidator(_without_nul)]
 
@@ -105,16 +87,16 @@ def _possible_webhook(url: str) -> str:
 
 Text = Annotated[str, AfterValidator(_without_nul)]
 LabelName = Annotated[Text, Field(pattern=f"^[A-Za-z0-9_.-]{{1,{MAX_LABEL_NAME}}}$")]
-LabelValue = _text(MAX_LABEL_VALUE)
+LabelValue = bounded_text(MAX_LABEL_VALUE)
 Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=MAX_LABELS)]
 Pixels = Annotated[StrictInt, Field(ge=64, le=2048, multiple_of=8)]
 Steps = Annotated[StrictInt, Field(ge=1, le=150)]
 Guidance = Annotated[float, Field(ge=0, le=30, strict=True, allow_inf_nan=False)]
-Prompt = Annotated[_text(PROMPT_LENGTH, min_length=1), AfterValidator(_not_blank)]
-NegativePrompt = _text(PROMPT_LENGTH)
+Prompt = Annotated[bounded_text(PROMPT_LENGTH, min_length=1), AfterValidator(_not_blank)]
+NegativePrompt = bounded_text(PROMPT_LENGTH)
 Seed = Annotated[StrictInt, Field(ge=0, le=MAX_SEED)]
 ImageCount = Annotated[StrictInt, Field(ge=1, le=MAX_IMAGES)]
-WebhookUrl = Annotated[_text(WEBHOOK_LENGTH), AfterValidator(_possible_webhook)]
+WebhookUrl = Annotated[bounded_text(WEBHOOK_LENGTH), AfterValidator(_possible_webhook)]
 WebhookEvent = Literal[tuple(Event.values)]
 
 
@@ -125,7 +107,7 @@ class GenerationIn(RequestBody):
 
     prompt: Prompt = Field(description="The content of the image.", examples=["a lighthouse at dusk"])
     negative_prompt: NegativePrompt = Field("", description="Content to avoid.")
-    model: _text(MODEL_LENGTH, min_length=1) = Field(
+    model: bounded_text(MODEL_LENGTH, min_length=1) = Field(
         DEFAULT_MODEL,
         description="`default` or a name of `GET /api/v1/models`. A model may have defaults for the fields below.",
     )
@@ -277,40 +259,7 @@ class GenerationPage(Schema):
     next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null on the last.")
 
 
-class WaitQuery(Schema):
-    wait: Annotated[int, BeforeValidator(_digits), Field(ge=1, le=settings.WEB_MAX_WAIT)] | None = Field(
-        None, description="Seconds to wait for the end of the generation, as with `Prefer: wait=N`."
-    )
-
-
 class GenerationChange(RequestBody):
     """What can be changed after a generation was created."""
 
     labels: Labels = Field(description="Replaces all labels.")
-
-
-class SignedQuery(Schema):
-    signature: str | None = Field(None, description="Replaces the key: part of an address in `signed_urls`.")
-
-
-class ImageQuery(SignedQuery):
-    size: Size = Field("full", description=f"`thumb` is a WebP {THUMBNAIL_SIZE}.")
-
-
-# A cursor is documented as the text that is sent, not as the parsed id.
-CURSOR = {"anyOf": [{"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$"}, {"type": "null"}]}
-
-
-class ListQuery(Schema):
-    status: StatusName | None = Field(None, description="Only generations in this state.")
-    model: _text(MODEL_LENGTH) | None = Field(None, description="Only those of this model.")
-    q: _text(PROMPT_LENGTH) | None = Field(None, description='Words of the prompt; supports "a phrase", OR and -word.')
-    label: Annotated[list[Annotated[Text, AfterValidator(_label)]], Field(max_length=MAX_LABEL_FILTERS)] = Field(
-        [], description=f"Only those with this label, as `name:value`. Can be given {MAX_LABEL_FILTERS} times."
-    )
-    created_after: AwareDatetime | None = Field(None, description="Only those created at this time or later.")
-    created_before: AwareDatetime | None = Field(None, description="Only those created before this time.")
-    limit: Annotated[int, BeforeValidator(_digits), Field(ge=1, le=100)] = 20
-    cursor: Annotated[UUID, BeforeValidator(cursors.decode)] | None = Field(
-        None, description="The `next_cursor` of the previous page.", json_schema_extra=CURSOR
-    )

@@ -9,32 +9,21 @@ from contextlib import suppress
 import pytest
 
 from generations.models import Generation
+from generations.tests.support.raw_server import RawServer
 from lockngen.tests.support.processes import manage
 
 GRACE = 0.5  # seconds
 BYTE_EVERY = 3.0  # seconds
 
 
-class Trickling:
+class Trickling(RawServer):
     """A ComfyUI whose responses to one kind of request never end. It accepts prompts and reports them as completed."""
 
     def __init__(self, trickles: str):
         self.trickles = trickles
         self.is_trickling = threading.Event()
-        self._ended = threading.Event()
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.url = f"comfyui://127.0.0.1:{self._server.getsockname()[1]}?concurrency=1"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        self._ended.set()
-        self._server.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                connection, _ = self._server.accept()
-                threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+        super().__init__()
+        self.url = f"comfyui://{self.place}?concurrency=1"
 
     def _answer(self, connection: socket.socket) -> None:
         with connection, suppress(OSError):

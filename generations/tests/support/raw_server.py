@@ -7,7 +7,7 @@ from contextlib import suppress
 
 
 class RawServer:
-    def __init__(self, pieces: Sequence[bytes], pause: float = 0):
+    def __init__(self, pieces: Sequence[bytes] = (), pause: float = 0):
         """Send the pieces, with a pause of some seconds after each."""
         self._pieces, self._pause, self._ended = pieces, pause, threading.Event()
         self._server = socket.create_server(("127.0.0.1", 0))
@@ -22,9 +22,9 @@ class RawServer:
         with suppress(OSError):
             while True:
                 connection, _ = self._server.accept()
-                threading.Thread(target=self._send, args=(connection,), daemon=True).start()
+                threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
 
-    def _send(self, connection: socket.socket) -> None:
+    def _answer(self, connection: socket.socket) -> None:
         with connection, suppress(OSError):
             connection.recv(65536)
             for piece in self._pieces:
