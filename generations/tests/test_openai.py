@@ -9,9 +9,13 @@ import openai
 import pytest
 from django.core.checks import run_checks
 from django.test import Client
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from apikeys import tokens
 from generations.dialects import models
+from generations.dialects import openai as dialect
 from generations.models import Generation
 from generations.renderers.pool import RendererPool
 from generations.tests.support.calls import URL as NATIVE
@@ -49,9 +53,8 @@ def image_folder(settings, web):
     return web.images
 
 
-def post(api, body: dict | str | None = None, **fields):
-    text = body if isinstance(body, str) else json.dumps({"prompt": "a cat", **(body or {}), **fields})
-    return api.post(URL, text, content_type="application/json")
+def post(api, **fields):
+    return api.post(URL, {"prompt": "a cat", **fields}, content_type="application/json")
 
 
 def created(api, **fields) -> Generation:
@@ -192,6 +195,24 @@ def test_invalid_field__is_named(web, key, body, param):
     assert_error(answer, 400, param=param, words=f"{param}: ")
     assert answer.headers["X-Should-Retry"] == "false"
     assert not Generation.objects.exists()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda each: st.lists(each, max_size=2) | st.dictionaries(st.text(), each, max_size=2),
+    max_leaves=3,
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(dialect.KNOWN)), JSON, max_size=5))
+@hypothesis_settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_body__is_accepted_or_refused(client_of, make_key, fields):
+    answer = post(client_of(make_key(rate_limit=0)), **fields)
+
+    assert answer.status_code in (200, 400)
+    if answer.status_code == 400:
+        assert json.loads(answer.content)["error"]["message"]
+    answer.close()
 
 
 def test_long_prompt__is_refused_with_the_limit(web, key):
