@@ -17,7 +17,7 @@ SECRET_KEY_FALLBACKS = env.items("SECRET_KEY_FALLBACKS")
 PUBLIC_URL = env.url("PUBLIC_URL")
 ALLOWED_HOSTS = env.items("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]") + env.hosts_of(PUBLIC_URL)
 CSRF_TRUSTED_ORIGINS = env.items("CSRF_TRUSTED_ORIGINS") + env.origins_of(PUBLIC_URL)
-CSRF_FAILURE_VIEW = "lockngen.web.hosts.csrf_failure"
+CSRF_FAILURE_VIEW = "lockngen.web.error_pages.csrf_failure"
 # The proxy removes the path of PUBLIC_URL from requests; links and redirects begin with it.
 PUBLIC_PATH = urlsplit(PUBLIC_URL).path
 FORCE_SCRIPT_NAME = PUBLIC_PATH or None
@@ -26,7 +26,7 @@ HEALTH_STRICT_MIGRATIONS = env.flag("HEALTH_STRICT_MIGRATIONS")
 TRUSTED_PROXIES = env.items("TRUSTED_PROXIES", "127.0.0.1,::1")
 
 # Cookies require TLS if the public address has it.
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PUBLIC_URL.startswith("https://")
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = PUBLIC_URL.startswith("https://")
 SECURE_HSTS_SECONDS = 31_536_000 if PUBLIC_URL.startswith("https://") else 0
 
 INSTALLED_APPS = [
@@ -262,7 +262,7 @@ AXES_COOLOFF_TIME = timedelta(seconds=env.seconds("LOGIN_LOCKOUT", 900, minimum=
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_CLIENT_IP_CALLABLE = "lockngen.web.proxies.client_address"
 AXES_USERNAME_CALLABLE = "lockngen.login.counted_name"
-AXES_LOCKOUT_TEMPLATE = "admin/locked_out.html"
+AXES_LOCKOUT_CALLABLE = "lockngen.web.error_pages.locked_out"
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # attempts during a lockout do not extend it
 AXES_DISABLE_ACCESS_LOG = True
@@ -278,6 +278,8 @@ AUTH_PASSWORD_VALIDATORS = [
 
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English"), ("de", "Deutsch")]  # of the studio; the admin is in English
+LANGUAGE_COOKIE_AGE = 365 * 24 * 3600  # seconds
+LANGUAGE_COOKIE_HTTPONLY, LANGUAGE_COOKIE_SAMESITE = True, "Lax"
 TIME_ZONE = "UTC"
 
 GUNICORN_LOGGER = "apikeys.logs.GunicornLogger"  # removes tokens, as the formatter of LOGGING does

@@ -6,6 +6,7 @@ from django.views.decorators.common import no_append_slash
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 from django.views.generic import RedirectView
+from django.views.i18n import set_language
 from ninja.openapi.docs import Swagger
 
 import apikeys.api
@@ -65,13 +66,14 @@ def nothing_here(request):
     raise Http404
 
 
-handler400 = "lockngen.web.hosts.bad_request"
+handler400 = "lockngen.web.error_pages.bad_request"
 handler403 = "lockngen.web.error_pages.forbidden"
 handler404 = "lockngen.web.error_pages.not_found"
 handler500 = "lockngen.web.error_pages.server_error"
 
 urlpatterns = [
     path("", include("generations.studio.urls")),
+    path("studio/language", set_language, name="set_language"),
     path("favicon.ico", RedirectView.as_view(url=f"{settings.PUBLIC_PATH}/static/lockngen/icon.svg")),
     path("api/v1/", no_append_slash(nothing_here)),
     path("api/v1/", api.urls),

@@ -60,6 +60,21 @@ def test_home__is_in_the_browser_s_language(browser):
     assert b'<html lang="de">' in answer.content
 
 
+def test_language__is_chosen_for_the_visits_that_follow(browser):
+    answer = browser.post("/studio/language", {"language": "de"}, headers={"Referer": "http://testserver/?q=a"})
+
+    assert answer["Location"] == "http://testserver/?q=a"
+    assert browser.get("/")["Content-Language"] == "de"
+    assert browser.get("/nothing")["Content-Language"] == "de"
+
+
+@pytest.mark.parametrize("next", ["https://example.org/", "//example.org/"])
+def test_language__leads_to_no_other_host(browser, next):
+    answer = browser.post("/studio/language", {"language": "de", "next": next})
+
+    assert answer["Location"] == "/"
+
+
 def test_sign_in__opens_the_studio(sign_in, browser, key):
     answer = sign_in(f" {key.token} ")
 

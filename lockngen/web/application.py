@@ -12,8 +12,8 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpResponse
 
-from lockngen.web import fast, problems, sample, threads
-from lockngen.web.handler import Handler, Headers, RawResponse, as_raw
+from lockngen.web import error_pages, fast, problems, sample, threads
+from lockngen.web.handler import Handler, Headers, RawResponse, as_raw, as_request
 from lockngen.web.uploads import Disconnected, Upload
 
 Scope = dict[str, Any]
@@ -52,7 +52,7 @@ class Application:
             return
         try:
             finished = await _finished(scope, response)
-            if f"{scope['path']}/".startswith(settings.API_PATHS):
+            if is_of_api(scope):
                 own = (b"X-Request-Id", scope["request_id"].encode())
                 finished = replace(finished, headers=[*finished.headers, own])
             await _send_response(finished, send)
@@ -103,7 +103,14 @@ def refusal(scope: Scope) -> str | None:
 
 
 def _formatted(scope: Scope, answer: HttpResponse) -> RawResponse:
+    """An error in the format of its path: of the API, of a dialect, or a page for a browser."""
+    if answer.status_code >= 400 and not is_of_api(scope) and error_pages.is_requested(request := as_request(scope)):
+        return as_raw(error_pages.instead_of(answer, request))
     return as_raw(problems.formatted(scope["path"], answer))
+
+
+def is_of_api(scope: Scope) -> bool:
+    return f"{scope['path']}/".startswith(settings.API_PATHS)
 
 
 def _of_error(scope: Scope, error: Exception) -> HttpResponse:

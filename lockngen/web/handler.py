@@ -50,12 +50,16 @@ class Handler(BaseHandler):
         """Respond to a request."""
         set_script_prefix(settings.FORCE_SCRIPT_NAME or "")
         signals.request_started.send(sender=type(self), scope=scope)
-        request = ASGIRequest(_as_django_reads_it(scope), BytesIO(body))
+        request = as_request(scope, body)
         request.prior, request.id = scope.get("prior"), scope["request_id"]
         response = self.get_response(request)
         if not response.streaming:
             response.close()  # in this thread, whose connection Django may then close
         return as_raw(response)
+
+
+def as_request(scope: dict[str, Any], body: bytes = b"") -> ASGIRequest:
+    return ASGIRequest(_as_django_reads_it(scope), BytesIO(body))
 
 
 def as_raw(response: HttpResponse) -> RawResponse:
