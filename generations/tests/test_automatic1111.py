@@ -493,3 +493,11 @@ def test_repeated_call__has_one_image(call, run):
     assert images[0] == images[1] != []
     assert Generation.objects.count() == 1
     assert {each.response.headers["Idempotent-Replayed"] for each in waiting} == {None, "true"}
+
+
+def test_key__that_has_chosen_a_model_can_be_removed(key):
+    ChosenModel.choose(key, "sketch")
+
+    key.hard_delete()
+
+    assert not ChosenModel.objects.exists()
