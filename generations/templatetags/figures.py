@@ -2,6 +2,9 @@
 
 from django import template
 from django.template.defaultfilters import filesizeformat
+from django.utils.formats import number_format
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 register = template.Library()
 
@@ -11,7 +14,7 @@ UNITS = (
     (120, 1, "s", 0),
     (7200, 60, "min", 0),
     (172_800, 3600, "h", 0),
-    (float("inf"), 86_400, "days", 0),
+    (float("inf"), 86_400, gettext_noop("days"), 0),
 )
 
 
@@ -21,7 +24,7 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return "–"
     unit, name, digits = next(rest for limit, *rest in UNITS if seconds < limit)
-    return f"{seconds / unit:.{digits}f} {name}"
+    return f"{number_format(round(seconds / unit, digits), digits)} {_(name)}"
 
 
 def size(bytes: int) -> str:

@@ -2,8 +2,23 @@
 
 from django import template
 from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
+
+from generations.status import Status
 
 register = template.Library()
+STATUSES = {
+    Status.PENDING: _("pending"),
+    Status.PROCESSING: _("processing"),
+    Status.COMPLETED: _("completed"),
+    Status.FAILED: _("failed"),
+    Status.CANCELLED: _("cancelled"),
+}
+
+
+@register.filter
+def status_text(status: int) -> str:
+    return STATUSES[status]
 
 
 @register.simple_tag

@@ -58,6 +58,7 @@ def test_home__is_in_the_browser_s_language(browser):
 
     assert answer["Content-Language"] == "de"
     assert b'<html lang="de">' in answer.content
+    assert "Bilder, die nicht verloren gehen." in answer.content.decode()
 
 
 def test_language__is_chosen_for_the_visits_that_follow(browser):
