@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 import re
 import socket
 import subprocess
@@ -17,7 +18,9 @@ from gunicorn.workers import gasgi
 
 from generations.models import Generation
 from lockngen.environment import BASE_DIR
+from lockngen.tests.support.databases import database_url
 from lockngen.tests.support.dev import URL
+from lockngen.tests.support.processes import WEB, Process, free_port
 from lockngen.tests.support.web import Caller
 from lockngen.web import worker as server
 
@@ -227,3 +230,16 @@ def test_worker__that_has_just_been_forked_ends_by_sigterm():
     done = subprocess.run([sys.executable, "-c", FORK_AND_SIGNAL], cwd=BASE_DIR, timeout=20, capture_output=True)
 
     assert done.returncode == 0, done.stderr
+
+
+def test_sigterm__while_a_worker_loads_the_application_is_not_lost(tmp_path, transactional_db):
+    (tmp_path / "signalled.py").write_text(
+        "import os, signal\nfrom lockngen.asgi import application\nos.kill(os.getpid(), signal.SIGTERM)\n"
+    )
+    environment = {"PYTHONPATH": str(tmp_path), "WEB_WORKERS": "1", "PORT": str(free_port()), "DEBUG": "on"}
+    command = [*WEB[:-1], "signalled:application"]
+    web = Process(command, tmp_path / "log", {**os.environ, "DATABASE_URL": database_url(), **environment})
+    try:
+        web.wait_until(lambda: "Worker exiting" in web.output(), seconds=20)
+    finally:
+        web.stop()

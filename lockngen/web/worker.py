@@ -9,6 +9,7 @@ gunicorn's master imports this module. Nothing of Django is imported before the 
 
 import gc
 import resource
+import signal
 import socket
 import sys
 from contextlib import suppress
@@ -122,6 +123,11 @@ class Worker(gasgi.ASGIWorker):
             listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         super().init_process()
 
+    def init_signals(self) -> None:
+        """SIGTERM stays pending until the loop runs, as uvloop loses signals that arrive before."""
+        super().init_signals()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
     def run(self) -> None:
         from lockngen.web.threads import open_connections
 
@@ -129,6 +135,7 @@ class Worker(gasgi.ASGIWorker):
         self.loop.run_until_complete(open_connections())
         gc.freeze()  # a collection of all that was imported stops the process for 0.1 s
         self.loop.call_later(CHECK_INTERVAL, self._check)
+        self.loop.call_soon(signal.pthread_sigmask, signal.SIG_UNBLOCK, {signal.SIGTERM})
         super().run()
 
     def _check(self) -> None:
