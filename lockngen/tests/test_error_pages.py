@@ -12,8 +12,9 @@ BROWSER = "text/html,application/xhtml+xml,*/*;q=0.8"
 
 
 @pytest.fixture(scope="module")
-def application() -> Application:
-    return Application()
+def application(django_db_setup, django_db_blocker) -> Application:
+    with django_db_blocker.unblock():  # as in production, a connection may be open
+        return Application()
 
 
 @pytest.fixture

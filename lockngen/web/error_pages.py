@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from lockngen.database import retry
 from lockngen.web import hosts
-from lockngen.web.problems import RETRY_AFTER
+from lockngen.web.problems import RETRY_AFTER, Problem
 
 TEXTS = {
     400: (_("Bad request"), _("The request can't be read. The address may be incomplete.")),
@@ -26,16 +26,15 @@ TEXTS = {
         _("There is nothing at this address. It may have been deleted, or it belongs to another key."),
     ),
     413: (_("Too large"), _("The form is larger than this service accepts. Send less at once.")),
-    429: (
-        _("Login locked"),
-        _("Too many failed logins for this user from this address. Try again later: the lock ends by itself."),
-    ),
+    429: (_("Too many at once"), _("Try again.")),
     500: (_("Something went wrong"), _("An internal error occurred. It was logged, and nothing you stored is lost.")),
     503: (
         _("Unavailable for a moment"),
         _("The database can't be reached, or too many requests are waiting. What is stored is safe. Try again."),
     ),
 }
+LOCKED = _("Login locked")
+LOCKED_TEXT = _("Too many failed logins for this user from this address. Try again later: the lock ends by itself.")
 NULL_ORIGIN = _(
     "The browser sent 'Origin: null'. A proxy or a page sets 'Referrer-Policy: no-referrer': "
     "set it to same-origin, or leave the header to this service."
@@ -47,16 +46,29 @@ UNTRUSTED_ORIGIN = _(
 MISSING = _("The form's token is missing or too old: load the page again. Cookies must be allowed.")
 
 
-def response(request: HttpRequest, status: int, text: str | Promise = "") -> HttpResponse:
-    """The page of a status in the visitor's language; `text` replaces its explanation."""
-    title, explanation = TEXTS.get(status) or TEXTS[500 if status >= 500 else 400]
+def response(request: HttpRequest, status: int, text: str | Promise = "", title: str | Promise = "") -> HttpResponse:
+    """The page of a status in the visitor's language; `text` and `title` replace its own."""
+    usual_title, usual_text = TEXTS.get(status) or TEXTS[500 if status >= 500 else 400]
     language = translation.get_language_from_request(request)
     with translation.override(language):
-        context = {"title": title, "text": text or explanation, "home": settings.PUBLIC_PATH, "status": status}
+        context = {
+            "title": title or usual_title,
+            "text": text or usual_text,
+            "home": settings.PUBLIC_PATH,
+            "status": status,
+        }
         page = render_to_string("lockngen/error.html", context)
     headers = {"Retry-After": str(RETRY_AFTER)} if status == 503 else {}
     vary = "Accept-Language, Cookie"
     return HttpResponse(page, status=status, headers={**headers, "Content-Language": language, "Vary": vary})
+
+
+def of_problem(request: HttpRequest, problem: Problem) -> HttpResponse:
+    """The page of an error that a page's view raises."""
+    answer = response(request, problem.status, str(problem))
+    for name, value in problem.members.get("headers", {}).items():
+        answer[name] = value
+    return answer
 
 
 def is_requested(request: HttpRequest) -> bool:
@@ -95,7 +107,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 def locked_out(request: HttpRequest, *_) -> HttpResponse:
     """AXES_LOCKOUT_CALLABLE"""
-    return response(request, 429)
+    return response(request, 429, LOCKED_TEXT, LOCKED)
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
