@@ -48,7 +48,7 @@ def expired() -> list[GenerationQuerySet]:
 
 
 def expired_webhooks() -> WebhookDeliveryQuerySet:
-    """Deliveries that ended long ago. Those of a generation that is removed go with it."""
+    """Deliveries that ended long ago. Those of a removed generation are removed with it."""
     days = settings.RETENTION_WEBHOOKS
     return WebhookDelivery.objects.ended_for(days=days) if days else WebhookDelivery.objects.none()
 

@@ -91,7 +91,7 @@ class WebhookDelivery(models.Model):
     id = models.UUIDField(
         primary_key=True, db_default=RandomUUID(), editable=False, help_text="Sent as webhook-id in every attempt."
     )
-    # CASCADE: a generation that is removed for good takes its deliveries along. Meta names the index.
+    # Hard-deleting a generation removes its deliveries. Meta names the index.
     generation = models.ForeignKey(
         "generations.Generation", models.CASCADE, related_name="webhook_deliveries", db_index=False
     )

@@ -144,7 +144,7 @@ def test_api7_request_forgery__only_a_webhook_takes_an_address(api, field):
     "url", ["http://169.254.169.254/latest/meta-data/", "http://localhost:5432/", "file:///etc/passwd"]
 )
 def test_api7_request_forgery__a_webhook_reaches_no_private_address(api, url):
-    """Nor does a delivery, whatever a name resolves to by then: generations/tests/test_webhook_addresses.py."""
+    """Nor does a delivery, whatever a name resolves to by then: generations/tests/webhooks/test_addresses.py."""
     answer = post(api, {"prompt": "a cat", "webhook": url})
 
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "webhook")
