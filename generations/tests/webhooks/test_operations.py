@@ -19,7 +19,6 @@ from generations.webhooks.signature import WebhookSecret
 pytestmark = pytest.mark.django_db
 State = WebhookDelivery.State
 DELIVERIES, SECRETS = "/admin/generations/webhookdelivery/", "/admin/generations/webhooksecret/"
-SECRET = "/api/v1/webhooks/secret"
 
 
 @pytest.fixture

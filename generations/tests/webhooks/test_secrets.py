@@ -8,12 +8,9 @@ import pytest
 
 from apikeys.models import ApiKey
 from generations.tests.support.calls import assert_problem
-from generations.webhooks.models import WebhookDelivery
 from generations.webhooks.signature import WebhookSecret
 
 pytestmark = pytest.mark.django_db
-State = WebhookDelivery.State
-DELIVERIES, SECRETS = "/admin/generations/webhookdelivery/", "/admin/generations/webhooksecret/"
 SECRET = "/api/v1/webhooks/secret"
 
 
