@@ -1,7 +1,7 @@
 """Filters, submission and bulk changes of generations."""
 
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from django.contrib.postgres.search import SearchQuery, SearchVector
@@ -23,6 +23,7 @@ from lockngen.database import retry
 from lockngen.softdelete import SoftDeleteQuerySet
 
 PROMPT_WORDS = SearchVector("prompt", config="simple")  # the expression of the index generation_prompt_words
+STORED_WITHIN = timedelta(minutes=10)  # of the creation of its id, also if the database is away meanwhile
 STRANDED_AFTER = timedelta(minutes=1)  # a younger generation may not have its job yet
 
 
@@ -67,11 +68,14 @@ class GenerationQuerySet(SoftDeleteQuerySet):
         return self.filter(id__gt=id)
 
     def created_since(self, time: datetime):
-        """By id, whose first 48 bits are milliseconds, so that no further index is needed."""
-        return self.filter(id__gte=_first_id(time))
+        """The id, whose first 48 bits are milliseconds, finds them, so that no further index is needed.
+
+        It is made before the row is stored, but not long before.
+        """
+        return self.filter(id__gte=_first_id(time, STORED_WITHIN), created_at__gte=_in_utc(time))
 
     def created_before(self, time: datetime):
-        return self.filter(id__lt=_first_id(time))
+        return self.filter(id__lt=_first_id(time), created_at__lt=_in_utc(time))
 
     def labelled(self, labels: dict[str, str]):
         """Those that have all of these labels."""
@@ -220,9 +224,17 @@ class GenerationQuerySet(SoftDeleteQuerySet):
         return count
 
 
-def _first_id(time: datetime) -> UUID:
-    """The smallest id that is created at this time or later."""
-    return UUID(int=max(0, int(time.timestamp() * 1000)) << 80)
+def _in_utc(time: datetime) -> datetime:
+    """The time in UTC, or the earliest or latest that there is: PostgreSQL takes no other offset near those."""
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:
+        return (datetime.min if time.year == datetime.min.year else datetime.max).replace(tzinfo=UTC)
+
+
+def _first_id(time: datetime, earlier: timedelta = timedelta(0)) -> UUID:
+    """The smallest id that is created at this time or later, or so much earlier."""
+    return UUID(int=max(0, int((time.timestamp() - earlier.total_seconds()) * 1000)) << 80)
 
 
 def _assign_priorities(generations: list) -> list[int]:

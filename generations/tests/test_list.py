@@ -163,6 +163,23 @@ def test_list__filters_by_time(api, make_page):
     assert ids(api.get(URL, {"created_before": "0001-01-01T00:00:00Z"})) == []
 
 
+@pytest.mark.parametrize("name", ["created_after", "created_before"])
+@pytest.mark.parametrize(
+    "time", ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59-23:59"]
+)
+def test_times__far_away_are_no_error(api, make_generation, name, time):
+    make_generation()
+
+    assert api.get(URL, {name: time}).status_code == 200
+
+
+def test_times__include_the_moment_of_creation_itself(api, make_generation):
+    generation = make_generation()
+
+    assert ids(api.get(URL, {"created_after": generation.created_at.isoformat()})) == [str(generation.id)]
+    assert ids(api.get(URL, {"created_before": generation.created_at.isoformat()})) == []
+
+
 def test_update__replaces_the_labels(api, make_generation):
     generation = make_generation(labels={"a": "1", "b": "2"})
 
