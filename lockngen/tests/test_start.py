@@ -4,7 +4,6 @@ import os
 import tempfile
 import time
 from pathlib import Path
-from urllib.error import URLError
 
 import pytest
 from django.db import connection
@@ -14,7 +13,11 @@ from lockngen.tests.support.databases import database_url
 from lockngen.tests.support.dev import OPENER
 from lockngen.tests.support.processes import WEB, WORKER, Process, free_port
 
-NO_DATABASE = {"DATABASE_URL": "postgres://nobody@127.0.0.1:1/nothing", "DB_STARTUP_TIMEOUT": "0.1"}
+NO_DATABASE = {
+    "DATABASE_URL": "postgres://nobody@127.0.0.1:1/nothing",
+    "DB_STARTUP_TIMEOUT": "0.1",
+    "DB_POOL_TIMEOUT": "0.2",
+}
 
 
 @pytest.fixture
@@ -42,21 +45,21 @@ def launch(tmp_path):
 
     yield launch
     for process in started:
-        process.stop()
+        process.kill()
 
 
 def status(port: int, path: str) -> int | None:
     try:
         with OPENER.open(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
             return answer.status
-    except URLError as error:
+    except OSError as error:  # the listening socket accepts connections before the process serves
         return getattr(error, "code", None)
 
 
 def test_web_and_worker__wait_for_a_database_that_comes_late(late_database, launch):
     url, make_available = late_database
     port = free_port()
-    web = launch(WEB, DATABASE_URL=url, PORT=str(port))
+    web = launch(WEB, DATABASE_URL=url, PORT=str(port), WEB_WORKERS="1")
     worker = launch(WORKER, DATABASE_URL=url)
     for process in (web, worker):
         process.wait_until(lambda process=process: "Waiting up to 30 s for the database" in process.output())
@@ -68,15 +71,17 @@ def test_web_and_worker__wait_for_a_database_that_comes_late(late_database, laun
     worker.wait_until(lambda: "Starting worker" in worker.output())
     for process in (web, worker):
         assert process.output().count("Waiting up to") == 1
+    assert [process.stop(seconds=10) for process in (web, worker)] == [0, 0]
 
 
 def test_web__goes_on_without_a_database_that_does_not_come(launch):
     port = free_port()
-    web = launch(WEB, **NO_DATABASE, DB_POOL_TIMEOUT="0.5", PORT=str(port))
+    web = launch(WEB, **NO_DATABASE, PORT=str(port), WEB_WORKERS="1")
 
     web.wait_until(lambda: status(port, "/ht/live") == 200)
 
     assert status(port, "/ht/") == 500
+    assert web.stop(seconds=10) == 0
 
 
 def test_worker__that_finds_no_database_ends_with_one_line(launch):
