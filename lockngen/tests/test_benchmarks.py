@@ -17,6 +17,7 @@ SHORT = {
     "growth": ["--rows", "1000", "2000", "--rounds", "1", "--calls", "2"],
     "throughput": ["--seconds", "1", "--rounds", "1", "--rows", "20000"],
     "fast_path": ["--seconds", "1", "--rounds", "1"],
+    "pages": ["--visits", "1", "--rows", "1000"],
     "limiter": ["--seconds", "1", "--rounds", "1"],
 }
 NEEDS_WRK = {"throughput", "fast_path", "limiter"}
@@ -26,6 +27,8 @@ NEEDS_WRK = {"throughput", "fast_path", "limiter"}
 def test_benchmark__prints_a_table(name):
     if name in NEEDS_WRK and not which("wrk"):
         pytest.skip("wrk is not installed")
+    if name == "pages" and not which("chromium"):
+        pytest.skip("no Chromium on this machine")
     if name == "throughput" and not find_spec("fastapi"):
         pytest.skip("benchmarks/requirements.txt is not installed")
 
