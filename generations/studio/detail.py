@@ -23,22 +23,13 @@ REUSED = tuple(name for name in PARAMETERS if name not in ("labels", "keep_metad
 @visitor.signed_in
 def detail(request: HttpRequest, id) -> HttpResponse:
     """The content of the lightbox."""
-    return _page(request, own(request, id))
-
-
-@require_POST
-@visitor.signed_in
-def delete(request: HttpRequest, id) -> HttpResponse:
-    """Move a generation to the bin."""
-    own(request, id).delete()
-    return HttpResponse(status=204)
-
-
-@require_POST
-@visitor.signed_in
-def restore(request: HttpRequest, id) -> HttpResponse:
-    own(request, id).restore()
-    return HttpResponse(status=204)
+    try:
+        return _page(request, own(request, id))
+    except Http404:
+        if not request.htmx:
+            raise
+        # htmx shows the response only after a success, and a browser reports every other status in its console.
+        return render(request, "studio/missing.html")
 
 
 @require_POST

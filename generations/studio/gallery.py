@@ -21,6 +21,8 @@ from generations.status import FINISHED, Status
 from generations.studio import visitor
 
 PAGE = 40
+MAX_SELECTED = 500
+MAX_PAGE = 10 * PAGE  # with what was restored or has been added since
 BIN = "bin"  # the filter of `status` for deleted generations
 FILTERS = ("q", "status", "model", "label", "from", "to")
 STATUSES = {status.label.lower(): status for status in FINISHED}
@@ -59,28 +61,35 @@ def found(key: ApiKey, chosen: Mapping[str, str]) -> GenerationQuerySet:
 def context(request: HttpRequest) -> dict[str, Any]:
     """What the gallery's templates need: the filters, and their part of an address."""
     chosen = filters(request.GET)
-    return {"chosen": chosen, "query": urlencode(chosen), "statuses": [*STATUSES, BIN]}
+    return {"chosen": chosen, "query": urlencode(chosen), "max_selected": MAX_SELECTED}
 
 
 @require_safe
 @visitor.signed_in
 def page(request: HttpRequest) -> HttpResponse:
-    """A page of images, after the cursor."""
+    """A page of images: after the cursor, and up to `until` if that is given, which is the last of a known page."""
     rows = found(request.auth, filters(request.GET))
-    if cursor := request.GET.get("cursor"):
-        try:
-            rows = rows.older_than(cursors.decode(cursor))
-        except ValueError:
-            raise BadRequest("The cursor is not that of a page.") from None
-    shown = list(rows[: PAGE + 1])
-    next_cursor = cursors.encode(shown[PAGE - 1].pk) if len(shown) > PAGE else None
+    cursor, until = request.GET.get("cursor"), request.GET.get("until")
+    try:
+        rows = rows.older_than(cursors.decode(cursor)) if cursor else rows
+        rows = rows.filter(pk__gte=cursors.decode(until)) if until else rows
+    except ValueError:
+        raise BadRequest("The cursor is not that of a page.") from None
+    size = MAX_PAGE if until else PAGE
+    shown = list(rows[: size + 1])
+    has_more, shown = len(shown) > size, shown[:size]
     parts = {
-        "generations": shown[:PAGE],
-        "next_cursor": next_cursor,
-        "is_first": not cursor,
+        "generations": shown,
+        "cursor": cursor,
+        "until": cursors.encode(shown[-1].pk) if shown else None,
+        "next_cursor": cursors.encode(shown[-1].pk) if has_more and not until else None,
+        "is_first": not cursor and not until,
         "visitor": request.visitor,
     }
-    return render(request, "studio/gallery_page.html", context(request) | parts)
+    response = render(request, "studio/gallery_page.html", context(request) | parts)
+    if has_more and until:
+        response["HX-Trigger"] = "studio:outdated"
+    return response
 
 
 @require_safe

@@ -18,9 +18,8 @@ from generations.models import Generation
 from generations.querysets import GenerationQuerySet
 from generations.studio import visitor
 from generations.studio.detail import file_name
+from generations.studio.gallery import MAX_SELECTED
 from generations.studio.labels import from_text
-
-MAX = 500  # generations in a selection
 
 
 @require_POST
@@ -69,9 +68,9 @@ def download(request: HttpRequest) -> HttpResponseBase:
 def selected(request: HttpRequest) -> GenerationQuerySet:
     """The visitor's generations whose ids are in the field, also those in the bin."""
     try:
-        ids = {UUID(id) for id in request.POST.get("ids", "").split(",", MAX - 1)}
+        ids = {UUID(id) for id in request.POST.get("ids", "").split(",", MAX_SELECTED - 1)}
     except ValueError:
-        raise BadRequest(f"`ids` takes 1 to {MAX} ids, separated by commas.") from None
+        raise BadRequest(f"`ids` takes 1 to {MAX_SELECTED} ids, separated by commas.") from None
     return Generation.all_objects.owned_by(request.auth).filter(pk__in=ids)
 
 

@@ -30,9 +30,8 @@ def home(request: HttpRequest) -> HttpResponse:
         return _hello(request)
     if found.key is None:
         return redirect("studio:keys")
-    return render(
-        request, "studio/studio.html", {"visitor": found, **prompts.context(request), **gallery.context(request)}
-    )
+    context = {**prompts.context(request), **gallery.context(request)}
+    return render(request, "studio/studio.html", {"visitor": found, **context})
 
 
 @require_POST

@@ -34,14 +34,23 @@ def test_detail__has_all_values(studio, make_completed):
     assert answer.context["labels"] == "a=b"
 
 
-def test_delete_and_restore__move_it_to_the_bin_and_back(studio, make_completed):
+def test_detail__of_a_deleted_one_can_be_restored(studio, make_completed):
     generation = make_completed()
+    generation.delete()
 
-    assert studio.post(url(generation, "/delete")).status_code == 204
-    assert not Generation.objects.exists()
     assert b"Restore" in studio.get(url(generation)).content
-    assert studio.post(url(generation, "/restore")).status_code == 204
-    assert Generation.objects.get() == generation
+
+
+def test_detail__of_a_stranger_s_or_purged_one_is_a_message_in_the_lightbox(studio, make_completed, make_key):
+    foreign = make_completed(api_key=make_key(), prompt="a secret")
+    purged = make_completed()
+    purged_url = url(purged)
+    purged.hard_delete()
+
+    for address in (url(foreign), purged_url):
+        answer = studio.get(address, headers={"HX-Request": "true"})
+        assert (answer.status_code, b"no such image" in answer.content) == (200, True)
+        assert b"secret" not in answer.content
 
 
 def test_labels__are_replaced(studio, make_completed):
@@ -86,15 +95,14 @@ def test_stranger_s_generation__cannot_be_read(studio, make_completed, make_key,
     assert studio.get(url(make_completed(api_key=make_key()), action)).status_code == 404
 
 
-@pytest.mark.parametrize("action", ["/delete", "/restore", "/labels"])
-def test_stranger_s_generation__cannot_be_changed(studio, make_completed, make_key, action):
+def test_stranger_s_generation__cannot_be_changed(studio, make_completed, make_key):
     generation = make_completed(api_key=make_key(), labels={"a": "b"})
 
-    assert studio.post(url(generation, action), {"labels": ""}).status_code == 404
+    assert studio.post(url(generation, "/labels"), {"labels": ""}).status_code == 404
     generation.refresh_from_db()
-    assert (generation.is_deleted, generation.labels) == (False, {"a": "b"})
+    assert generation.labels == {"a": "b"}
 
 
-@pytest.mark.parametrize("action", ["/delete", "/restore", "/labels", "/cancel", "/again", "/dismiss"])
+@pytest.mark.parametrize("action", ["/labels", "/cancel", "/again", "/dismiss"])
 def test_changes__need_a_post(studio, make_completed, action):
     assert studio.get(url(make_completed(), action)).status_code == 405

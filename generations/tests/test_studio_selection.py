@@ -11,7 +11,7 @@ from django.test import Client
 from generations.api import limits
 from generations.images import archives
 from generations.models import Generation
-from generations.studio import selection
+from generations.studio import gallery
 from generations.tests.support.encoded import PNG, encoded
 from lockngen.web import handler
 
@@ -97,7 +97,7 @@ def test_strangers_and_purged_ones__are_ignored(studio, make_completed, make_key
     assert Generation.all_objects.values().get(pk=foreign.pk) == before
 
 
-@pytest.mark.parametrize("sent", ["", "x", f"{UNKNOWN},", ",".join([UNKNOWN] * (selection.MAX + 1))])
+@pytest.mark.parametrize("sent", ["", "x", f"{UNKNOWN},", ",".join([UNKNOWN] * (gallery.MAX_SELECTED + 1))])
 @pytest.mark.parametrize("action", ["delete", "images.zip"])
 def test_ids__that_are_none_or_too_many_are_a_bad_request(studio, action, sent):
     assert studio.post(f"{URL}{action}", {"ids": sent}).status_code == 400

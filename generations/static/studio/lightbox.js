@@ -1,45 +1,49 @@
-// The lightbox: one image with its values, and the way to the next. The tiles of the gallery are its list.
+// The lightbox: one image with its values, and the way to the next. The images of the gallery are its list.
+import { move } from "./bin.js";
+import { addressOf, ids, loadMore, tileOf } from "./gallery.js";
 import { register } from "./keys.js";
+import * as zoom from "./zoom.js";
 
 const box = document.getElementById("lightbox");
 const content = document.getElementById("lightbox-content");
 const gallery = document.getElementById("gallery");
-const toast = document.getElementById("toast");
-const UNDO_FOR = 10_000; // milliseconds
 const SWIPE = 60; // pixels
+const PREFETCHED = 3; // images before the end of the list, from which on more are loaded
 let current = null; // the id of the generation that is shown
-let undoTimer = null;
 
-const tiles = () => [...gallery.querySelectorAll(".tile")];
-const tileOf = (id) => gallery.querySelector(`.tile[data-id="${id}"]`);
-
-function addressOf(id) {
-  const address = new URL(location.href);
-  if (id) address.searchParams.set("image", id);
-  else address.searchParams.delete("image");
-  return address;
+function linkTo(id) {
+  const link = new URL(location.href);
+  if (id) link.searchParams.set("image", id);
+  else link.searchParams.delete("image");
+  return link;
 }
 
-async function open(id, address) {
+async function open(id) {
   current = id;
-  history.replaceState(null, "", addressOf(id));
-  await htmx.ajax("GET", address, { target: content });
+  history.replaceState(null, "", linkTo(id));
+  await htmx.ajax("GET", addressOf(id), { source: content, target: content });
+  if (!content.firstElementChild) return; // the session has ended, or the call has failed
   if (!box.open) box.showModal();
   if (!box.contains(document.activeElement)) box.focus(); // what had the focus was replaced
-  const list = tiles();
-  const position = list.indexOf(tileOf(id));
+  showSteps();
+  if (ids().indexOf(id) >= ids().length - PREFETCHED && (await loadMore())) showSteps();
+}
+
+/** Enable the buttons to the images before and after, and load the next, so that it is there at once. */
+function showSteps() {
+  const list = ids();
+  const position = list.indexOf(current);
   for (const button of box.querySelectorAll("[data-step]")) {
     button.disabled = position < 0 || !list[position + Number(button.dataset.step)];
   }
-  list[position + 1]?.querySelector("img:last-of-type")?.setAttribute("loading", "eager");
-  if (list[position + 1]) new Image().src = list[position + 1].href; // so that the next one is there at once
-  if (position >= list.length - 3) gallery.querySelector(".more")?.scrollIntoView({ block: "end" });
+  const next = tileOf(list[position + 1])?.querySelector("a:not(.text)");
+  if (position >= 0 && next) new Image().src = next.href;
 }
 
 function step(by) {
-  const list = tiles();
-  const next = list[list.indexOf(tileOf(current)) + by];
-  if (next) open(next.dataset.id, next.dataset.detail);
+  const list = ids();
+  const position = list.indexOf(current);
+  if (position >= 0 && list[position + by]) open(list[position + by]);
 }
 
 function close() {
@@ -47,9 +51,12 @@ function close() {
 }
 
 box.addEventListener("close", () => {
-  history.replaceState(null, "", addressOf(null));
-  tileOf(current)?.focus();
+  history.replaceState(null, "", linkTo(null));
+  const tile = tileOf(current);
+  tile?.scrollIntoView({ block: "nearest" });
+  tile?.querySelector("a").focus();
   current = null;
+  content.replaceChildren();
 });
 
 function use(button) {
@@ -61,31 +68,13 @@ function use(button) {
   document.dispatchEvent(new CustomEvent("studio:use", { detail: chosen }));
 }
 
-async function post(address) {
-  const { "X-CSRFToken": token } = JSON.parse(content.getAttribute("hx-headers"));
-  const response = await fetch(address, { method: "POST", headers: { "X-CSRFToken": token, "HX-Request": "true" } });
-  if (!response.ok) location.reload();
-}
-
-function offerUndo(address) {
-  clearTimeout(undoTimer);
-  toast.hidden = false;
-  toast.querySelector("[data-undo]").onclick = async () => {
-    toast.hidden = true;
-    await post(address);
-    document.dispatchEvent(new CustomEvent("studio:changed"));
-  };
-  undoTimer = setTimeout(() => { toast.hidden = true; }, UNDO_FOR);
-}
-
-async function act(button) {
+async function moveAndContinue() {
   const id = current;
-  await post(button.dataset.post);
-  if (button.dataset.after === "deleted") offerUndo(button.dataset.restore);
-  const list = tiles();
-  const next = list[list.indexOf(tileOf(id)) + 1];
-  tileOf(id)?.remove();
-  if (next) open(next.dataset.id, next.dataset.detail);
+  const list = ids();
+  const index = list.indexOf(id);
+  if (!(await move([id]))) return;
+  const next = list[index + 1] ?? list[index - 1];
+  if (index >= 0 && next) open(next);
   else close();
 }
 
@@ -104,41 +93,39 @@ async function copyImage(button) {
 }
 
 async function copyLink(button) {
-  await navigator.clipboard.writeText(addressOf(current).href);
+  await navigator.clipboard.writeText(linkTo(current).href);
   confirm(button);
 }
 
 gallery.addEventListener("click", (event) => {
   const tile = event.target.closest(".tile");
-  if (!tile || event.defaultPrevented || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  if (!tile) return;
   event.preventDefault();
-  open(tile.dataset.id, tile.dataset.detail);
+  open(tile.dataset.id);
 });
 
 box.addEventListener("click", (event) => {
   const button = event.target.closest("button");
-  if (event.target.closest("[data-zoom]")) zoom();
   if (!button) return;
   if (button.dataset.step) step(Number(button.dataset.step));
   if ("close" in button.dataset) close();
   if (button.dataset.use) use(button);
-  if (button.dataset.post) act(button);
+  if (button.dataset.move) moveAndContinue();
   if ("copyImage" in button.dataset) copyImage(button);
   if ("copyLink" in button.dataset) copyLink(button);
 });
 
-const zoom = () => content.querySelector(".stage").classList.toggle("zoomed");
 for (const key of ["ArrowRight", "j"]) register(key, "next", () => step(1), box);
 for (const key of ["ArrowLeft", "k"]) register(key, "previous", () => step(-1), box);
-register("z", "zoom", zoom, box);
-register("Delete", "delete", () => content.querySelector('[data-after="deleted"]')?.click(), box);
+register("z", "zoom", zoom.toggle, box);
+register("Delete", "delete", () => content.querySelector('[data-move="delete"]')?.click(), box);
 
 let touchedAt = null;
 box.addEventListener("touchstart", (event) => { touchedAt = event.changedTouches[0].clientX; }, { passive: true });
 box.addEventListener("touchend", (event) => {
   const moved = event.changedTouches[0].clientX - touchedAt;
-  if (Math.abs(moved) > SWIPE && !content.querySelector(".zoomed")) step(moved < 0 ? 1 : -1);
+  if (Math.abs(moved) > SWIPE && !zoom.isZoomed()) step(moved < 0 ? 1 : -1);
 });
 
 const linked = new URL(location.href).searchParams.get("image");
-if (/^[0-9a-f-]{36}$/.test(linked ?? "")) open(linked, `studio/generations/${linked}`);
+if (/^[0-9a-f-]{36}$/.test(linked ?? "")) open(linked);
