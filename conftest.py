@@ -49,7 +49,7 @@ class Scheduling(LoadFileScheduling):
         return next(filter(nodeid.startswith, SHARED_SERVERS), None) or super()._split_scope(nodeid)
 
 
-SHARED_SERVERS = ("lockngen/tests/browser/", "lockngen/tests/faults/")
+SHARED_SERVERS = ("lockngen/tests/browser/", "lockngen/tests/clients/", "lockngen/tests/faults/")
 
 
 @pytest.hookimpl(optionalhook=True)

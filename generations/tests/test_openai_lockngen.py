@@ -95,6 +95,7 @@ def test_generation__is_the_one_of_the_other_service(upstream, downstream, key):
     assert made["image"]["sha256"] == rendered["image"]["sha256"]
 
 
+@pytest.mark.faults
 def test_next_attempt__gets_the_image_of_the_interrupted_one(upstream, downstream, key):
     upstream.restart_worker(RENDERER_URL="sketch:?seconds=3")
     before = len(upstream.call(upstream.token, URL)["items"])
@@ -110,6 +111,7 @@ def test_next_attempt__gets_the_image_of_the_interrupted_one(upstream, downstrea
     assert (generation.attempts, generation.counted_attempts) == (2, 1)
 
 
+@pytest.mark.faults
 def test_failure__has_the_message_of_the_other_service(upstream, downstream, key):
     upstream.restart_worker(RENDERER_URL="sketch:?fail=1")
 
@@ -121,6 +123,7 @@ def test_failure__has_the_message_of_the_other_service(upstream, downstream, key
     assert Generation.objects.get().attempts == 1
 
 
+@pytest.mark.faults
 def test_service_that_is_away__is_waited_for(upstream, downstream, key):
     upstream.restart_worker(RENDERER_URL="sketch:")
     upstream.web.kill()

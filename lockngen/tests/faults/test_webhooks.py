@@ -60,6 +60,7 @@ def test_receiver__that_hangs_holds_neither_renders_nor_other_receivers(stack, c
     stack.cluster.rows("DELETE FROM generations_webhookdelivery WHERE generation_id = ANY(%s::uuid[])", held)
 
 
+@pytest.mark.faults
 def test_two_workers__send_each_webhook_once(stack, client, make_receiver):
     receiver = make_receiver()
     workers = [stack.run_worker("second", *POLLING)]
@@ -98,6 +99,7 @@ def test_worker__killed_before_it_marks_a_success_sends_it_again_under_the_same_
     assert len(set(receiver.ids)) == 1
 
 
+@pytest.mark.faults
 def test_worker__stopped_during_an_attempt_leaves_it_to_the_next(stack, client, make_receiver):
     receiver = make_receiver(silence(60), 200)
     (id,) = create(client, receiver)
@@ -113,6 +115,7 @@ def test_worker__stopped_during_an_attempt_leaves_it_to_the_next(stack, client, 
     assert len(set(receiver.ids)) == 1
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 def test_database__that_restarts_loses_no_webhook(stack: Stack, client, make_receiver, mode):
     receiver = make_receiver(silence(1))

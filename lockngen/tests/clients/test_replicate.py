@@ -1,4 +1,4 @@
-"""Replicate's own client libraries, as they are, against a whole LockN Gen with two web processes."""
+"""Replicate's own client libraries, as they are, against a whole LockN Gen."""
 
 import asyncio
 import json
@@ -22,38 +22,18 @@ from replicate.exceptions import ReplicateError
 from generations.tests.support.certificates import make_certificate
 from generations.tests.support.receiver import Receiver
 from lockngen.database import embedded
+from lockngen.environment import BASE_DIR
+from lockngen.tests.clients.conftest import SECONDS
 from lockngen.tests.support import node
 from lockngen.tests.support.snippets import snippet
 from lockngen.tests.support.tls_proxy import terminate_tls
 from lockngen.tests.support.waiting import wait_until
 
 MODEL = "lockngen/sketch"
-SECONDS = 1.2  # of a render
 SMALL = {"prompt": "a lighthouse", "width": 64, "height": 64}
-VERSION_2 = Path(__file__).parent / "support/replicate_2.py"
+SEVERAL = {**SMALL, "num_outputs": 10}  # rendered two at a time, in more than the shortest wait
+VERSION_2 = BASE_DIR / "lockngen/tests/support/replicate_2.py"
 PRERELEASE = ["replicate==2.0.0b4", "distro==1.9.0", "sniffio==1.3.1"]  # beside the packages of these tests
-
-
-@pytest.fixture(scope="module")
-def dev(make_dev):
-    return make_dev(
-        WEB_WORKERS="2",
-        RENDERER_URL=f"sketch:?seconds={SECONDS}",
-        WORKER_CONCURRENCY="4",
-        RENDER_GRACE="0",
-        WEBHOOK_ALLOWED_HOSTS="127.0.0.1",
-    )
-
-
-@pytest.fixture(scope="module")
-def make_token(dev) -> Callable[[int], str]:
-    """Make a key with this limit of calls a minute; 0 is none."""
-    return lambda limit: dev.manage("apikey", "create", "Client", "--rate-limit", str(limit)).stdout.split()[-1]
-
-
-@pytest.fixture(scope="module")
-def token(make_token) -> str:
-    return make_token(0)
 
 
 @pytest.fixture(scope="module")
@@ -97,10 +77,10 @@ def test_run__of_a_version_returns_files(client):
 def test_run__whose_wait_runs_out_returns_files(client):
     started_at = time.monotonic()
 
-    (output,) = client.run(MODEL, input=SMALL, wait=1)
+    outputs = client.run(MODEL, input=SEVERAL, wait=1)
 
-    assert time.monotonic() - started_at > SECONDS
-    assert size(output.read()) == (64, 64)
+    assert time.monotonic() - started_at > 1
+    assert [size(output.read()) for output in outputs] == [(64, 64)] * 10
 
 
 def test_run__of_the_asynchronous_client_returns_files(client):
@@ -115,10 +95,11 @@ def test_run__of_the_asynchronous_client_returns_files(client):
 
 def test_create__waits_only_where_it_is_told_to(client):
     at_once = client.predictions.create(version=MODEL, input=SMALL)
-    too_short = client.predictions.create(version=MODEL, input=SMALL, wait=1)
+    too_short = client.predictions.create(version=MODEL, input=SEVERAL, wait=1)
     waited = client.predictions.create(version=MODEL, input=SMALL, wait=30)
 
-    assert [each.status for each in (at_once, too_short, waited)] == ["starting", "starting", "succeeded"]
+    assert (at_once.status, waited.status) == ("starting", "succeeded")
+    assert too_short.status in ("starting", "processing")
     at_once.wait()
     assert (at_once.status, at_once.progress.percentage) == ("succeeded", 1)
     assert at_once.metrics["predict_time"] >= SECONDS
@@ -132,12 +113,12 @@ def test_rendering_prediction__is_processing(client):
     while prediction.status not in ("succeeded", "failed"):
         prediction.reload()
         statuses.append(prediction.status)
-        time.sleep(0.1)
+        time.sleep(0.05)
 
     assert "processing" in statuses
 
 
-def test_cancel__ends_a_prediction(client):
+def test_cancel__ends_a_prediction(client, paused_worker):
     prediction = client.predictions.create(version=MODEL, input={**SMALL, "num_outputs": 3})
 
     prediction.cancel()
@@ -158,7 +139,7 @@ def test_stream__has_progress_then_the_files(client):
     assert events[-1].data == "{}"
 
 
-def test_stream__of_a_cancelled_prediction_ends(client):
+def test_stream__of_a_cancelled_prediction_ends(client, paused_worker):
     prediction = client.predictions.create(version=MODEL, input=SMALL)
     prediction.cancel()
 
@@ -248,7 +229,7 @@ def test_base_url__may_contain_a_version(client_of, token, base):
     assert client_of(token, base).models.get(MODEL).name == "sketch"
 
 
-def test_failed_prediction__is_an_error(client, dev):
+def test_failed_prediction__is_an_error(client, dev, paused_worker):
     prediction = client.predictions.create(version=MODEL, input=SMALL)
     with embedded.running(dev.data) as address, psycopg.connect(address) as connection:
         connection.execute(

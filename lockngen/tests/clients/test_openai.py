@@ -1,4 +1,4 @@
-"""OpenAI's own SDKs against a whole LockN Gen: two web processes and a worker."""
+"""OpenAI's own SDKs against a whole LockN Gen."""
 
 import json
 import logging
@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from base64 import b64decode
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from io import BytesIO
@@ -15,14 +14,13 @@ from statistics import quantiles
 
 import httpx
 import openai
-import psutil
 import pytest
 from PIL import Image
 
 from lockngen.environment import BASE_DIR
 from lockngen.tests.support import node
 from lockngen.tests.support.cutting_proxy import cutting
-from lockngen.tests.support.dev import URL, Dev
+from lockngen.tests.support.dev import URL
 from lockngen.tests.support.snippets import snippet
 
 SMALL = {"size": "64x64", "model": "sketch"}
@@ -50,43 +48,14 @@ console.log(JSON.stringify({ one: one.data[0].b64_json.slice(0, 5), fetched, eve
 
 
 @pytest.fixture(scope="module")
-def dev(make_dev) -> Dev:
-    return make_dev(WEB_WORKERS="2", RENDER_GRACE="0")
-
-
-@pytest.fixture(scope="module")
 def base_url(dev) -> str:
     return f"http://127.0.0.1:{dev.port}/v1"
-
-
-@pytest.fixture(scope="module")
-def make_token(dev) -> Callable[[int], str]:
-    """Make a key with this limit of calls a minute; 0 is none."""
-    return lambda limit: dev.manage("apikey", "create", "Client", "--rate-limit", str(limit)).stdout.split()[-1]
-
-
-@pytest.fixture(scope="module")
-def token(make_token) -> str:
-    return make_token(0)
 
 
 @pytest.fixture
 def client(base_url, token) -> openai.OpenAI:
     with openai.OpenAI(base_url=base_url, api_key=token, timeout=60) as client:
         yield client
-
-
-@pytest.fixture
-def paused_worker(dev) -> Iterator[list[psutil.Process]]:
-    """The worker's processes, which don't run until they are resumed."""
-    children = psutil.Process(dev.process.pid).children(recursive=True)
-    workers = [process for process in children if "procrastinate" in process.cmdline()]
-    assert workers
-    for worker in workers:
-        worker.suspend()
-    yield workers
-    for worker in workers:
-        worker.resume()
 
 
 def opened(content: bytes) -> Image.Image:

@@ -4,7 +4,7 @@ Optional, as open-webui has 260 dependencies: OPEN_WEBUI is the path of its prog
 environment of its own. PyTorch isn't needed:
 
     python3 -m venv /tmp/open-webui && /tmp/open-webui/bin/pip install open-webui==0.12.4
-    OPEN_WEBUI=/tmp/open-webui/bin/open-webui .venv/bin/python -m pytest -n 0 lockngen/tests/test_open_webui.py
+    OPEN_WEBUI=/tmp/open-webui/bin/open-webui .venv/bin/python -m pytest -n 0 lockngen/tests/clients/test_open_webui.py
 """
 
 import os

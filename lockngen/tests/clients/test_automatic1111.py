@@ -13,7 +13,6 @@ import pytest
 import webuiapi
 from PIL import Image
 
-from lockngen.tests.support.dev import Dev
 from lockngen.tests.support.snippets import snippet
 from lockngen.tests.support.waiting import wait_until
 
@@ -43,11 +42,6 @@ SILLYTAVERN = {
     "do_not_save_grid": False,
     "do_not_save_samples": False,
 }
-
-
-@pytest.fixture(scope="module")
-def dev(make_dev) -> Dev:
-    return make_dev(RENDERER_URL="sketch:?seconds=0.5", WEB_WORKERS="2")
 
 
 @pytest.fixture
