@@ -35,7 +35,10 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def web(django_db_setup, django_db_blocker, folder):
     with django_db_blocker.unblock():
-        web = Web(free_port(), folder / "log", workers=1, MEDIA_ROOT=str(folder / "images"), DIALECT_MAX_WAIT="7")
+        variables = {"MEDIA_ROOT": str(folder / "images"), "DIALECT_MAX_WAIT": "4"}
+        web = Web(
+            free_port(), folder / "log", application="generations.tests.support.quick_asgi", workers=1, **variables
+        )
     try:
         web.wait_until_ready()
         yield web

@@ -25,7 +25,7 @@ from lockngen.tests.support.waiting import wait_until
 from lockngen.tests.support.web import Web
 
 URL = "/v1/images/generations"
-MAX_WAIT = 8  # seconds, of the web below: longer than a revoked key is read
+MAX_WAIT = 4  # seconds, of the web below
 NULLABLE = ("model", "n", "size", "width", "steps", "cfg", "output_compression", "stream", "response_format", "user")
 CODES = {"invalid_request_error": range(400, 500), "rate_limit_error": [429], "server_error": range(500, 600)}
 
@@ -38,7 +38,9 @@ def web(django_db_setup, django_db_blocker, tmp_path_factory):
     folder = tmp_path_factory.mktemp("web")
     variables = {"MEDIA_ROOT": str(folder), "DIALECT_MAX_WAIT": str(MAX_WAIT), "WEB_WAITING_PER_KEY": "2"}
     with django_db_blocker.unblock():
-        web = Web(free_port(), folder / "log", workers=1, **variables)
+        web = Web(
+            free_port(), folder / "log", application="generations.tests.support.quick_asgi", workers=1, **variables
+        )
     web.images = folder
     try:
         web.wait_until_ready()

@@ -18,6 +18,8 @@ from lockngen.tests.support.dev import URL
 from lockngen.tests.support.waiting import wait_until
 from lockngen.tests.support.web import Caller
 
+WEB_OPTIONS = {"application": "generations.tests.support.quick_asgi"}
+
 pytestmark = pytest.mark.django_db(transaction=True)
 
 

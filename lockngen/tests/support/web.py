@@ -17,7 +17,16 @@ from lockngen.tests.support.processes import WEB, Process
 class Web(Process):
     """One gunicorn. It starts in the background: `wait_until_ready` waits for its first response."""
 
-    def __init__(self, port: int, log: Path, *arguments: str, workers: int = 2, threads: int = 4, **variables: str):
+    def __init__(
+        self,
+        port: int,
+        log: Path,
+        *arguments: str,
+        application: str = "lockngen.asgi",
+        workers: int = 2,
+        threads: int = 4,
+        **variables: str,
+    ):
         self.port, self.workers = port, workers
         environment = {
             **os.environ,
@@ -30,7 +39,7 @@ class Web(Process):
             "DB_POOL_MAX_SIZE": str(threads),
             **variables,
         }
-        super().__init__([*WEB, *arguments], log, environment)
+        super().__init__([*WEB[:-1], application, *arguments], log, environment)
 
     def wait_until_ready(self) -> None:
         self.wait_until(lambda: self.output().count("Booting worker") >= self.workers and self.answers())
