@@ -145,6 +145,7 @@ document.addEventListener("studio:generation", ({ detail }) => {
   else newImages.hidden = detail.status !== "completed";
 });
 document.addEventListener("visibilitychange", () => { if (!document.hidden) reload(); });
+document.addEventListener("studio:connected", () => { if (pages.size || gallery.querySelector(".empty")) reload(); });
 document.body.addEventListener("studio:outdated", refresh); // more is new than a page takes
 others.addEventListener("message", reload);
 newImages.addEventListener("click", () => {

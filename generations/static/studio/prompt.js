@@ -64,7 +64,9 @@ function showDefaults() {
 
 function fill(values) {
   for (const [name, value] of Object.entries(values)) {
-    if (field(name)) field(name).value = value ?? "";
+    if (!field(name)) continue;
+    field(name).value = value ?? "";
+    if (value) field(name).closest("details")?.setAttribute("open", "");
   }
   showDefaults();
 }

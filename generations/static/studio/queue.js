@@ -14,7 +14,10 @@ function refresh() {
 
 function connect() {
   const events = new EventSource(queue.dataset.events);
-  events.addEventListener("open", refresh); // also after a lost connection
+  events.addEventListener("open", () => {
+    refresh();
+    document.dispatchEvent(new CustomEvent("studio:connected")); // also after a lost connection
+  });
   events.addEventListener("progress", (event) => showProgress(JSON.parse(event.data)));
   events.addEventListener("generation", (event) => {
     refresh();

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import urllib.error
@@ -95,6 +96,27 @@ class Dev(Process):
     def count(self, what: str) -> int:
         with embedded.running(self.data) as address, psycopg.connect(address) as connection:
             return connection.execute(f"SELECT count(*) FROM {what}").fetchone()[0]
+
+    def execute(self, statement: str, **parameters) -> None:
+        with embedded.running(self.data) as address, psycopg.connect(address) as connection:
+            connection.execute(statement, parameters)
+
+    @contextmanager
+    def paused_worker(self) -> Iterator[None]:
+        """What is submitted in this block waits until its end."""
+        (worker,) = (each for each in psutil.Process(self.process.pid).children() if "procrastinate" in each.cmdline())
+        worker.suspend()
+        try:
+            yield
+        finally:
+            worker.resume()
+
+    def restart_web(self) -> None:
+        """Replace the processes of the web: gunicorn begins new ones and ends the old ones gracefully."""
+        (web,) = (each for each in psutil.Process(self.process.pid).children() if "gunicorn" in each.cmdline())
+        old = web.children()
+        web.send_signal(signal.SIGHUP)
+        self.wait_until(lambda: not any(each.is_running() for each in old))
 
     def processes(self) -> list[psutil.Process]:
         """The processes of this run and of its database."""
