@@ -220,25 +220,26 @@ def test_dev__states_which_of_its_programs_does_not_start(monkeypatch):
         run.wait_until_ready(0)
 
 
-def test_dev__keeps_images_through_ctrl_c_and_kills(dev):
-    """The last test of the shared run: it stops it by Ctrl-C, kills everything, and at last the command alone."""
+def test_dev__keeps_images_through_kills_and_ends_by_ctrl_c(dev):
+    """The last test of the shared run, which it ends."""
     created = dev.create(width=640, height=320)
     generation = dev.wait_for(created["id"], "completed")
     with Image.open(BytesIO(dev.ask(generation["image_url"]))) as image:
         assert (image.format, image.size) == ("PNG", (640, 320))
-
-    assert_stopped_by(signal.SIGINT, dev)
-    dev.start()
-
-    assert dev.newest()[0] == generation
-    assert dev.ask(generation["image_url"])[:4] == b"\x89PNG"
 
     end(dev.processes())
     dev.wait()
     dev.start()
 
     assert dev.newest()[0] == generation
+    assert dev.ask(generation["image_url"])[:4] == b"\x89PNG"
     assert dev.wait_for(dev.create(width=64, height=64)["id"], "completed")
+    assert_stopped_by(signal.SIGINT, dev)
+
+
+@pytest.mark.faults
+def test_dev__killed_alone_ends_its_programs(make_dev):
+    dev = make_dev()
     children = psutil.Process(dev.process.pid).children(recursive=True)
 
     dev.kill()

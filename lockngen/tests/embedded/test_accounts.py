@@ -85,6 +85,7 @@ def test_acquire__under_private_parent(folder, elsewhere, capsys):
     assert capsys.readouterr().err.count("its cluster is in") == 1
 
 
+@pytest.mark.faults
 @needs_root
 @needs_open_checkout
 def test_acquire__incomplete_cluster_elsewhere_is_removed(make_server, folder, elsewhere):
@@ -141,9 +142,8 @@ def test_acquire__root_and_owner_alternate(folder):
     by_owner = [result_of(in_child(count_visit, data, user="nobody"))]
     by_root = [count_visit(data)]
     by_owner.append(result_of(in_child(count_visit, data, user="nobody")))
-    by_root.append(count_visit(data))
 
-    assert (by_owner, by_root) == ([1, 3], [2, 4])
+    assert (by_owner, by_root) == ([1, 3], [2])
 
 
 @needs_root

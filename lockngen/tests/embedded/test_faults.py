@@ -41,7 +41,9 @@ def recycle_pid(pid_file, pid):
     pid_file.write_text(f"{pid}\n{rest}")
 
 
-@pytest.mark.parametrize("damage", [leave_pid_file, empty_pid_file, recycle_pid])
+@pytest.mark.parametrize(
+    "damage", [pytest.param(leave_pid_file, marks=pytest.mark.faults), empty_pid_file, recycle_pid]
+)
 def test_acquire__after_kill_of_everything(make_server, sleeper, damage):
     server = make_server()
     query(server.acquire(), "CREATE TABLE kept AS SELECT 7 AS value")
@@ -66,6 +68,7 @@ def test_release__kills_no_process_with_a_recycled_pid(make_server, sleeper):
     assert unrelated.poll() is None
 
 
+@pytest.mark.faults
 def test_acquire__after_kill_of_postmaster_alone(make_server):
     server = make_server()
     query(server.acquire(), "CREATE TABLE kept AS SELECT 7 AS value")
@@ -109,7 +112,9 @@ def test_acquire__gives_up_on_orphan(make_server, change_policy):
     end([orphan])
 
 
-@pytest.mark.parametrize(("number", "delay"), [(signal.SIGINT, 0.1), (signal.SIGKILL, 0.4)])
+@pytest.mark.parametrize(
+    ("number", "delay"), [pytest.param(signal.SIGINT, 0.1, marks=pytest.mark.faults), (signal.SIGKILL, 0.4)]
+)
 def test_acquire__after_interrupted_start(folder, number, delay):
     process, _ = in_child(count_visit, folder / "data")
     time.sleep(delay)
