@@ -14,6 +14,6 @@ WITH found AS (
     SELECT {columns}, {state} AS state
     FROM apikeys_apikey WHERE key_hash = %(digest)s::bpchar
 )
-SELECT {found}, state, spent, is_admitted {selected}
+SELECT {shown}, state, spent, is_admitted {selected}
 FROM found CROSS JOIN (SELECT NULL::bigint AS spent, NULL::boolean AS is_admitted) AS taken {joins}
 """
