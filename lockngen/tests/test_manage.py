@@ -20,7 +20,7 @@ def manage(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
     ["apikey list", *(pytest.param(command, marks=pytest.mark.faults) for command in ("waitdb", "dbinfo"))],
 )
 def test_database_away__is_one_exit_code_and_one_line(arguments):
-    done = manage(*arguments.split(), **NO_DATABASE, DB_POOL_TIMEOUT="0.5", DB_RETRY_TIMEOUT="0", RETENTION_DELETED="1")
+    done = manage(*arguments.split(), **NO_DATABASE, DB_RETRY_TIMEOUT="0", RETENTION_DELETED="1")
 
     assert (done.returncode, done.stdout) == (3, "")
     assert len([line for line in done.stderr.splitlines() if " WARNING " not in line]) == 1, done.stderr
