@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import BaseModel, ConfigDict, Field, StrictInt
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt
 
 _parsed = conninfo_to_dict(os.environ["DATABASE_URL"])
 DATABASE = {name: _parsed[name] for name in ("host", "user", "password") if name in _parsed}  # as asyncpg takes it
@@ -50,6 +50,10 @@ class GenerationIn(BaseModel):
     steps: Annotated[StrictInt, Field(ge=1, le=150)] = 30
     guidance: float = Field(7.0, ge=0, le=30, strict=True)
     seed: Annotated[StrictInt, Field(ge=0, le=2**53 - 1)] | None = None
+    output_format: Literal["png", "jpeg", "webp"] | None = None
+    quality: Annotated[StrictInt, Field(ge=1, le=100)] | None = None
+    keep_metadata: StrictBool | None = None
+    labels: dict[str, str] = Field({}, max_length=16)
 
 
 def uuid7() -> UUID:
@@ -103,6 +107,10 @@ def represent(row, key_id: UUID, base: str) -> dict:
         "steps": row.steps,
         "guidance": row.guidance,
         "seed": row.seed,
+        "output_format": row.output_format,
+        "quality": row.quality,
+        "keep_metadata": row.keep_metadata,
+        "labels": row.labels,
         "image_url": f"{address}/image" if has_image else None,
         "thumbnail_url": f"{address}/image?size=thumb" if has_image else None,
         "signed_urls": {

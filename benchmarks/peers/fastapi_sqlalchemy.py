@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import Depends, FastAPI, Header, HTTPException, Query, Request, Response
 from pydantic import BaseModel
 from sqlalchemy import CHAR, BigInteger, DateTime, ForeignKey, String, func, select, text, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -62,6 +63,10 @@ class Generation(Base):
     steps: Mapped[int]
     guidance: Mapped[float]
     seed: Mapped[int | None] = mapped_column(BigInteger)
+    output_format: Mapped[str | None] = mapped_column(String(4))
+    quality: Mapped[int | None]
+    keep_metadata: Mapped[bool | None]
+    labels: Mapped[dict] = mapped_column(JSONB)
     status: Mapped[int] = mapped_column(default=0)
     image_path: Mapped[str | None] = mapped_column(String(500))
     image_width: Mapped[int | None]
@@ -103,6 +108,10 @@ class GenerationOut(BaseModel):
     steps: int
     guidance: float
     seed: int | None
+    output_format: str | None
+    quality: int | None
+    keep_metadata: bool | None
+    labels: dict[str, str]
     image_url: str | None
     thumbnail_url: str | None
     signed_urls: SignedUrls

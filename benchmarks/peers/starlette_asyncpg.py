@@ -14,8 +14,9 @@ from starlette.routing import Route
 from benchmarks.peers import contract
 
 COLUMNS = """
-    id, status, prompt, negative_prompt, model, width, height, steps, guidance, seed, image_path, image_width,
-    image_height, image_bytes, image_type, image_sha256, error_message, created_at, started_at, completed_at
+    id, status, prompt, negative_prompt, model, width, height, steps, guidance, seed, output_format, quality,
+    keep_metadata, labels, image_path, image_width, image_height, image_bytes, image_type, image_sha256, error_message,
+    created_at, started_at, completed_at
 """
 TAKE = contract.TAKE.format(
     new=f"SELECT id, {contract.COST}, true, clock_timestamp() FROM key WHERE rate_limit > 0",
@@ -36,8 +37,9 @@ NOTE = "UPDATE apikeys_apikey SET last_used_at = now() WHERE id = $1"
 CREATE = f"""
     WITH generation AS (
         INSERT INTO generations_generation (
-            id, api_key_id, prompt, negative_prompt, model, width, height, steps, guidance, seed, is_deleted)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, false) RETURNING {COLUMNS}
+            id, api_key_id, prompt, negative_prompt, model, width, height, steps, guidance, seed,
+            output_format, quality, keep_metadata, labels, is_deleted)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, false) RETURNING {COLUMNS}
     )
     SELECT generation.*, procrastinate_defer_jobs_v1(ARRAY[ROW('{contract.RENDER_QUEUE}', '{contract.RENDER_TASK}', 0,
         NULL, id::text, jsonb_build_object('generation_id', id), NULL)::procrastinate_job_to_defer_v1])
@@ -70,9 +72,15 @@ class Refused(Exception):
 async def lifespan(app: Starlette):
     connections = {"min_size": contract.CONNECTIONS, "max_size": contract.CONNECTIONS}
     async with asyncpg.create_pool(
-        **contract.DATABASE, **connections, connection_class=Connection, record_class=Row
+        **contract.DATABASE, **connections, connection_class=Connection, record_class=Row, init=_read_json
     ) as app.state.pool:
         yield
+
+
+async def _read_json(connection: asyncpg.Connection) -> None:
+    await connection.set_type_codec(
+        "jsonb", schema="pg_catalog", encoder=lambda value: orjson.dumps(value).decode(), decoder=orjson.loads
+    )
 
 
 async def authenticate(connection: asyncpg.Connection, request: Request) -> tuple[UUID, dict[str, str]]:

@@ -1,5 +1,7 @@
 """Signing in to the studio, and what a session may see."""
 
+import re
+
 import pytest
 from django.conf import settings as django_settings
 from django.contrib.auth.models import Permission, User
@@ -11,6 +13,7 @@ from apikeys.models import ApiKey
 from apikeys.querysets import DEVELOPMENT_TOKEN
 from generations.models import Generation
 from generations.studio import visitor
+from lockngen.environment import BASE_DIR
 
 pytestmark = pytest.mark.django_db
 
@@ -278,3 +281,22 @@ def test_error_page__of_a_failure_shows_no_reason(studio, monkeypatch, settings,
 
     assert (answer.status_code, answer.get("Retry-After")) == (status, "2" if status == 503 else None)
     assert b"secret" not in answer.content
+
+
+def test_modules__are_loaded_by_one_address_each():
+    """A page's own module has a digest in its address in production. Imports have none, so they must not name it."""
+    folder = BASE_DIR / "generations"
+    loaded = {
+        name
+        for page in (folder / "templates/studio").glob("*.html")
+        for name in re.findall(r"static 'studio/(\w+\.js)'", page.read_text())
+    }
+    imported = {
+        name
+        for module in (folder / "static/studio").glob("*.js")
+        for name in re.findall(r"""^import .*["']\./(\w+\.js)["'];$""", module.read_text(), re.MULTILINE)
+    }
+
+    assert loaded == {"studio.js", "operator.js"}
+    assert loaded.isdisjoint(imported)
+    assert {path.name for path in (folder / "static/studio").glob("*.js")} == loaded | imported
