@@ -111,8 +111,9 @@ document.addEventListener("studio:use", ({ detail: { submit, ...values } }) => {
   else field("prompt").focus();
 });
 
-document.addEventListener("htmx:afterSwap", (event) => {
-  if (event.detail.elt.id !== "prompt" && event.detail.target.id !== "prompt") return;
+// Not after the swap: htmx then still returns the focus to the field that had it.
+document.addEventListener("htmx:afterSettle", (event) => {
+  if (event.detail.elt.id !== "prompt" && event.detail.target?.id !== "prompt") return;
   (form().querySelector("[aria-invalid]") ?? field("prompt")).focus();
   showDefaults();
 });
