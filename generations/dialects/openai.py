@@ -24,7 +24,7 @@ from apikeys.authentication import BearerToken
 from generations.api import creation, limits, presenters
 from generations.api.presenters import Viewer
 from generations.api.schemas import GenerationIn, Guidance, Pixels, Steps
-from generations.api.waiting import HeldResponse, end_of
+from generations.api.waiting import end_of
 from generations.dialects import models, outcomes
 from generations.dialects.outcomes import NO_RETRY, TYPE
 from generations.models import DEFAULT_GUIDANCE, DEFAULT_STEPS, Generation
@@ -102,10 +102,7 @@ def generate(request: HttpRequest, body: Body[Annotated[ImagesIn, BeforeValidato
         call = Call(request, body, created)
         if body.stream:
             return EventStream(call.events(), slot, can_reconnect=False)
-        response = HttpResponse()
-        seconds = settings.DIALECT_MAX_WAIT
-        response.finish = HeldResponse(created.generations, request.auth.pk, seconds, slot, call.present)
-        return response
+        return outcomes.held(request, created.generations, slot, call.present)
 
 
 @router.get("/models")

@@ -1,36 +1,34 @@
 """The outcome of a generation for a call that has waited for it: its image, or an error."""
 
-import logging
 import time
 from base64 import b64encode
 
 from django.conf import settings
-from django.core.files.storage import default_storage
+from django.http import HttpRequest, HttpResponse
 
+from generations.api.waiting import HeldResponse, Present
+from generations.images import downloads
 from generations.models import Generation
-from lockngen.plain import one_line
 from lockngen.web import problems
 from lockngen.web.event_streams import EventStream
 from lockngen.web.problems import Problem
-
-logger = logging.getLogger(__name__)
+from lockngen.web.slots import Slot
 
 TIMER_ERROR = 0.1  # seconds; an event loop's timers may fire early, as it reads the clock once an iteration
 TYPE = "urn:lockngen:problem:"
 NO_RETRY = {"X-Should-Retry": "false"}  # SDKs obey it. A retry of the same call finds the same generations.
 
 
+def held(request: HttpRequest, generations: list[Generation], slot: Slot, present: Present) -> HttpResponse:
+    """The response of a call that waits for its images, for at most DIALECT_MAX_WAIT."""
+    response = HttpResponse()
+    response.finish = HeldResponse(generations, request.auth.pk, settings.DIALECT_MAX_WAIT, slot, present)
+    return response
+
+
 def base64(generation: Generation) -> str:
     """The image of a completed generation. Raises Problem."""
-    try:
-        with default_storage.open(generation.image_path) as file:
-            return b64encode(file.read()).decode()
-    except FileNotFoundError:
-        logger.exception("The image of generation %s is missing from the storage.", generation.pk)
-        raise Problem(404, "The image is missing from the storage.") from None
-    except Exception as error:  # a storage raises errors of its own kind
-        logger.warning("The image of generation %s can't be read: %s", generation.pk, one_line(error))
-        raise problems.busy("The image can't be read from the storage at the moment. Try again.") from None
+    return b64encode(downloads.content(generation)).decode()
 
 
 def failure(generation: Generation) -> Problem:

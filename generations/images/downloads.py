@@ -14,6 +14,9 @@ from django.utils.cache import get_conditional_response
 
 from generations.images import files, formats
 from generations.models import Generation
+from lockngen.plain import one_line
+from lockngen.web import problems
+from lockngen.web.problems import Problem
 from lockngen.web.slots import Slot
 
 logger = logging.getLogger(__name__)
@@ -69,6 +72,19 @@ def format_of(generation: Generation) -> str:
     """The format of the image, such as jpeg."""
     content_type = generation.image_type or formats.CONTENT_TYPES[generation.image_path.rpartition(".")[2]]
     return content_type.removeprefix("image/")
+
+
+def content(generation: Generation) -> bytes:
+    """The bytes of an image that is sent in another form. Raises Problem if the storage doesn't return it."""
+    try:
+        with default_storage.open(generation.image_path) as file:
+            return file.read()
+    except FileNotFoundError:
+        logger.exception("The image of generation %s is missing from the storage.", generation.pk)
+        raise Problem(404, "The image is missing from the storage.") from None
+    except Exception as error:  # a storage raises errors of its own kind
+        logger.warning("The image of generation %s can't be read: %s", generation.pk, one_line(error))
+        raise problems.busy("The image can't be read from the storage at the moment. Try again.") from None
 
 
 def _download(generation: Generation, size: Size) -> Download:

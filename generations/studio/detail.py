@@ -2,14 +2,13 @@
 
 import json
 
-from django.core.files.storage import default_storage
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils.text import slugify
 from django.views.decorators.http import require_POST, require_safe
 
 from generations.api import limits
-from generations.images import formats
+from generations.images import downloads, formats
 from generations.images.formats import Output
 from generations.models import Generation, OutputFormat
 from generations.studio import visitor
@@ -54,12 +53,9 @@ def download(request: HttpRequest, id, format: str) -> HttpResponse:
         raise Http404
     slot = limits.download(request.auth)
     try:
-        with default_storage.open(generation.image_path) as file:
-            content = file.read()
+        content = downloads.content(generation)
         if generation.image_type != f"image/{format}":
             content = formats.read(content, Output(format)).content
-    except FileNotFoundError:
-        raise Http404 from None
     finally:
         slot.release()
     name = file_name(generation, format)

@@ -30,6 +30,7 @@ def home(request: HttpRequest) -> HttpResponse:
         return _hello(request)
     if found.key is None:
         return redirect("studio:keys")
+    visitor.renew(request)
     context = {**prompts.context(request), **gallery.context(request)}
     return render(request, "studio/studio.html", {"visitor": found, **context})
 
@@ -63,8 +64,7 @@ def keys(request: HttpRequest) -> HttpResponse:
 def act_as(request: HttpRequest) -> HttpResponse:
     """Choose the key whose generations an admin user sees."""
     found = visitor.of(request)
-    key = ApiKey.objects.usable().filter(pk=request.POST.get("key")).first()
-    if found and found.is_operator and key:
+    if found and found.is_operator and (key := visitor.usable_key(request.POST.get("key", ""))):
         visitor.sign_in(request, key)
     return redirect("studio:home")
 

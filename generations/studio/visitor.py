@@ -4,11 +4,12 @@ The session has the key's id, never its token. It is checked at each request, so
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import wraps
 
 from csp.decorators import csp_replace
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -20,7 +21,7 @@ from lockngen.web import error_pages
 from lockngen.web.problems import Problem
 
 KEY = "studio_key"  # in the session
-LIFETIME = 14 * 24 * 3600  # seconds of a session with a key; each visit renews it
+LIFETIME = 14 * 24 * 3600  # seconds of a session with a key; the first page renews it
 View = Callable[..., HttpResponse]
 
 
@@ -37,12 +38,18 @@ def of(request: HttpRequest) -> Visitor | None:
     """The visitor, or None if nobody is signed in."""
     is_operator = request.user.is_staff and request.user.has_perm("generations.view_generation")
     pk = request.session.get(KEY)
-    key = ApiKey.objects.usable().filter(pk=pk).first() if pk else None
+    key = usable_key(pk) if pk else None
     if is_operator:
         return Visitor(key, True, request.user.has_perm("generations.change_generation"))
     if pk and key is None:
         request.session.flush()
     return Visitor(key) if key else None
+
+
+def usable_key(pk: str) -> ApiKey | None:
+    with suppress(ValidationError):  # it is no UUID
+        return ApiKey.objects.usable().filter(pk=pk).first()
+    return None
 
 
 def sign_in(request: HttpRequest, key: ApiKey) -> None:
@@ -52,6 +59,11 @@ def sign_in(request: HttpRequest, key: ApiKey) -> None:
         request.session.set_expiry(LIFETIME)
     request.session.cycle_key()
     request.session[KEY] = str(key.pk)
+
+
+def renew(request: HttpRequest) -> None:
+    """Let the session last for LIFETIME from now on: Django counts from when it was last stored."""
+    request.session.modified = True
 
 
 def page(view: View) -> View:

@@ -19,37 +19,22 @@ from generations.images import infotext
 from generations.models import Generation
 from generations.progress.reports import Report
 from generations.status import Status
-from lockngen.tests.support.processes import free_port
+from generations.tests.support.quick_web import quick_web
 from lockngen.tests.support.waiting import wait_until
-from lockngen.tests.support.web import Web
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SMALL = {"prompt": "a lighthouse", "width": 64, "height": 64}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("automatic1111")
-
-
-@pytest.fixture(scope="module")
-def web(django_db_setup, django_db_blocker, folder):
-    with django_db_blocker.unblock():
-        variables = {"MEDIA_ROOT": str(folder / "images"), "DIALECT_MAX_WAIT": "4"}
-        web = Web(
-            free_port(), folder / "log", application="generations.tests.support.quick_asgi", workers=1, **variables
-        )
-    try:
-        web.wait_until_ready()
+def web(django_db_setup, django_db_blocker, tmp_path_factory):
+    with quick_web(django_db_blocker, tmp_path_factory.mktemp("automatic1111")) as web:
         yield web
-    finally:
-        web.stop()
 
 
 @pytest.fixture(autouse=True)
-def image_folder(settings, folder):
-    """That of the web process."""
-    settings.MEDIA_ROOT = folder / "images"
+def image_folder(settings, web):
+    settings.MEDIA_ROOT = web.images
 
 
 class Call(threading.Thread):

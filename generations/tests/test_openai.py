@@ -19,13 +19,11 @@ from generations.dialects import openai as dialect
 from generations.models import Generation
 from generations.renderers.pool import RendererPool
 from generations.tests.support.calls import URL as NATIVE
+from generations.tests.support.quick_web import quick_web
 from lockngen.database.breaker import breaker
-from lockngen.tests.support.processes import free_port
 from lockngen.tests.support.waiting import wait_until
-from lockngen.tests.support.web import Web
 
 URL = "/v1/images/generations"
-MAX_WAIT = 4  # seconds, of the web below
 NULLABLE = ("model", "n", "size", "width", "steps", "cfg", "output_compression", "stream", "response_format", "user")
 CODES = {"invalid_request_error": range(400, 500), "rate_limit_error": [429], "server_error": range(500, 600)}
 
@@ -34,19 +32,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(scope="module")
 def web(django_db_setup, django_db_blocker, tmp_path_factory):
-    """A web that waits for a few seconds only. It has the image folder of these tests."""
-    folder = tmp_path_factory.mktemp("web")
-    variables = {"MEDIA_ROOT": str(folder), "DIALECT_MAX_WAIT": str(MAX_WAIT), "WEB_WAITING_PER_KEY": "2"}
-    with django_db_blocker.unblock():
-        web = Web(
-            free_port(), folder / "log", application="generations.tests.support.quick_asgi", workers=1, **variables
-        )
-    web.images = folder
-    try:
-        web.wait_until_ready()
+    with quick_web(django_db_blocker, tmp_path_factory.mktemp("web"), WEB_WAITING_PER_KEY="2") as web:
         yield web
-    finally:
-        web.stop()
 
 
 @pytest.fixture(autouse=True)

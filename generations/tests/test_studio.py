@@ -124,6 +124,13 @@ def test_session__ends_with_its_key(studio, key, end):
     assert visitor.KEY not in studio.session
 
 
+def test_session__is_renewed_by_the_first_page(studio):
+    answer = studio.get("/")
+
+    assert int(answer.cookies[django_settings.SESSION_COOKIE_NAME]["max-age"]) == visitor.LIFETIME
+    assert django_settings.SESSION_COOKIE_NAME not in studio.get("/studio/queue").cookies
+
+
 def test_session__that_ended_leads_htmx_to_the_first_page(browser):
     answer = browser.get("/studio/queue", headers={"HX-Request": "true"})
 
@@ -238,6 +245,14 @@ def test_admin_user__chooses_a_key(make_admin, key, make_completed):
 
     assert str(completed.id) in browser.get("/studio/gallery").content.decode()
     assert browser.post("/studio/generations", {"prompt": "x"}).status_code == 403
+
+
+@pytest.mark.parametrize("key", ["", "x", "\0", "01a2060a-d97e-74b1-8053-66d169bbcd7f"])
+def test_admin_user__that_chooses_no_key_stays(make_admin, key):
+    browser = make_admin("view_generation")
+
+    assert browser.post("/studio/key", {"key": key})["Location"] == "/"
+    assert visitor.KEY not in browser.session
 
 
 def test_admin_user__with_the_permission_may_change(make_admin, key):

@@ -10,6 +10,7 @@ from generations.models import Generation
 from generations.scheduling import forecast
 from generations.status import Status
 from generations.studio import queue
+from lockngen.environment import BASE_DIR
 
 pytestmark = pytest.mark.django_db
 
@@ -178,3 +179,13 @@ def test_forecast__stops_counting(submit, monkeypatch):
     generations = [submit() for _ in range(4)]
 
     assert [forecast.of(generations)[each.pk].is_exact for each in generations] == [True, False, False, False]
+
+
+def test_remedies__are_for_messages_that_exist():
+    """A remedy whose message was reworded would never be shown."""
+    modules = [*(BASE_DIR / "generations/renderers").rglob("*.py"), *(BASE_DIR / "generations").glob("*.py")]
+    sources = "".join(path.read_text() for path in modules)
+
+    for starts, _ in queue.REMEDIES:
+        for start in starts.split("|"):
+            assert f'"{start.partition(" .*")[0]}' in sources, start

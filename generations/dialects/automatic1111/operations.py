@@ -3,7 +3,6 @@
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from ninja import Router, Schema
 from pydantic import Field
@@ -13,8 +12,7 @@ from apikeys.authentication import BasicPassword
 from generations import renderers
 from generations.api import creation, limits, presenters
 from generations.api.schemas import known_model
-from generations.api.waiting import HeldResponse
-from generations.dialects import models
+from generations.dialects import models, outcomes
 from generations.dialects.automatic1111 import progress
 from generations.dialects.automatic1111.chosen_model import ChosenModel
 from generations.dialects.automatic1111.txt2img import LABELS, Call, Txt2Img
@@ -59,10 +57,7 @@ def txt2img(request: HttpRequest, body: Txt2Img) -> HttpResponse:
     with limits.wait(request.auth) as slot:
         created = creation.create(request, lambda: body.parameters_for(_chosen_model(request)))
         call = Call(body, created)
-        response = HttpResponse()
-        seconds = settings.DIALECT_MAX_WAIT
-        response.finish = HeldResponse(created.generations, request.auth.pk, seconds, slot, call.present)
-        return response
+        return outcomes.held(request, created.generations, slot, call.present)
 
 
 @router.get("sd-models")
