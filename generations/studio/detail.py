@@ -5,6 +5,7 @@ import json
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils.text import slugify
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
 from generations.api import limits
@@ -39,9 +40,9 @@ def label(request: HttpRequest, id) -> HttpResponse:
     try:
         generation.labels = from_text(request.POST.get("labels", ""))
     except ValueError as error:
-        return _page(request, generation, str(error))
+        return _page(request, generation, errors={"edit-labels": str(error)})
     generation.save(update_fields=["labels"])
-    return _page(request, generation)
+    return _page(request, generation, message=_("Saved."))
 
 
 @require_safe
@@ -75,7 +76,8 @@ def file_name(generation: Generation, format: str) -> str:
     return f"{generation.created_at:%Y%m%d-%H%M%S}-{words}-{generation.pk.hex[-6:]}.{suffix}"
 
 
-def _page(request: HttpRequest, generation: Generation, error: str = "") -> HttpResponse:
+def _page(request: HttpRequest, generation: Generation, **result) -> HttpResponse:
+    """The content of the lightbox, with the errors or the message of a form."""
     values = {name: getattr(generation, name) for name in REUSED}
     context = {
         "visitor": request.visitor,
@@ -83,6 +85,5 @@ def _page(request: HttpRequest, generation: Generation, error: str = "") -> Http
         "values": json.dumps({name: value for name, value in values.items() if value not in (None, "")}),
         "labels": as_text(generation.labels),
         "formats": OutputFormat,
-        "error": error,
     }
-    return render(request, "studio/detail.html", context)
+    return render(request, "studio/detail.html", context | {"errors": {}} | result)

@@ -25,6 +25,7 @@ from lockngen.web.problems import Problem
 
 NUMBERS = {"width": int, "height": int, "steps": int, "guidance": float, "seed": int, "n": int, "quality": int}
 TEXTS = ("prompt", "negative_prompt", "model", "output_format", "labels")
+FIELDS = (*TEXTS, *NUMBERS)
 ADVANCED = ("negative_prompt", "steps", "guidance", "seed", "output_format", "quality", "labels")
 COUNTS = range(1, 5)
 SIZES = ((512, 512), (768, 512), (512, 768), (1024, 1024), (1344, 768), (768, 1344))  # pixels
@@ -43,6 +44,7 @@ def context(
         "sizes": [(width, height, _shape(width, height)) for width, height in SIZES],
         "counts": [str(number) for number in COUNTS],
         "formats": OutputFormat,
+        "fields": FIELDS,
         "values": values,
         "errors": errors or {},
         "is_advanced": any(values.get(name) for name in ADVANCED),
@@ -55,7 +57,7 @@ def context(
 @visitor.signed_in
 def create(request: HttpRequest) -> HttpResponse:
     """Store the generations of the form, and show it again: with the same values, or with the errors."""
-    values = {name: request.POST[name] for name in (*TEXTS, *NUMBERS) if request.POST.get(name)}
+    values = {name: request.POST[name] for name in FIELDS if request.POST.get(name)}
     try:
         created = creation.create(request, lambda: _parameters(request, values), values, key=_key(request, values))
     except Problem as problem:

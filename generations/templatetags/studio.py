@@ -24,10 +24,10 @@ def status_text(status: int) -> str:
 @register.simple_tag
 def field_error(errors: dict[str, str], name: str) -> str:
     """What is wrong with a field, beside it."""
-    return format_html('<span class="error" id="{}-error">{}</span>', name, errors[name]) if name in errors else ""
+    return format_html('<span class="error" id="{}-error">{}</span>', name, errors.get(name, ""))
 
 
 @register.simple_tag
 def described(errors: dict[str, str], name: str) -> str:
     """The attributes of a field that refer to its error."""
-    return format_html('aria-invalid="true" aria-describedby="{}-error"', name) if name in errors else ""
+    return format_html('aria-describedby="{}-error" aria-invalid="{}"', name, "true" if name in errors else "false")

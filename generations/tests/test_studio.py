@@ -153,65 +153,6 @@ def test_policy__allows_no_inline_style(studio):
     assert "style-src 'self';" in studio.get("/")["Content-Security-Policy"] + ";"
 
 
-def test_create__stores_what_the_form_has(studio, key, waiting_jobs):
-    fields = {"prompt": "a lighthouse", "width": "640", "guidance": "3.5", "n": "2", "labels": "a=1, b = x=y"}
-
-    answer = studio.post("/studio/generations", fields, headers={"HX-Request": "true"})
-
-    assert (answer.status_code, answer["HX-Trigger"]) == (200, "studio:created")
-    assert b"2 images are queued." in answer.content
-    generations = list(Generation.objects.order_by("id"))
-    assert [(each.api_key, each.width, each.guidance) for each in generations] == [(key, 640, 3.5)] * 2
-    assert generations[1].seed == generations[0].seed + 1
-    assert generations[0].labels == {"a": "1", "b": "x=y"}
-
-
-def test_create__without_scripts_leads_back(studio):
-    answer = studio.post("/studio/generations", {"prompt": "a lighthouse"})
-
-    assert (answer.status_code, answer["Location"]) == (302, "/")
-
-
-def test_form__that_is_sent_twice_creates_once(studio):
-    call = studio.get("/").context["call"]
-
-    for prompt in ("a", "a", "b"):
-        studio.post("/studio/generations", {"prompt": prompt, "call": call})
-
-    assert sorted(each.prompt for each in Generation.objects.all()) == ["a", "b"]
-
-
-@pytest.mark.parametrize(
-    ("fields", "error"),
-    [
-        ({}, "prompt"),
-        ({"prompt": "x", "width": "65"}, "width"),
-        ({"prompt": "x", "width": "wide"}, "width"),
-        ({"prompt": "x", "model": "none"}, "model"),
-        ({"prompt": "x", "labels": "a b"}, "labels"),
-        ({"prompt": "x", "n": "11"}, "n"),
-    ],
-)
-def test_create__shows_what_is_wrong(studio, fields, error):
-    answer = studio.post("/studio/generations", fields)
-
-    assert answer.status_code == 422
-    assert error in answer.context["errors"]
-    assert f'id="{error}-error"' in answer.content.decode()
-    assert not Generation.objects.exists()
-
-
-def test_create__takes_a_unit_of_the_key_s_limit(sign_in, browser, make_key):
-    sign_in(make_key(rate_limit=1).token)
-    browser.post("/studio/generations", {"prompt": "a"})
-
-    answer = browser.post("/studio/generations", {"prompt": "b"})
-
-    assert answer.status_code == 422
-    assert "used up" in answer.context["errors"]["call"]
-    assert [each.prompt for each in Generation.objects.all()] == ["a"]
-
-
 def test_strangers__see_and_change_nothing(studio, make_generation, make_completed, make_key):
     other = make_key()
     pending, completed = make_generation(api_key=other), make_completed(api_key=other)

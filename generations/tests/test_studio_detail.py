@@ -70,7 +70,7 @@ def test_labels__that_are_invalid_show_the_reason(studio, make_completed, labels
 
     generation.refresh_from_db()
     assert generation.labels == {"a": "b"}
-    assert answer.context["error"]
+    assert answer.context["errors"]["edit-labels"]
 
 
 @pytest.mark.parametrize(("format", "kind"), [("png", "PNG"), ("jpeg", "JPEG"), ("webp", "WEBP")])

@@ -1,15 +1,15 @@
-// The prompt form. htmx replaces the form as a whole, so events are handled at the document.
+// The prompt form.
 import { register } from "./keys.js";
 
-const form = () => document.getElementById("prompt");
-const field = (name) => form().elements[name];
+const form = document.getElementById("prompt");
+const field = (name) => form.elements[name];
 const NUMBERS = new Set(["n", "width", "height", "steps", "guidance", "seed", "quality"]);
 const DEFAULTS = { width: "512", height: "512", steps: "30", guidance: "7" };
 
 /** The fields of the request that the form makes. */
 function request() {
   const values = {};
-  for (const [name, text] of new FormData(form())) {
+  for (const [name, text] of new FormData(form)) {
     if (!text || ["csrfmiddlewaretoken", "call"].includes(name) || (name === "n" && text === "1")) continue;
     values[name] = NUMBERS.has(name) ? Number(text) : text;
   }
@@ -56,7 +56,7 @@ function showDefaults() {
   const defaults = { ...DEFAULTS, ...field("model").selectedOptions[0]?.dataset };
   for (const name of Object.keys(DEFAULTS)) field(name).placeholder = defaults[name];
   const size = ["width", "height"].map((name) => field(name).value || field(name).placeholder);
-  for (const preset of form().querySelectorAll(".preset")) {
+  for (const preset of form.querySelectorAll(".preset")) {
     preset.setAttribute("aria-pressed", preset.dataset.width === size[0] && preset.dataset.height === size[1]);
   }
   showCode();
@@ -82,12 +82,12 @@ async function copy(button) {
   setTimeout(() => { button.textContent = text; }, 1500);
 }
 
-document.addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && form()?.contains(event.target)) form().requestSubmit();
+form.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
 });
-document.addEventListener("input", (event) => { if (form()?.contains(event.target)) showDefaults(); });
-document.addEventListener("click", (event) => {
-  const button = event.target.closest("#prompt button");
+form.addEventListener("input", showDefaults);
+form.addEventListener("click", (event) => {
+  const button = event.target.closest("button");
   if (!button) return;
   const box = document.getElementById("request");
   if (button.matches(".preset")) fill({ width: button.dataset.width, height: button.dataset.height });
@@ -107,16 +107,10 @@ document.addEventListener("click", (event) => {
 /** Others fill the form by this event: detail has fields by name, and `submit` to send it. */
 document.addEventListener("studio:use", ({ detail: { submit, ...values } }) => {
   fill(values);
-  if (submit) form().requestSubmit();
+  if (submit) form.requestSubmit();
   else field("prompt").focus();
 });
 
-// Not after the swap: htmx then still returns the focus to the field that had it.
-document.addEventListener("htmx:afterSettle", (event) => {
-  if (event.detail.elt.id !== "prompt" && event.detail.target?.id !== "prompt") return;
-  (form().querySelector("[aria-invalid]") ?? field("prompt")).focus();
-  showDefaults();
-});
 register("Ctrl+Enter", "create"); // also in its fields, see above
 register("n", "prompt", () => field("prompt").focus());
 showDefaults();

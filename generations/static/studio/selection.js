@@ -134,14 +134,16 @@ const act = {
     if (!labelling.hidden) bar.elements.labels.focus();
   },
   async save() {
-    const answer = await post(bar.dataset.labels, { ids: [...selected], labels: bar.elements.labels.value });
+    const labels = bar.elements.labels.value;
+    const answer = await post(bar.dataset.labels, { ids: [...selected], labels });
     if (!answer) return;
     labelling.querySelector(".error").textContent = answer.error ?? "";
     bar.elements.labels.setAttribute("aria-invalid", Boolean(answer.error));
     if (answer.error) return;
+    show(answer.message);
+    if (bar.elements.labels.value !== labels) return; // more was typed meanwhile
     bar.elements.labels.value = "";
     labelling.hidden = true;
-    show(answer.message);
   },
 };
 

@@ -1,0 +1,14 @@
+// Forms whose response replaces the errors beside the fields, and nothing that may have been typed since.
+
+document.addEventListener("htmx:afterRequest", ({ detail: { elt: form, successful } }) => {
+  if (!successful || form.tagName !== "FORM") return;
+  const invalid = [...form.querySelectorAll("[aria-describedby$=-error]")].filter((field) => {
+    const hasError = document.getElementById(field.getAttribute("aria-describedby")).textContent !== "";
+    field.setAttribute("aria-invalid", hasError);
+    return hasError;
+  });
+  for (const field of invalid) field.closest("details")?.setAttribute("open", "");
+  if (invalid.length) invalid[0].focus();
+  // The button was disabled, and has lost the focus.
+  else if (document.activeElement === document.body) form.querySelector(".primary")?.focus({ preventScroll: true });
+});
