@@ -4,8 +4,10 @@ import json
 
 import pytest
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from procrastinate.contrib.django.models import ProcrastinateJob
 
+from generations import querysets
 from generations.models import Generation
 from generations.scheduling.queues import WEBHOOKS
 from generations.status import Status
@@ -64,15 +66,20 @@ def test_cancellation__is_recorded_however_it_happens(make, change):
     assert recorded() == ["completed"]
 
 
-def test_cancellation_of_many__is_recorded_for_each(make, make_generation):
-    generations = [make() for _ in range(3)]
+@pytest.mark.parametrize("change", ["cancel", "delete"])
+def test_change_of_many__is_made_in_short_statements_and_recorded_for_each(make, make_generation, monkeypatch, change):
+    monkeypatch.setattr(querysets, "CHANGED_AT_ONCE", 2)
+    generations = [make() for _ in range(4)]
     make_generation()
 
-    Generation.objects.all().cancel()
+    with CaptureQueriesContext(connection) as captured:
+        getattr(Generation.objects.all(), change)()
 
+    assert sum(query["sql"].startswith("UPDATE") for query in captured) == 3
+    assert set(Generation.all_objects.values_list("status", flat=True)) == {Status.CANCELLED}
     found = WebhookDelivery.objects.values_list("generation", "event")
     assert set(found) == {(generation.pk, "completed") for generation in generations}
-    assert len(recorded()) == 3
+    assert len(recorded()) == 4
 
 
 def test_start__is_recorded_once_whatever_is_repeated(make):
