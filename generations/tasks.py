@@ -113,11 +113,9 @@ def _requeue_on_shutdown(generation: Generation, attempt: int, context: JobConte
         raise JobAborted
 
 
-def _was_requeued(generation: Generation, attempt: int, **_) -> bool | None:
-    return generation.is_at(attempt, Status.PENDING) or None
-
-
-@retry.unit_of_work(find=_was_requeued, long_running=True)
+@retry.unit_of_work(
+    find=lambda generation, attempt, **_: generation.is_at(attempt, Status.PENDING) or None, long_running=True
+)
 def _requeue(generation: Generation, attempt: int, *, counts_as_attempt: bool) -> bool:
     return generation.requeue(attempt, counts_as_attempt)
 

@@ -33,7 +33,7 @@ class ModelList(Schema):
 def list_(request: HttpRequest):
     """The values of `model`, besides `default`. The default model is the first, if a renderer can render it."""
     pool = renderers.current_pool()
-    unavailable, default = pool.unavailable(), pool.resolve_model(DEFAULT_MODEL)
+    default = pool.resolve_model(DEFAULT_MODEL)
     return {
         "items": [
             {
@@ -42,8 +42,7 @@ def list_(request: HttpRequest):
                 "is_default": name == default,
                 "defaults": dict(model.defaults),
             }
-            for name, model in pool.models.items()
-            if name not in unavailable
+            for name, model in pool.available().items()
         ],
-        "unavailable": [{"name": name, "reason": reason} for name, reason in unavailable.items()],
+        "unavailable": [{"name": name, "reason": reason} for name, reason in pool.unavailable().items()],
     }

@@ -5,7 +5,7 @@ A test sends the same requests through here and through Django and compares the 
 
 import re
 from collections import namedtuple
-from functools import cache
+from functools import cache, partial
 from uuid import UUID
 
 from pydantic import ValidationError
@@ -60,16 +60,8 @@ class Row(Stateful, namedtuple("Row", COLUMNS)):
 
 def register() -> None:
     fast.register("POST", URL, create)
-    fast.register("GET", URL, list_)
-    fast.register("GET", f"{URL}/", show)
-
-
-async def show(call: Call) -> Result:
-    return await threads.API.run(_show, call)
-
-
-async def list_(call: Call) -> Result:
-    return await threads.API.run(_list, call)
+    fast.register("GET", URL, partial(threads.API.run, list_))
+    fast.register("GET", f"{URL}/", partial(threads.API.run, show))
 
 
 async def create(call: Call) -> Result:
@@ -89,7 +81,7 @@ async def create(call: Call) -> Result:
 _submissions = Batches(Generation.objects.submit_all)
 
 
-def _show(call: Call) -> Result:
+def show(call: Call) -> Result:
     id = _parsed_id(call.id)
     if call.query or id is None:
         raise Fallback
@@ -101,7 +93,7 @@ def _show(call: Call) -> Result:
     return _result(auth_result, presenters.generation(Row._make(row), viewer))
 
 
-def _list(call: Call) -> Result:
+def list_(call: Call) -> Result:
     query = QUERY.fullmatch(call.query)
     if query is None:
         raise Fallback

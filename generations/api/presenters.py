@@ -38,6 +38,10 @@ def address(viewer: Viewer, id: UUID | str) -> str:
     return f"{viewer.base_url}/api/v1/generations/{id}"
 
 
+def signed_image(viewer: Viewer, id: UUID | str) -> str:
+    return f"{address(viewer, id)}/image?signature={viewer.signatures.of(str(id), 'image')}"
+
+
 def generation(row: Any, viewer: Viewer, progress: Callable[[Any], int] = notifications.percent) -> dict[str, Any]:
     """A generation, or a row with its columns, as GenerationOut."""
     id = str(row.id)
@@ -61,7 +65,12 @@ def generation(row: Any, viewer: Viewer, progress: Callable[[Any], int] = notifi
         "labels": row.labels if isinstance(row.labels, dict) else orjson.loads(row.labels),
         "image_url": image_url,
         "thumbnail_url": image_url and f"{image_url}?size=thumb",
-        "signed_urls": _signed(id, url, image_url, viewer.signatures),
+        "signed_urls": {
+            "image": image_url and signed_image(viewer, id),
+            "thumbnail": image_url and f"{image_url}?size=thumb&signature={viewer.signatures.of(id, 'thumbnail')}",
+            "events": f"{url}/events?signature={viewer.signatures.of(id, 'events')}",
+            "expires_at": viewer.signatures.expires_at,
+        },
         "image": _image(row),
         "error": row.error_message,
         "created_at": timestamp(row.created_at),
@@ -84,15 +93,6 @@ def response(shown: dict[str, Any], status: int = 200, headers: dict[str, str] |
     return HttpResponse(as_json(shown), status=status, content_type=JSON, headers=headers)
 
 
-def _signed(id: str, url: str, image_url: str | None, signatures: signed_urls.Signatures) -> dict[str, Any]:
-    return {
-        "image": image_url and f"{image_url}?signature={signatures.of(id, 'image')}",
-        "thumbnail": image_url and f"{image_url}?size=thumb&signature={signatures.of(id, 'thumbnail')}",
-        "events": f"{url}/events?signature={signatures.of(id, 'events')}",
-        "expires_at": signatures.expires_at,
-    }
-
-
 def _image(row: Any) -> dict[str, Any] | None:
     if row.image_sha256 is None:  # not completed, or completed before these facts were stored
         return None
@@ -110,9 +110,6 @@ def timestamp(at: datetime | str | None) -> str | None:
     if at is None:
         return None
     text = at if isinstance(at, str) else at.isoformat(" ")
-    return f"{text[:10]}T{text[11:19]}{_milliseconds(text)}Z"
-
-
-def _milliseconds(text: str) -> str:
-    """Such as .120, or nothing for a whole second. PostgreSQL omits trailing zeros."""
-    return f".{text[20:-3][:3]:0<3}" if text[19:20] == "." else ""
+    # PostgreSQL omits trailing zeros, and the fraction of a whole second.
+    milliseconds = f".{text[20:-3][:3]:0<3}" if text[19:20] == "." else ""
+    return f"{text[:10]}T{text[11:19]}{milliseconds}Z"

@@ -14,10 +14,5 @@ def resolve(name: str) -> str:
 def available() -> list[str]:
     """The models that can be rendered at the moment, the default first, then `default` and the aliases of these."""
     pool = renderers.current_pool()
-    unavailable = pool.unavailable()
-    names = dict.fromkeys([*pool.models, DEFAULT_MODEL, *settings.MODEL_ALIASES])
-    return [
-        name
-        for name in names
-        if (model := pool.resolve_model(resolve(name))) in pool.models and model not in unavailable
-    ]
+    names, models = dict.fromkeys([*pool.models, DEFAULT_MODEL, *settings.MODEL_ALIASES]), pool.available()
+    return [name for name in names if pool.resolve_model(resolve(name)) in models]

@@ -5,8 +5,6 @@ import re
 import time
 from typing import Annotated, Any, Literal
 
-import orjson
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from ninja import Body, Router
 from pydantic import (
@@ -26,9 +24,8 @@ from generations.api.presenters import Viewer
 from generations.api.schemas import GenerationIn, Guidance, Pixels, Steps
 from generations.api.waiting import end_of
 from generations.dialects import models, outcomes
-from generations.dialects.outcomes import NO_RETRY, TYPE
+from generations.dialects.outcomes import NO_RETRY, TYPE, WaitingCall
 from generations.models import DEFAULT_GUIDANCE, DEFAULT_STEPS, Generation
-from generations.status import Status
 from lockngen.web import event_streams, problems, threads
 from lockngen.web.event_streams import EventStream
 from lockngen.web.problems import Problem
@@ -98,11 +95,10 @@ router = Router(auth=BearerToken())
 def generate(request: HttpRequest, body: Body[Annotated[ImagesIn, BeforeValidator(_known_fields)]]) -> HttpResponse:
     """Create the generations, and respond with their images when they have ended."""
     with limits.wait(request.auth) as slot:
-        created = creation.create(request, body.parameters)
-        call = Call(request, body, created)
+        call = Call(request, body, creation.create(request, body.parameters))
         if body.stream:
             return EventStream(call.events(), slot, can_reconnect=False)
-        return outcomes.held(request, created.generations, slot, call.present)
+        return call.held(request, slot)
 
 
 @router.get("/models")
@@ -123,24 +119,15 @@ def _model(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "lockngen"}  # the time isn't known
 
 
-class Call:
-    """A call that waits for its images."""
-
+class Call(WaitingCall):
     def __init__(self, request: HttpRequest, body: ImagesIn, created: creation.Created):
-        self._generations, self._headers = created.generations, created.headers
-        self._viewer, self._key_id = Viewer.of(request), request.auth.pk
-        self._format = body.response_format
-        self._ends_at = time.monotonic() + settings.DIALECT_MAX_WAIT
+        super().__init__(created)
+        self._viewer, self._format = Viewer.of(request), body.response_format
 
-    def present(self, generations: list[Generation]) -> HttpResponse:
-        """The images, or the reason why there are none."""
-        try:
-            images = [self._image(generation) for generation in generations]
-        except Problem as problem:
-            return problems.of(problem)
+    def content(self, generations: list[Generation]) -> dict[str, Any]:
+        images = [self._image(generation) for generation in generations]
         created_at = int(generations[0].created_at.timestamp())
-        content = orjson.dumps({"created": created_at, "data": images, **_facts(generations[0])})
-        return HttpResponse(content, content_type=presenters.JSON, headers=self._headers)
+        return {"created": created_at, "data": images, **_facts(generations[0])}
 
     async def events(self) -> event_streams.Source:
         """Yield the images one after another, then the end; or the reason why there are no more."""
@@ -151,13 +138,14 @@ class Call:
                 yield await threads.read_file(self._completed, generation)
             yield b"data: [DONE]\n\n"
         except Problem as problem:
-            yield b"data: %s\n\n" % _error(json.loads(problems.of(problem).content))
+            error = _error(json.loads(problems.of(problem).content))
+            yield b"data: %s\n\n" % presenters.as_json(error)
 
     async def _end_soon(self, generation: Generation) -> Generation:
         """The generation when it has ended, or after a tick. Raises Problem if the call ends before."""
         tick = min(event_streams.TICK, self._ends_at - time.monotonic())
         tick_ends_at = time.monotonic() + tick
-        generation = await end_of(generation, self._key_id, tick)
+        generation = await end_of(generation, self._viewer.key_id, tick)
         has_time = outcomes.is_over(tick_ends_at) and not outcomes.is_over(self._ends_at)
         if generation.is_unfinished and not has_time:
             raise outcomes.interruption(generation, tick_ends_at)
@@ -167,17 +155,15 @@ class Call:
         name = "image_generation.completed"
         data = {"type": name, **self._image(generation), "created_at": int(generation.created_at.timestamp())}
         data |= {**_facts(generation), "quality": "auto", "background": "auto"}
-        return event_streams.event(name, orjson.dumps(data).decode())
+        return event_streams.event(name, presenters.as_json(data).decode())
 
     def _image(self, generation: Generation) -> dict[str, str]:
-        if generation.is_unfinished:
-            raise outcomes.interruption(generation, self._ends_at)
-        if generation.status == Status.FAILED:
-            raise outcomes.failure(generation)
-        if generation.status == Status.CANCELLED or generation.is_deleted:
-            raise outcomes.cancellation(generation)
+        if not self.is_completed(generation):
+            what = "deleted" if generation.is_deleted else "cancelled"
+            detail = f"The generation {generation.pk} was {what}."
+            raise Problem(409, detail, type=f"{TYPE}generation-{what}", headers=NO_RETRY)
         if self._format == "url":
-            return {"url": presenters.generation(generation, self._viewer)["signed_urls"]["image"]}
+            return {"url": presenters.signed_image(self._viewer, generation.pk)}
         return {"b64_json": outcomes.base64(generation)}
 
 
@@ -190,10 +176,10 @@ def as_error(answer: HttpResponse, document: dict[str, Any]) -> HttpResponse:
     """OpenAI's error of a problem document."""
     status = 400 if "errors" in document else answer.status_code
     headers = NO_RETRY if status < 500 and status not in RETRIED else {}
-    return HttpResponse(_error(document), status=status, content_type=presenters.JSON, headers=headers)
+    return presenters.response(_error(document), status, headers)
 
 
-def _error(document: dict[str, Any]) -> bytes:
+def _error(document: dict[str, Any]) -> dict[str, Any]:
     status = document["status"]
     field = document["errors"][0]["field"] if document.get("errors") else "body"
     code = document["type"].removeprefix(TYPE).replace("-", "_") if document["type"].startswith(TYPE) else None
@@ -205,4 +191,4 @@ def _error(document: dict[str, Any]) -> bytes:
         "param": None if field == "body" else field,
         "code": {"rate_limited": "rate_limit_exceeded"}.get(code, code) or by_default,
     }
-    return orjson.dumps({"error": error})
+    return {"error": error}

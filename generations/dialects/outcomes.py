@@ -1,14 +1,18 @@
-"""The outcome of a generation for a call that has waited for it: its image, or an error."""
+"""Calls that wait for their images, and the errors of those that get none."""
 
 import time
 from base64 import b64encode
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from generations.api.waiting import HeldResponse, Present
+from generations.api import presenters
+from generations.api.creation import Created
+from generations.api.waiting import HeldResponse
 from generations.images import downloads
 from generations.models import Generation
+from generations.status import Status
 from lockngen.web import problems
 from lockngen.web.event_streams import EventStream
 from lockngen.web.problems import Problem
@@ -19,29 +23,42 @@ TYPE = "urn:lockngen:problem:"
 NO_RETRY = {"X-Should-Retry": "false"}  # SDKs obey it. A retry of the same call finds the same generations.
 
 
-def held(request: HttpRequest, generations: list[Generation], slot: Slot, present: Present) -> HttpResponse:
-    """The response of a call that waits for its images, for at most DIALECT_MAX_WAIT."""
-    response = HttpResponse()
-    response.finish = HeldResponse(generations, request.auth.pk, settings.DIALECT_MAX_WAIT, slot, present)
-    return response
+class WaitingCall:
+    """A call that waits for its images, for at most DIALECT_MAX_WAIT."""
+
+    def __init__(self, created: Created):
+        self._generations, self._headers = created.generations, created.headers
+        self._ends_at = time.monotonic() + settings.DIALECT_MAX_WAIT
+
+    def held(self, request: HttpRequest, slot: Slot) -> HttpResponse:
+        """The response, for which the event loop waits."""
+        response, wait = HttpResponse(), settings.DIALECT_MAX_WAIT
+        response.finish = HeldResponse(self._generations, request.auth.pk, wait, slot, self._present)
+        return response
+
+    def content(self, generations: list[Generation]) -> dict[str, Any]:
+        """The body of the response, in the dialect's form. Raises Problem."""
+        raise NotImplementedError
+
+    def is_completed(self, generation: Generation) -> bool:
+        """False if it was cancelled or deleted. Raises Problem if it failed or hasn't ended in time."""
+        if generation.is_unfinished:
+            raise interruption(generation, self._ends_at)
+        if generation.status == Status.FAILED:
+            detail = f"The image could not be made: {generation.error_message}"
+            raise Problem(500, detail, type=f"{TYPE}generation-failed", headers=NO_RETRY)
+        return generation.status == Status.COMPLETED and not generation.is_deleted
+
+    def _present(self, generations: list[Generation]) -> HttpResponse:
+        try:
+            return presenters.response(self.content(generations), headers=self._headers)
+        except Problem as problem:
+            return problems.of(problem)
 
 
 def base64(generation: Generation) -> str:
     """The image of a completed generation. Raises Problem."""
     return b64encode(downloads.content(generation)).decode()
-
-
-def failure(generation: Generation) -> Problem:
-    """The error of a failed generation."""
-    detail = f"The image could not be made: {generation.error_message}"
-    return Problem(500, detail, type=f"{TYPE}generation-failed", headers=NO_RETRY)
-
-
-def cancellation(generation: Generation) -> Problem:
-    """The error of a generation that was cancelled or deleted."""
-    what = "deleted" if generation.is_deleted else "cancelled"
-    detail = f"The generation {generation.pk} was {what}."
-    return Problem(409, detail, type=f"{TYPE}generation-{what}", headers=NO_RETRY)
 
 
 def is_over(ends_at: float) -> bool:

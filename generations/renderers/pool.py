@@ -104,6 +104,11 @@ class RendererPool:
         """The models that no renderer supports at the moment, with the reason. Without an answer, all are supported."""
         return {model: reason for model in self.models if (reason := self.why_unavailable(model))}
 
+    def available(self) -> dict[str, Model]:
+        """The models that can be rendered at the moment, by name."""
+        unavailable = self.unavailable()
+        return {name: model for name, model in self.models.items() if name not in unavailable}
+
     def why_unavailable(self, model: str) -> str | None:
         lacks = [pooled.support.of(model).missing for pooled in self._having(model)]
         return f"no renderer has {', '.join(min(lacks, key=len))}" if lacks and all(lacks) else None

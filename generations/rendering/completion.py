@@ -72,12 +72,10 @@ def _store(
     return retrying(files.store, generation, attempt, image)
 
 
-def _was_completed(generation: Generation, attempt: int, stored: dict[str, Any]) -> bool | None:
-    return generation.is_at(attempt, Status.COMPLETED) or None
-
-
 # If it stays unknown whether this was committed, the files are kept; a next attempt removes them.
-@retry.unit_of_work(find=_was_completed, long_running=True)
+@retry.unit_of_work(
+    find=lambda generation, attempt, stored: generation.is_at(attempt, Status.COMPLETED) or None, long_running=True
+)
 def _complete(generation: Generation, attempt: int, stored: dict[str, Any]) -> bool:
     try:
         return generation.complete(attempt, **stored)

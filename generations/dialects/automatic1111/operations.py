@@ -12,7 +12,7 @@ from apikeys.authentication import BasicPassword
 from generations import renderers
 from generations.api import creation, limits, presenters
 from generations.api.schemas import known_model
-from generations.dialects import models, outcomes
+from generations.dialects import models
 from generations.dialects.automatic1111 import progress
 from generations.dialects.automatic1111.chosen_model import ChosenModel
 from generations.dialects.automatic1111.txt2img import LABELS, Call, Txt2Img
@@ -56,15 +56,12 @@ def txt2img(request: HttpRequest, body: Txt2Img) -> HttpResponse:
     """Create the generations, and respond with their images when they have ended."""
     with limits.wait(request.auth) as slot:
         created = creation.create(request, lambda: body.parameters_for(_chosen_model(request)))
-        call = Call(body, created)
-        return outcomes.held(request, created.generations, slot, call.present)
+        return Call(body, created).held(request, slot)
 
 
 @router.get("sd-models")
 def sd_models(request: HttpRequest) -> HttpResponse:
-    pool = renderers.current_pool()
-    unavailable = pool.unavailable()
-    return presenters.response([_sd_model(name) for name in pool.models if name not in unavailable])
+    return presenters.response([_sd_model(name) for name in renderers.current_pool().available()])
 
 
 @router.get("options")
@@ -139,4 +136,4 @@ def as_error(answer: HttpResponse, problem: dict[str, Any]) -> HttpResponse:
     if errors := problem.get("errors"):
         located = [(["body", *error["field"].split(".")], error["detail"]) for error in errors]
         shown = {"detail": [{"loc": place, "msg": what, "type": "value_error"} for place, what in located]}
-    return HttpResponse(presenters.as_json(shown), status=status, content_type=presenters.JSON, headers=headers)
+    return presenters.response(shown, status, headers)

@@ -1,11 +1,7 @@
 """The request and the response of txt2img."""
 
-import time
 from typing import Annotated, Any
 
-import orjson
-from django.conf import settings
-from django.http import HttpResponse
 from ninja import Schema
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -13,12 +9,11 @@ from generations.api import presenters
 from generations.api.creation import Created
 from generations.api.schemas import MAX_IMAGES, GenerationIn
 from generations.dialects import models, outcomes
+from generations.dialects.outcomes import WaitingCall
 from generations.images import infotext
 from generations.models import DEFAULT_GUIDANCE, DEFAULT_MODEL, DEFAULT_SIZE, DEFAULT_STEPS, Generation
 from generations.renderers.base import MAX_SEED
-from generations.status import Status
 from lockngen import __version__
-from lockngen.web import problems
 from lockngen.web.problems import Problem
 
 LABELS = {"interface": "automatic1111"}  # of the generations of this dialect, which its interrupt and progress need
@@ -92,36 +87,18 @@ NOT_HERE = {"n", "labels", "webhook", "webhook_events_filter"}
 KNOWN = {field.validation_alias or name for name, field in Txt2Img.model_fields.items()} - NOT_HERE
 
 
-class Call:
-    """A txt2img call that waits for its images."""
-
+class Call(WaitingCall):
     def __init__(self, body: Txt2Img, created: Created):
-        self._body, self._headers = body, created.headers
-        self._ends_at = time.monotonic() + settings.DIALECT_MAX_WAIT
+        super().__init__(created)
+        self._body = body
 
-    def present(self, generations: list[Generation]) -> HttpResponse:
-        """All images, those that were completed before an interrupt, or the reason why there are none."""
-        try:
-            completed = [generation for generation in generations if self._is_completed(generation)]
-            if not completed:
-                raise Problem(409, "The call was interrupted.", type=f"{outcomes.TYPE}generation-cancelled")
-            content = self._response(completed)
-        except Problem as problem:
-            return problems.of(problem)
-        return HttpResponse(content, content_type=presenters.JSON, headers=self._headers)
-
-    def _is_completed(self, generation: Generation) -> bool:
-        if generation.is_unfinished:
-            raise outcomes.interruption(generation, self._ends_at)
-        if generation.status == Status.FAILED:
-            raise outcomes.failure(generation)
-        return generation.status == Status.COMPLETED and not generation.is_deleted
-
-    def _response(self, generations: list[Generation]) -> bytes:
-        images = [outcomes.base64(generation) for generation in generations] if self._body.send_images else []
-        return orjson.dumps(
-            {"images": images, "parameters": self._parameters(generations[0]), "info": self._info(generations)}
-        )
+    def content(self, generations: list[Generation]) -> dict[str, Any]:
+        """All images, or those that were completed before an interrupt."""
+        completed = [generation for generation in generations if self.is_completed(generation)]
+        if not completed:
+            raise Problem(409, "The call was interrupted.", type=f"{outcomes.TYPE}generation-cancelled")
+        images = [outcomes.base64(generation) for generation in completed] if self._body.send_images else []
+        return {"images": images, "parameters": self._parameters(completed[0]), "info": self._info(completed)}
 
     def _parameters(self, first: Generation) -> dict[str, Any]:
         """Those of the request. Not its other fields, among which clients send their key."""
@@ -164,4 +141,4 @@ class Call:
             "job_timestamp": f"{first.created_at:%Y%m%d%H%M%S}",
             "version": f"LockN Gen {__version__}",
         }
-        return orjson.dumps(info).decode()
+        return presenters.as_json(info).decode()

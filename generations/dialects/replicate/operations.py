@@ -105,10 +105,8 @@ def events(request: HttpRequest, id: str):
 
 @router.get("models")
 def list_models(request: HttpRequest):
-    pool = renderers.current_pool()
-    unavailable, base_url = pool.unavailable(), links.base(request)
-    shown = [versions.as_model(model, base_url) for name, model in pool.models.items() if name not in unavailable]
-    return {"previous": None, "next": None, "results": shown}
+    models, base_url = renderers.current_pool().available().values(), links.base(request)
+    return {"previous": None, "next": None, "results": [versions.as_model(model, base_url) for model in models]}
 
 
 @router.get("models/{owner}/{name}")

@@ -1,11 +1,10 @@
 """Predictions: the generations of one create call, shown as one object. Its id is that of the first generation."""
 
 import json
-import logging
 from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import datetime
 from typing import Any
 
@@ -15,16 +14,14 @@ from generations.api import presenters
 from generations.api.event_stream import follow
 from generations.api.presenters import Viewer
 from generations.dialects.replicate import versions
-from generations.images import files, formats
+from generations.images import downloads
 from generations.models import Generation
 from generations.progress import notifications
 from generations.status import Status
 from generations.webhooks import payloads
 from generations.webhooks.models import Event, WebhookDelivery
-from lockngen.plain import one_line
 from lockngen.web import event_streams, threads
-
-logger = logging.getLogger(__name__)
+from lockngen.web.problems import Problem
 
 INTERFACE = "replicate"
 MAX_INLINE_BYTES = 32 * 1024 * 1024  # of the images in one response
@@ -164,29 +161,21 @@ def _outputs(generations: list[Generation], viewer: Viewer, is_inline: bool = Tr
         if generation.image_path and not generation.is_deleted:
             image = _read(generation, left)
             left -= len(image)
-            outputs.append(_data_url(generation, image) if image else _address(generation, viewer))
+            outputs.append(_data_url(generation, image) if image else presenters.signed_image(viewer, generation.id))
     return outputs
 
 
 def _read(generation: Generation, limit: int) -> bytes:
     """The image; empty if it is larger than the limit or can't be read."""
-    try:
-        if limit and (generation.image_bytes or files.size(generation.image_path)) <= limit:
-            with default_storage.open(generation.image_path) as file:
-                return file.read()
-    except Exception as error:  # of any storage
-        logger.warning("The image of generation %s can't be read: %s", generation.id, one_line(error))
+    with suppress(Problem):
+        if limit and (generation.image_bytes or 0) <= limit:  # not known of old ones
+            image = downloads.content(generation)
+            return image if len(image) <= limit else b""
     return b""
 
 
 def _data_url(generation: Generation, image: bytes) -> str:
-    type = generation.image_type or formats.CONTENT_TYPES[formats.suffix(image)]
-    return f"data:{type};base64,{b64encode(image).decode()}"
-
-
-def _address(generation: Generation, viewer: Viewer) -> str:
-    signature = viewer.signatures.of(str(generation.id), "image")
-    return f"{presenters.address(viewer, generation.id)}/image?signature={signature}"
+    return f"data:image/{downloads.format_of(generation)};base64,{b64encode(image).decode()}"
 
 
 def _error(generations: list[Generation]) -> str | None:
