@@ -276,6 +276,8 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
 
+LOGIN_REDIRECT_URL = "admin:index"  # of a login with a `next` that is another site's
+
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English"), ("de", "Deutsch")]  # of the studio; the admin is in English
 LANGUAGE_COOKIE_AGE = 365 * 24 * 3600  # seconds

@@ -1,5 +1,6 @@
 """Request and response schemas of the native API."""
 
+import re
 from datetime import datetime
 from random import randrange
 from typing import Annotated, Any, Literal
@@ -41,6 +42,7 @@ from lockngen.web.problems import invalid
 
 MAX_IMAGES = 10  # of one call
 MAX_LABELS, MAX_LABEL_NAME, MAX_LABEL_VALUE = 16, 40, 200  # of a generation; characters
+LABEL_NAME = re.compile(f"[A-Za-z0-9_.-]{{1,{MAX_LABEL_NAME}}}")
 THUMBNAIL_SIZE = f"within {THUMBNAIL_PIXELS} x {THUMBNAIL_PIXELS} pixels"
 OutputFormatName = Literal[tuple(OutputFormat.values)]
 StatusName = Literal[tuple(status.name.lower() for status in Status)]
@@ -80,13 +82,19 @@ def bounded_text(max_length: int, min_length: int | None = None) -> Any:
     return Annotated[str, Field(min_length=min_length, max_length=max_length), AfterValidator(_without_nul)]
 
 
+def _label_name(name: str) -> str:
+    if not LABEL_NAME.fullmatch(name):
+        raise ValueError(f"a label's name has 1 to {MAX_LABEL_NAME} of the characters A-Z, a-z, 0-9, _, . and -")
+    return name
+
+
 def _possible_webhook(url: str) -> str:
     addresses.parse(url)
     return url
 
 
 Text = Annotated[str, AfterValidator(_without_nul)]
-LabelName = Annotated[Text, Field(pattern=f"^[A-Za-z0-9_.-]{{1,{MAX_LABEL_NAME}}}$")]
+LabelName = Annotated[str, AfterValidator(_label_name)]
 LabelValue = bounded_text(MAX_LABEL_VALUE)
 Labels = Annotated[dict[LabelName, LabelValue], Field(max_length=MAX_LABELS)]
 Pixels = Annotated[StrictInt, Field(ge=64, le=2048, multiple_of=8)]

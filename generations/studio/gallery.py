@@ -5,7 +5,6 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils.dateparse import parse_date
@@ -19,6 +18,7 @@ from generations.models import Generation
 from generations.querysets import GenerationQuerySet
 from generations.status import FINISHED, Status
 from generations.studio import visitor
+from lockngen.web.problems import Problem
 
 PAGE = 40
 MAX_SELECTED = 500
@@ -53,8 +53,8 @@ def found(key: ApiKey, chosen: Mapping[str, str]) -> GenerationQuerySet:
         rows = rows.labelled({name.strip(): value.strip()})
     if start := _day(chosen.get("from")):
         rows = rows.created_since(start)
-    if end := _day(chosen.get("to")):
-        rows = rows.created_before(end + timedelta(days=1))
+    if end := _day(chosen.get("to"), days_later=1):
+        rows = rows.created_before(end)
     return rows.newest_first()
 
 
@@ -74,7 +74,7 @@ def page(request: HttpRequest) -> HttpResponse:
         rows = rows.older_than(cursors.decode(cursor)) if cursor else rows
         rows = rows.filter(pk__gte=cursors.decode(until)) if until else rows
     except ValueError:
-        raise BadRequest("The cursor is not that of a page.") from None
+        raise Problem(400, "The cursor is not that of a page.") from None
     size = MAX_PAGE if until else PAGE
     shown = list(rows[: size + 1])
     has_more, shown = len(shown) > size, shown[:size]
@@ -100,9 +100,9 @@ def image(request: HttpRequest, id, size: Size) -> HttpResponse:
     return downloads.response(request, generation, size, lambda: limits.download(request.auth))
 
 
-def _day(text: str | None) -> datetime | None:
+def _day(text: str | None, days_later: int = 0) -> datetime | None:
     try:
         day = parse_date(text or "")
-    except ValueError:
+        return day and datetime.combine(day + timedelta(days=days_later), time(), UTC)
+    except (ValueError, OverflowError):  # it is no date, or the last one
         return None
-    return day and datetime.combine(day, time(), UTC)

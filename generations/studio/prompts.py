@@ -112,7 +112,9 @@ def charge(request: HttpRequest) -> None:
 def _key(request: HttpRequest, values: dict[str, str]) -> str | None:
     """The form's key with a digest of its values: a form that was changed is another call."""
     call = request.POST.get(CALL, "")[:36]
-    return f"{call}-{sha256(json.dumps(values).encode()).hexdigest()[:32]}" if call.isalnum() else None
+    return (
+        f"{call}-{sha256(json.dumps(values).encode()).hexdigest()[:32]}" if call.isascii() and call.isalnum() else None
+    )
 
 
 def _read(name: str, text: str) -> Any:

@@ -3,7 +3,6 @@
 from functools import partial
 from uuid import UUID
 
-from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -20,6 +19,7 @@ from generations.studio import visitor
 from generations.studio.detail import file_name
 from generations.studio.gallery import MAX_SELECTED
 from generations.studio.labels import from_text
+from lockngen.web.problems import Problem
 
 
 @require_POST
@@ -70,7 +70,7 @@ def selected(request: HttpRequest) -> GenerationQuerySet:
     try:
         ids = {UUID(id) for id in request.POST.get("ids", "").split(",", MAX_SELECTED - 1)}
     except ValueError:
-        raise BadRequest(f"`ids` takes 1 to {MAX_SELECTED} ids, separated by commas.") from None
+        raise Problem(400, f"`ids` takes 1 to {MAX_SELECTED} ids, separated by commas.") from None
     return Generation.all_objects.owned_by(request.auth).filter(pk__in=ids)
 
 

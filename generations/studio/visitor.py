@@ -88,9 +88,7 @@ def with_key(view: View, *, only_reads: bool = False) -> View:
     def respond(request: HttpRequest, *arguments, **options) -> HttpResponse:
         visitor = of(request)
         if visitor is None or visitor.key is None:
-            if request.htmx:
-                return HttpResponse(status=401, headers={"HX-Redirect": reverse("studio:home")})
-            return redirect("studio:home")
+            return _to_home(request)
         if request.method not in ("GET", "HEAD") and not (only_reads or visitor.may_change):
             raise PermissionDenied
         request.visitor, request.auth = visitor, visitor.key
@@ -100,6 +98,13 @@ def with_key(view: View, *, only_reads: bool = False) -> View:
             return error_pages.of_problem(request, problem)
 
     return respond
+
+
+@never_cache
+def _to_home(request: HttpRequest) -> HttpResponse:
+    if request.htmx:
+        return HttpResponse(status=401, headers={"HX-Redirect": reverse("studio:home")})
+    return redirect("studio:home")
 
 
 def signed_in(view: View) -> View:

@@ -52,6 +52,8 @@ REFUSED = {
     "number as label": ({"prompt": "x", "labels": {"a": 1}}, "labels.a"),
     "NUL in label": ({"prompt": "x", "labels": {"a": "\x00"}}, "labels.a"),
     "long label": ({"prompt": "x", "labels": {"a": "x" * 201}}, "labels.a"),
+    "space in label name": ({"prompt": "x", "labels": {"a b": "x"}}, "labels.a b"),
+    "label without name": ({"prompt": "x", "labels": {"": "x"}}, "labels."),
     "many labels": ({"prompt": "x", "labels": {str(number): "" for number in range(17)}}, "labels"),
     "unknown field": ({"prompt": "x", "promt": "y"}, "promt"),
     "status": ({"prompt": "x", "status": 2}, "status"),

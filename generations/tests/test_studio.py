@@ -1,6 +1,7 @@
 """Signing in to the studio, and what a session may see."""
 
 import re
+from uuid import uuid4
 
 import pytest
 from django.conf import settings as django_settings
@@ -54,6 +55,17 @@ def test_home__says_what_this_is_to_a_stranger(browser):
     assert answer.status_code == 200
     assert b"Sign in" in answer.content
     assert b"curl" in answer.content
+
+
+@pytest.mark.parametrize(
+    "path", ["/studio/queue", f"/studio/images/{uuid4()}", f"/studio/generations/{uuid4()}/download.png"]
+)
+@pytest.mark.parametrize("headers", [{}, {"HX-Request": "true"}])
+def test_stranger__is_sent_home_by_a_response_that_no_cache_keeps(browser, path, headers):
+    answer = browser.get(path, headers=headers)
+
+    assert answer.status_code == (401 if headers else 302)
+    assert "no-store" in answer["Cache-Control"]
 
 
 def test_home__is_in_the_browser_s_language(browser):

@@ -62,15 +62,24 @@ def test_labels__are_replaced(studio, make_completed):
     assert generation.labels == {"project": "harbour", "shot": "1=2"}
 
 
-@pytest.mark.parametrize("labels", ["a b=c", "=x", "a=" + "x" * 201, ",".join(f"l{n}=x" for n in range(17)), "a=\0"])
-def test_labels__that_are_invalid_show_the_reason(studio, make_completed, labels):
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        ("a b=c", "a label's name has 1 to 40 of the characters"),
+        ("=x", "a label's name has 1 to 40 of the characters"),
+        ("a=" + "x" * 201, "at most 200 characters"),
+        (",".join(f"l{n}=x" for n in range(17)), "at most 16 items"),
+        ("a=\0", "NUL"),
+    ],
+)
+def test_labels__that_are_invalid_show_the_reason(studio, make_completed, labels, reason):
     generation = make_completed(labels={"a": "b"})
 
     answer = studio.post(url(generation, "/labels"), {"labels": labels})
 
     generation.refresh_from_db()
     assert generation.labels == {"a": "b"}
-    assert answer.context["errors"]["edit-labels"]
+    assert reason in answer.context["errors"]["edit-labels"]
 
 
 @pytest.mark.parametrize(("format", "kind"), [("png", "PNG"), ("jpeg", "JPEG"), ("webp", "WEBP")])

@@ -51,7 +51,10 @@ def test_empty_gallery__says_what_to_do(studio):
 
 @pytest.mark.parametrize("cursor", ["x", "A" * 21, "é"])
 def test_cursor__of_no_page_is_a_bad_request(studio, cursor):
-    assert studio.get(URL, {"cursor": cursor}).status_code == 400
+    answer = studio.get(URL, {"cursor": cursor})
+
+    assert answer.status_code == 400
+    assert b"The cursor is not that of a page." in answer.content
 
 
 def test_filters__are_combined(studio, make_completed):
@@ -84,7 +87,9 @@ def test_dates__include_both_days(studio, make_completed):
     assert ids(studio.get(URL, {"from": today + timedelta(days=1)})) == []
 
 
-@pytest.mark.parametrize("query", [{"from": "2026-13-45"}, {"label": "x"}, {"status": "x"}, {"to": "\0"}])
+@pytest.mark.parametrize(
+    "query", [{"from": "2026-13-45"}, {"label": "x"}, {"status": "x"}, {"to": "\0"}, {"to": "9999-12-31"}]
+)
 def test_filter__that_cannot_be_read_is_ignored(studio, make_completed, query):
     generation = make_completed()
     if "status" in query:

@@ -54,6 +54,11 @@ def error_beside(answer, name: str) -> str:
     return re.search(rf'<span class="error" id="{name}-error">(.*?)</span>', answer.content.decode())[1]
 
 
+@pytest.mark.parametrize("call", ["١٢٣", "a b", "\0", "x" * 100])
+def test_form__with_a_key_of_its_own_making_creates(studio, call):
+    assert studio.post("/studio/generations", {"prompt": "a", "call": call}).status_code == 302
+
+
 @pytest.mark.parametrize(
     ("fields", "error"),
     [

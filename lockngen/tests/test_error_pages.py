@@ -95,6 +95,7 @@ def test_page__of_each_status_leads_home_in_the_visitor_s_language(status, langu
 
     assert answer.status_code == status
     assert answer["Content-Language"] == language
+    assert answer["Cache-Control"] == "no-store"
     assert f'<html lang="{language}">' in answer.content.decode()
     assert 'href="/"' in answer.content.decode()
 

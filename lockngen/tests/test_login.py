@@ -25,6 +25,14 @@ def login(username: str = "ann", password: str = "wrong", **headers: str) -> int
     return Client(headers=headers).post(LOGIN, {"username": username, "password": password}).status_code
 
 
+@pytest.mark.parametrize("address", ["https://other.example.org/", "//other.example.org", "javascript:alert(1)"])
+def test_login__with_the_address_of_another_site_leads_to_the_admin(address):
+    answer = Client().post(LOGIN, {"username": "ann", "password": PASSWORD, "next": address})
+
+    assert answer.status_code == 302
+    assert answer["Location"] == "/admin/"
+
+
 def test_login__is_refused_after_too_many_failures_and_states_so():
     assert [login(), login()] == [200, 429]
 

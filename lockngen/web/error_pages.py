@@ -59,8 +59,8 @@ def response(request: HttpRequest, status: int, text: str | Promise = "", title:
         }
         page = render_to_string("lockngen/error.html", context)
     headers = {"Retry-After": str(RETRY_AFTER)} if status == 503 else {}
-    vary = "Accept-Language, Cookie"
-    return HttpResponse(page, status=status, headers={**headers, "Content-Language": language, "Vary": vary})
+    headers |= {"Content-Language": language, "Vary": "Accept-Language, Cookie", "Cache-Control": "no-store"}
+    return HttpResponse(page, status=status, headers=headers)
 
 
 def of_problem(request: HttpRequest, problem: Problem) -> HttpResponse:

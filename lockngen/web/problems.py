@@ -265,4 +265,5 @@ def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
 
 def _field(location: tuple) -> str:
     """The client's name of a field, from a location such as ("body", "data", "width")."""
+    location = location[:-1] if location[-1:] == ("[key]",) else location  # Pydantic's mark of a name in an object
     return ".".join(str(part) for part in location[2:]) or ".".join(str(part) for part in location[1:]) or "body"
