@@ -19,7 +19,7 @@ from apikeys import chart, listing, states, usage_provider
 from apikeys.audit import Actor, KeyEvent, Via
 from apikeys.models import ApiKey
 from apikeys.querysets import TransitionRefused
-from lockngen.admin import CappedPaginator, SoftDeleteAdmin
+from lockngen.admin import ReadOnlyAdmin, SoftDeleteAdmin
 
 CHART_DAYS = 30
 CHANGE_PAGE = "admin:apikeys_apikey_change"
@@ -247,24 +247,12 @@ class ApiKeyAdmin(SoftDeleteAdmin):
 
 
 @admin.register(KeyEvent)
-class KeyEventAdmin(admin.ModelAdmin):
+class KeyEventAdmin(ReadOnlyAdmin):
     """The audit log of all keys. It is read-only, which the database enforces too."""
 
     list_display = ("at", "action", "name", "prefix", "by", "changed")
     list_filter = ("action", "via")
     ordering = ("-id",)
-    paginator = CappedPaginator
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: KeyEvent | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: KeyEvent | None = None) -> bool:
-        return False
 
     @admin.display(description="changes")
     def changed(self, event: KeyEvent) -> str:

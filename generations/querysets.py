@@ -6,17 +6,16 @@ from uuid import UUID
 
 from django.contrib.postgres.search import SearchQuery, SearchVector
 from django.db import transaction
-from django.db.models import Case, Exists, F, Func, IntegerField, JSONField, OuterRef, TextField, Value, When
+from django.db.models import Case, Exists, F, Func, IntegerField, JSONField, OuterRef, Value, When
 from django.db.models.expressions import CombinedExpression
-from django.db.models.functions import Cast, Coalesce, Now
+from django.db.models.functions import Coalesce, Now
 from procrastinate.contrib.django import app as queue
-from procrastinate.contrib.django.models import ProcrastinateJob
 from procrastinate.exceptions import AlreadyEnqueued
 
 from generations import submission
 from generations.progress import notifications
+from generations.scheduling import queues
 from generations.scheduling.fair_share import FairShare
-from generations.scheduling.queues import RENDER_TASK
 from generations.status import FINISHED, UNFINISHED, Status
 from generations.submission import Submission
 from lockngen.database import retry
@@ -25,7 +24,6 @@ from lockngen.softdelete import SoftDeleteQuerySet
 PROMPT_WORDS = SearchVector("prompt", config="simple")  # the expression of the index generation_prompt_words
 STORED_WITHIN = timedelta(minutes=10)  # of the creation of its id, also if the database is away meanwhile
 CHANGED_AT_ONCE = 1000  # rows of a bulk change in one statement
-STRANDED_AFTER = timedelta(minutes=1)  # a younger generation may not have its job yet
 
 
 class QueueFull(Exception):
@@ -103,10 +101,7 @@ class GenerationQuerySet(SoftDeleteQuerySet):
         return self.alias(words=PROMPT_WORDS).filter(words=query)
 
     def stranded(self):
-        """Unfinished ones without a job, such as those whose job was removed by hand."""
-        lock = Cast(OuterRef("pk"), TextField())
-        jobs = ProcrastinateJob.objects.filter(queueing_lock=lock, status__in=("todo", "doing"))
-        return self.unfinished().filter(~Exists(jobs), created_at__lt=Now() - STRANDED_AFTER)
+        return self.unfinished().filter(queues.is_stranded())
 
     def submit(self, **fields):
         """Store a pending generation and its job in one transaction. Raises QueueFull if the key's quota is used up."""
@@ -181,7 +176,7 @@ class GenerationQuerySet(SoftDeleteQuerySet):
         # The task is referred to by name, because its module imports the models. The lock limits a generation to one
         # waiting job.
         id = str(generation.id)
-        job = queue.configure_task(RENDER_TASK, queue=generation.queue, queueing_lock=id, priority=priority)
+        job = queue.configure_task(queues.RENDER_TASK, queue=generation.queue, queueing_lock=id, priority=priority)
         job.defer(generation_id=id)
 
     def cancel(self) -> int:

@@ -1,4 +1,4 @@
-"""The admin base classes of soft-deleted models."""
+"""The admin base classes of read-only and of soft-deleted models."""
 
 from functools import cached_property
 from uuid import UUID
@@ -21,6 +21,23 @@ class CappedPaginator(Paginator):
     @cached_property
     def count(self) -> int:
         return self.object_list.order_by()[:COUNTED_ROWS].count()
+
+
+class ReadOnlyAdmin(admin.ModelAdmin):
+    """Shows rows, which actions alone can change."""
+
+    paginator = CappedPaginator
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER  # they count every row for every filter
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: object | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: object | None = None) -> bool:
+        return False
 
 
 class DeletedFilter(admin.SimpleListFilter):

@@ -1,7 +1,6 @@
 import asyncio
 import gc
 import json
-import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import timedelta
@@ -20,8 +19,6 @@ from generations.models import Generation
 from generations.progress import notifications
 from generations.progress.notifications import ProgressHub
 from generations.renderers.base import RenderRequest
-from generations.renderers.comfyui import ComfyUIRenderer
-from generations.renderers.openai.renderer import OpenAIRenderer
 from generations.submission import Submission
 from generations.tests.support.comfyui.process import Double
 from generations.tests.support.comfyui.renders import make_renderer
@@ -33,16 +30,6 @@ from lockngen.database import listener
 from lockngen.tests.support.processes import free_port
 
 IMAGE = formats.RenderedImage(b"an image", 64, 64, b"a little")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def shared_ssl_context():
-    """Loading the trusted certificates takes 25 ms, which every renderer would do. Yields the real context."""
-    with pytest.MonkeyPatch.context() as patch:
-        real = ComfyUIRenderer.__dict__["_context"]
-        for renderer in (ComfyUIRenderer, OpenAIRenderer):
-            patch.setattr(renderer, "_context", ssl.create_default_context())
-        yield real
 
 
 @pytest.fixture(scope="session")

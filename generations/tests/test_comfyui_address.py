@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import ssl
 import subprocess
 import threading
 import time
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from generations.renderers.base import RendererFailure
-from generations.renderers.comfyui import ComfyUIRenderer, address
+from generations.renderers.comfyui import ComfyUIRenderer, address, renderer
+from generations.renderers.http import calls
 from generations.renderers.workflows import read
 from generations.tests.support.comfyui.process import Double
 from generations.tests.support.comfyui.renders import Stop, make_renderer
@@ -83,10 +85,9 @@ def encrypted_double(certificate, tmp_path):
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="there is no openssl to make a certificate with")
-def test_encrypted_server__is_used_if_its_certificate_is_trusted(
-    encrypted_double, make_request, monkeypatch, shared_ssl_context
-):
-    monkeypatch.setattr(ComfyUIRenderer, "_context", shared_ssl_context)
+def test_encrypted_server__is_used_if_its_certificate_is_trusted(encrypted_double, make_request, monkeypatch):
+    for module in (calls, renderer):
+        monkeypatch.setattr(module, "tls", ssl.create_default_context)
     request, reported = make_request(), []
     with pytest.raises(RendererFailure, match="can't be reached"):
         ComfyUIRenderer(encrypted_double.url.replace("=5", "=0.1"), read()).render(request, reported.append)

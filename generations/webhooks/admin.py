@@ -1,5 +1,7 @@
 """Webhooks in the admin: what is sent, the dead letters, and the secrets, which are shown only on request."""
 
+from collections.abc import Callable
+
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.db.models import QuerySet
@@ -11,25 +13,10 @@ from django.utils.html import format_html
 from generations.webhooks import addresses
 from generations.webhooks.models import WebhookDelivery
 from generations.webhooks.signature import WebhookSecret
-from lockngen.admin import CappedPaginator
+from lockngen.admin import ReadOnlyAdmin
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):
-    """Rows are changed by actions alone."""
-
-    paginator = CappedPaginator
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: object | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: object | None = None) -> bool:
-        return False
-
+class WebhookAdmin(ReadOnlyAdmin):
     def has_act_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm(f"{self.opts.app_label}.change_{self.opts.model_name}")
 
@@ -38,7 +25,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):
 
 
 @admin.register(WebhookDelivery)
-class WebhookDeliveryAdmin(ReadOnlyAdmin):
+class WebhookDeliveryAdmin(WebhookAdmin):
     list_display = ("created_at", "event", "generation_link", "receiver", "state", "attempts", "last_error", "ended_at")
     list_filter = ("state", "event")
     list_select_related = ("generation__submission",)
@@ -68,7 +55,7 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
 
 
 @admin.register(WebhookSecret)
-class WebhookSecretAdmin(ReadOnlyAdmin):
+class WebhookSecretAdmin(WebhookAdmin):
     list_display = ("api_key", "created_at", "rotated_at")
     list_select_related = ("api_key",)
     ordering = ("-created_at",)
@@ -77,25 +64,27 @@ class WebhookSecretAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Show the selected secret", permissions=["act"])
     def show(self, request: HttpRequest, queryset: QuerySet) -> HttpResponse | None:
-        if len(queryset) != 1:
-            self.message_user(request, "Show one secret at a time.", messages.ERROR)
-            return None
-        (secret,) = queryset
-        self.log(request, [secret], "Shown.")
-        return self._page(request, secret, "Webhook secret")
+        return self._page(request, queryset, "Webhook secret", "Shown.")
 
     @admin.action(description="Replace the selected secret", permissions=["act"])
     def rotate(self, request: HttpRequest, queryset: QuerySet) -> HttpResponse | None:
+        return self._page(request, queryset, "Webhook secret replaced", "Replaced.", WebhookSecret.rotate)
+
+    def _page(
+        self,
+        request: HttpRequest,
+        queryset: QuerySet,
+        title: str,
+        logged: str,
+        change: Callable[[WebhookSecret], None] = lambda secret: None,
+    ) -> HttpResponse | None:
+        """The only page that shows a secret. It is in the response alone, not in a message or a session."""
         if len(queryset) != 1:
-            self.message_user(request, "Replace one secret at a time.", messages.ERROR)
+            self.message_user(request, "Select one secret at a time.", messages.ERROR)
             return None
         (secret,) = queryset
-        secret.rotate()
-        self.log(request, [secret], "Replaced.")
-        return self._page(request, secret, "Webhook secret replaced")
-
-    def _page(self, request: HttpRequest, secret: WebhookSecret, title: str) -> HttpResponse:
-        """The only page that shows a secret. It is in the response alone, not in a message or a session."""
+        change(secret)
+        self.log(request, [secret], logged)
         context = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media}
         context |= {"secret": secret, "title": title}
         response = TemplateResponse(request, "admin/generations/webhooksecret/secret.html", context)

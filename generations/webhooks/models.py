@@ -10,15 +10,15 @@ from typing import Any
 
 from django.contrib.postgres.functions import RandomUUID
 from django.db import connection, models
-from django.db.models import Exists, F, OuterRef, Q, TextField
-from django.db.models.functions import Cast, Now
+from django.db.models import F, Q
+from django.db.models.functions import Now
 from procrastinate.contrib.django import app as queue
 from procrastinate.contrib.django.models import ProcrastinateJob
 from procrastinate.exceptions import AlreadyEnqueued
 
-from generations.scheduling.queues import DELIVERY_TASK, WEBHOOKS
+from generations.scheduling import queues
+from generations.scheduling.queues import DELIVERY_TASK, UNFINISHED_JOB, WEBHOOKS
 
-STRANDED_AFTER = timedelta(minutes=1)
 ERROR_LENGTH = 200  # characters
 # A job that waits for the next attempt runs now. A running job is left alone.
 BRING_FORWARD = "UPDATE procrastinate_jobs SET scheduled_at = NULL WHERE status = 'todo' AND queueing_lock = ANY(%s)"
@@ -51,10 +51,7 @@ class WebhookDeliveryQuerySet(models.QuerySet):
         return self.filter(ended_at__lt=Now() - timedelta(days=days))
 
     def stranded(self):
-        """Pending ones without a job, such as those whose job was removed by hand."""
-        lock = Cast(OuterRef("pk"), TextField())
-        jobs = ProcrastinateJob.objects.filter(queueing_lock=lock, status__in=("todo", "doing"))
-        return self.pending().filter(~Exists(jobs), created_at__lt=Now() - STRANDED_AFTER)
+        return self.pending().filter(queues.is_stranded())
 
     def enqueue(self) -> list[str]:
         """Enqueue a job for each and return their ids. An existing waiting job is kept."""
@@ -75,7 +72,7 @@ class WebhookDeliveryQuerySet(models.QuerySet):
         )
         with connection.cursor() as cursor:
             cursor.execute(BRING_FORWARD, [ids])
-        has_job = ProcrastinateJob.objects.filter(queueing_lock__in=ids, status__in=("todo", "doing"))
+        has_job = ProcrastinateJob.objects.filter(UNFINISHED_JOB, queueing_lock__in=ids)
         deliveries.exclude(pk__in=list(has_job.values_list("queueing_lock", flat=True))).enqueue()
         return count
 

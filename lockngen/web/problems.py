@@ -118,8 +118,7 @@ def formatted(path: str, answer: HttpResponse) -> HttpResponse:
             shaped["Content-Length"] = len(shaped.content)
             for name, value in answer.items():
                 shaped.headers.setdefault(name, value)
-            shaped._has_been_logged = getattr(answer, "_has_been_logged", False)
-            return shaped
+            return _logged_as(answer, shaped)
     return answer
 
 
@@ -127,6 +126,11 @@ def unlogged(answer: HttpResponse) -> HttpResponse:
     """The response, which Django won't log. Upstream would have to offer: a public way to do that."""
     answer._has_been_logged = True
     return answer
+
+
+def _logged_as(answer: HttpResponse, shaped: HttpResponse) -> HttpResponse:
+    """The shaped response, which Django won't log if it has logged the answer."""
+    return unlogged(shaped) if getattr(answer, "_has_been_logged", False) else shaped
 
 
 class ProblemAPI(NinjaAPI):
@@ -183,8 +187,7 @@ class ApiProblemsMiddleware:
         if answer.status_code < 400 or answer["Content-Type"] == CONTENT_TYPE:
             return answer
         allow = {"Allow": answer["Allow"]} if answer.has_header("Allow") else None
-        shaped = response(answer.status_code, headers=allow)
-        return unlogged(shaped) if getattr(answer, "_has_been_logged", False) else shaped
+        return _logged_as(answer, response(answer.status_code, headers=allow))
 
 
 def invalid(field: str, detail: str) -> Problem:

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from generations.images import limits
 from generations.renderers.base import RendererFailure, RenderError
 from generations.renderers.comfyui import outcome, refusal
 from generations.renderers.http import diagnosis
-from generations.renderers.http.calls import Answer, Calls, TooLarge, Unreachable
+from generations.renderers.http.calls import Answer, Calls, Unreachable
 from generations.renderers.untrusted import as_dict, as_list
 from lockngen.plain import plain, plain_values
 
@@ -48,12 +47,6 @@ class Client:
 
     def __init__(self, calls: Calls):
         self._calls = calls
-
-    def __enter__(self) -> "Client":
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self._calls.close()
 
     def submit(self, graph: dict[str, Any], id: str, output: str) -> str:
         """Queue a graph under an id that is also its tag, and return the prompt's id: older servers generate their own.
@@ -103,10 +96,7 @@ class Client:
 
     def view(self, image: dict[str, str]) -> bytes:
         """The bytes of an image."""
-        try:
-            answer = self._calls.call("GET", "/view", params=image, most=limits.MAX_BYTES, seconds=VIEW_SECONDS)
-        except TooLarge:
-            raise RenderError(f"The image is larger than {limits.MAX_BYTES // 2**20} MiB.") from None
+        answer = self._calls.image("GET", "/view", params=image, seconds=VIEW_SECONDS)
         if answer.status == 404:
             raise Gone
         _check_status(answer)
@@ -144,10 +134,7 @@ class Client:
         return [(Position(item[1], is_running), _tags(item)) for item, is_running in items if _tags(item)]
 
     def _call(self, method: str, path: str, body: dict | None = None, most: int = SMALL, accepted: int = 200) -> Answer:
-        try:
-            answer = self._calls.call(method, path, body, most=most)
-        except TooLarge as error:
-            raise diagnosis.invalid_response(error) from None
+        answer = self._calls.call(method, path, body, most=most)
         if answer.status != accepted:
             _check_status(answer)
         return answer

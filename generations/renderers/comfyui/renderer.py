@@ -1,8 +1,8 @@
 """Renders with ComfyUI: fills a workflow, submits it to a server and fetches the image."""
 
 import logging
-import ssl
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import Any
 from uuid import UUID
@@ -12,7 +12,7 @@ from generations.renderers.comfyui import address, capabilities
 from generations.renderers.comfyui.client import Client
 from generations.renderers.comfyui.events import Events
 from generations.renderers.comfyui.prompt import Prompt
-from generations.renderers.http.calls import Calls
+from generations.renderers.http.calls import Calls, tls
 from generations.renderers.support import Support
 from generations.renderers.workflows import Catalogue
 
@@ -45,7 +45,7 @@ class ComfyUIRenderer:
         """Return the image as the server stored it."""
         workflow = self.catalogue.workflows[request.model]
         progress(WAITING)
-        events = Events(self.address, str(request.id), self.authorization, self._context)
+        events = Events(self.address, str(request.id), self.authorization, tls())
         with events, self._client(tick=lambda: prompt.tick()) as client:
             prompt = Prompt(client, events, request, workflow, progress, self.address.patience)
             return prompt.render()
@@ -75,9 +75,7 @@ class ComfyUIRenderer:
         with self._client(seconds=ANSWERED_WITHIN) as client:
             return client.state()
 
-    def _client(self, **limits) -> Client:
-        return Client(Calls(self.address.location, self.authorization, self._context, **limits))
-
-    @cached_property
-    def _context(self) -> ssl.SSLContext:
-        return ssl.create_default_context()
+    @contextmanager
+    def _client(self, **limits) -> Iterator[Client]:
+        with Calls(self.address.location, self.authorization, **limits) as calls:
+            yield Client(calls)

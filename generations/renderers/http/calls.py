@@ -11,11 +11,13 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import Any, Self
 
 import httpx
 
-from generations.renderers.base import RendererFailure
+from generations.images import limits
+from generations.renderers.base import RendererFailure, RenderError
 from generations.renderers.http import diagnosis
 from generations.renderers.http.address import Location, Product
 
@@ -35,11 +37,17 @@ KEEPALIVE = [
 ]
 
 
+@cache
+def tls() -> ssl.SSLContext:
+    """The trusted certificates, which take 25 ms to load."""
+    return ssl.create_default_context()
+
+
 class Unreachable(RendererFailure):
     """There was no answer, or its status requires a later retry."""
 
 
-class TooLarge(Exception):
+class TooLarge(RendererFailure):
     """The answer has more bytes than the call allows."""
 
 
@@ -93,7 +101,6 @@ class Calls:
         self,
         location: Location,
         authorization: str,
-        context: ssl.SSLContext,
         tick: Callable[[], None] = lambda: None,
         seconds: float = float("inf"),
     ):
@@ -104,21 +111,31 @@ class Calls:
             base_url=location.http,
             headers=HEADERS | ({"Authorization": authorization} if authorization else {}),
             timeout=TIMEOUT,
-            transport=httpx.AsyncHTTPTransport(verify=context, trust_env=False, socket_options=KEEPALIVE),
+            transport=httpx.AsyncHTTPTransport(verify=tls(), trust_env=False, socket_options=KEEPALIVE),
             trust_env=False,  # ignores a proxy or .netrc of the environment
             follow_redirects=False,  # the authorization is only for this server
         )
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception) -> None:
         self._loop.run_until_complete(self._http.aclose())
         self._loop.close()
+
+    def image(self, *arguments, **options) -> Answer:
+        """As `call`, for an image. Raises RenderError if it is too large."""
+        try:
+            return self.call(*arguments, **{"most": limits.MAX_BYTES, **options})
+        except TooLarge:
+            raise RenderError(f"The image is larger than {limits.MAX_BYTES // 2**20} MiB.") from None
 
     def call(
         self, method: str, path: str, body: dict | None = None, *, most: int, seconds: float = SECONDS, **options
     ) -> Answer:
         """Return the answer to a call, which has at most `most` bytes.
 
-        Raises Unreachable, RendererFailure, TooLarge, and the errors of `tick`.
+        Raises RendererFailure, of which Unreachable and TooLarge are kinds, and the errors of `tick`.
         """
         content = None if body is None else json.dumps(body).encode()
         headers = (JSON if body else {}) | options.pop("headers", {})
@@ -155,6 +172,6 @@ class Calls:
             async for chunk in answer.aiter_raw():
                 content += chunk
                 if len(content) > most:
-                    raise TooLarge(f"{method} {path} returned more than {most} bytes")
+                    raise TooLarge(diagnosis.INVALID, f"{method} {path} returned more than {most} bytes")
         call = f"{method} {answer.url.path}"
         return Answer(self._product, call, answer.status_code, answer.headers, bytes(content))

@@ -9,6 +9,7 @@ import httpx
 from generations.renderers.base import RendererFailure
 from generations.renderers.http.address import Product
 
+INVALID = "The renderer sent an invalid response."
 WRONG_HOST = {62, 64}  # OpenSSL's codes for a certificate of another host name or address
 
 
@@ -35,7 +36,7 @@ def of_error(error: BaseException, product: Product) -> str:
 
 
 def invalid_response(what: object) -> RendererFailure:
-    return RendererFailure("The renderer sent an invalid response.", what)
+    return RendererFailure(INVALID, what)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -2,12 +2,11 @@
 
 import json
 import logging
-import ssl
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, closing
-from functools import cached_property
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 from uuid import UUID, uuid5
 
 import httpx
@@ -17,14 +16,13 @@ from generations.renderers.base import (
     Model,
     Progress,
     RendererFailure,
-    RenderError,
     RendererUnavailable,
     RenderRequest,
     Unseeded,
 )
 from generations.renderers.http import diagnosis
-from generations.renderers.http.address import Location
-from generations.renderers.http.calls import Answer, Calls, TooLarge, Unreachable
+from generations.renderers.http.address import Location, Product, parse
+from generations.renderers.http.calls import Answer, Calls, Unreachable
 from generations.renderers.openai import address, answers, fields, names
 from generations.renderers.support import Support
 
@@ -34,6 +32,7 @@ ANSWERED_WITHIN, FETCHED_WITHIN = 3.0, 120.0  # seconds for the list of models, 
 CALL_TIMEOUT = httpx.Timeout(6, connect=3, read=None)  # seconds; the progress callback ends a render in time
 MAX_LIST = 1024 * 1024  # bytes
 MAX_ANSWER = limits.MAX_BYTES * 4 // 3 + 64 * 1024  # bytes of an image in base64, with what is around it
+WEB = Product("a web server", "http", 80, "")
 DESCRIPTION = "Rendered by a server with OpenAI's images API."
 NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout)
 
@@ -83,7 +82,7 @@ class OpenAIRenderer:
         """Return the image as the server made it. A render ends when its progress callback raises."""
         progress(0)
         try:
-            with closing(self._calls(tick=lambda: progress(0))) as calls:
+            with self._calls(tick=lambda: progress(0)) as calls:
                 answer, body = self._generate(calls, request)
                 image = answers.image(answer, lambda url: self._fetch(calls, url, lambda: progress(0)))
         except RendererFailure as failure:
@@ -119,7 +118,7 @@ class OpenAIRenderer:
 
     def _post(self, calls: Calls, body: dict[str, Any], id: UUID) -> Answer:
         try:
-            return calls.call(
+            return calls.image(
                 "POST",
                 "/v1/images/generations",
                 body,
@@ -128,8 +127,6 @@ class OpenAIRenderer:
                 timeout=CALL_TIMEOUT,
                 headers={"Idempotency-Key": str(uuid5(id, json.dumps(body, sort_keys=True)))},
             )
-        except TooLarge:
-            raise RenderError(f"The image is larger than {limits.MAX_BYTES // 2**20} MiB.") from None
         except Unreachable as error:
             if isinstance(error.__cause__, NOT_SENT):
                 raise RendererUnavailable(str(error), error.reason) from error
@@ -145,40 +142,25 @@ class OpenAIRenderer:
             raise RendererFailure("The renderer's image can't be fetched.", where)
         with ExitStack() as opened:
             if not is_own:
-                calls = opened.enter_context(closing(Calls(location, "", self._context, tick=tick)))
-            try:
-                answer = calls.call("GET", url, most=limits.MAX_BYTES, seconds=FETCHED_WITHIN)
-            except TooLarge:
-                raise RenderError(f"The image is larger than {limits.MAX_BYTES // 2**20} MiB.") from None
+                calls = opened.enter_context(Calls(location, "", tick=tick))
+            answer = calls.image("GET", url, seconds=FETCHED_WITHIN)
         if answer.status != 200:
             raise RendererFailure("The renderer's image can't be fetched.", answer.diagnosis)
         return answer.content
 
     def _list(self) -> list[str]:
-        with closing(self._calls(seconds=ANSWERED_WITHIN)) as calls:
-            try:
-                return answers.model_ids(calls.call("GET", "/v1/models", most=MAX_LIST))
-            except TooLarge as error:
-                raise diagnosis.invalid_response(error) from None
+        with self._calls(seconds=ANSWERED_WITHIN) as calls:
+            return answers.model_ids(calls.call("GET", "/v1/models", most=MAX_LIST))
 
     def _calls(self, **limits) -> Calls:
-        return Calls(self.address.location, self.authorization, self._context, **limits)
-
-    @cached_property
-    def _context(self) -> ssl.SSLContext:
-        return ssl.create_default_context()
+        return Calls(self.address.location, self.authorization, **limits)
 
 
 def _locate(own: Location, url: str) -> tuple[str, Location]:
     """The whole URL of an image, which may be relative, and its host and port. Raises RendererFailure."""
     try:
         url = urljoin(f"{own.http}/", url)
-        parts = urlsplit(url)
-        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
-        is_valid = bool(parts.hostname) and "@" not in parts.netloc
-    except (ValueError, KeyError):
-        is_valid = False
-    if not is_valid:
-        raise diagnosis.invalid_response("its image has no valid URL")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return url, Location(own.product, f"{host}:{port}", parts.scheme == "https")
+        location, _ = parse(url, WEB)
+    except ValueError:
+        raise diagnosis.invalid_response("its image has no valid URL") from None
+    return url, replace(location, product=own.product, place=location.place.partition("/")[0])
