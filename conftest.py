@@ -1,6 +1,7 @@
 """The tests use PostgreSQL: the server of DATABASE_URL, or the embedded one."""
 
 import os
+import sys
 from contextlib import ExitStack
 from dataclasses import replace
 from types import SimpleNamespace
@@ -10,6 +11,10 @@ import psycopg
 import pytest
 
 from lockngen import environment
+
+# Without cached bytecode, pytest and each process that a test starts would compile all modules again.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "lockngen.settings")
 # Tests create and empty their own databases, directly on the server.
@@ -99,6 +104,17 @@ def empty_tables(test_case: TransactionTestCase) -> None:
 
 
 TransactionTestCase._fixture_teardown = empty_tables
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup, django_db_blocker):
+    """The tests' database. Its commits don't wait for the disk: no test of this database stops its server."""
+    with django_db_blocker.unblock():
+        with connection.cursor() as cursor:
+            cursor.execute(f'ALTER DATABASE "{connection.settings_dict["NAME"]}" SET synchronous_commit = off')
+        connection.close()
+        connection.close_pool()  # new connections have the setting
+        connection.ensure_connection()
 
 
 @pytest.fixture(autouse=True)

@@ -22,6 +22,7 @@ def new_database() -> Iterator[str]:
     name = f"test_{secrets.token_hex(4)}"
     with psycopg.connect(database_url("postgres"), autocommit=True) as server:
         server.execute(f"CREATE DATABASE {name}")
+        server.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
         try:
             yield database_url(name)
         finally:
