@@ -206,6 +206,12 @@ class Generation(Stateful, SoftDeleteModel):
     def cancel(self) -> bool:
         return self._change(self._row().unfinished(), Status.CANCELLED)
 
+    def set_labels(self, labels: dict[str, str]) -> None:
+        """Replace the labels."""
+        self.labels = labels
+        self.save(update_fields=["labels"])
+        notifications.notify_changed([(self.api_key_id, self.pk)])
+
     def submit_again(self) -> "Generation":
         """Submit a new generation with the same parameters. Raises TransitionRefused and QueueFull."""
         if not self.api_key.is_usable:

@@ -14,7 +14,7 @@ from django.http import HttpRequest
 from apikeys.models import ApiKey
 from generations.api import presenters
 from generations.api.presenters import Viewer
-from generations.api.schemas import ProgressOut
+from generations.api.schemas import ChangedOut, ProgressOut
 from generations.models import Generation
 from generations.progress import notifications
 from generations.status import UNFINISHED, Status
@@ -82,6 +82,9 @@ class KeyEvents:
 
     def __init__(self, request: HttpRequest, since: datetime | None):
         self._key_id, self._viewer = request.auth.pk, Viewer.of(request)
+        self._lineage = {request.auth.pk}
+        if request.auth.rotated_from_id:
+            self._lineage |= set(ApiKey.all_objects.filter(pk__in=request.auth.lineage).values_list("pk", flat=True))
         self._since, self._is_new, self._has_ended = since, since is None, False
         self._unfinished: list[Generation] = []
         self._states: dict[UUID, tuple[int, int]] = {}
@@ -90,10 +93,10 @@ class KeyEvents:
     async def stream(self) -> Source:
         """Yield `generation` for the unfinished and for those that ended since, then at each change of a status.
 
-        Yield `progress` while one is processing.
+        Yield `progress` while one is processing, and `changed` when any were deleted, restored or labelled.
         """
         notifications.listener.start()
-        with notifications.hub.subscribe(None) as subscription:
+        with notifications.hub.subscribe(None, self._lineage) as subscription:
             read_at = float("-inf")
             while True:
                 if subscription.needs_refresh() or time.monotonic() - read_at >= event_streams.TICK:
@@ -104,6 +107,8 @@ class KeyEvents:
                         return
                 for event in self._progresses():
                     yield event
+                if (ids := subscription.take_changed()) is None or ids:
+                    yield event_streams.event("changed", ChangedOut(ids=ids and sorted(ids)).model_dump_json())
                 await subscription.wait(event_streams.TICK)
                 yield None
                 await asyncio.sleep(max(0.0, read_at + MIN_INTERVAL - time.monotonic()))

@@ -13,6 +13,7 @@ from generations.api.key_events import KeyEvents, since
 from generations.api.presenters import Viewer
 from generations.api.queries import ImageQuery, ListQuery, SignedQuery, WaitQuery
 from generations.api.schemas import (
+    ChangedOut,
     GenerationChange,
     GenerationIn,
     GenerationList,
@@ -103,13 +104,15 @@ def list_(request: HttpRequest, query: Query[ListQuery]):
     openapi_extra={
         "responses": {
             200: {
-                "description": "Events `generation` with a GenerationOut, and `progress` with an id and a ProgressOut",
+                "description": "Events `generation` with a GenerationOut, `progress` with an id and a ProgressOut, and "
+                "`changed` with ids",
                 "content": {
                     "text/event-stream": {
                         "schema": {"type": "string"},
                         "x-event-schemas": {
                             "generation": {"$ref": "#/components/schemas/GenerationOut"},
                             "progress": ProgressOut.model_json_schema(),
+                            "changed": ChangedOut.model_json_schema(),
                         },
                     }
                 },
@@ -120,6 +123,7 @@ def list_(request: HttpRequest, query: Query[ListQuery]):
 )
 def key_events(request: HttpRequest):
     """Server-sent events of all generations of the key: the unfinished ones now, then each change. Isn't counted.
+    `changed` names those that were deleted, restored or labelled.
     A client that reconnects with `Last-Event-ID` also gets those that ended meanwhile.
     """
     events = KeyEvents(request, since(request))
@@ -223,8 +227,7 @@ def cancel(request: HttpRequest, id: str):
 def update(request: HttpRequest, id: str, body: GenerationChange):
     """Replace the labels of a generation."""
     generation = _own(request, id)
-    generation.labels = body.labels
-    generation.save(update_fields=["labels"])
+    generation.set_labels(body.labels)
     return _shown(generation, request)
 
 

@@ -262,6 +262,14 @@ class ProgressOut(Schema):
         )
 
 
+class ChangedOut(Schema):
+    """The data of a `changed` event: generations that were deleted, restored or labelled."""
+
+    ids: list[UUID] | None = Field(
+        description="Ids, up to 100; null if they are more or unknown, for example after a lost connection."
+    )
+
+
 class GenerationPage(Schema):
     items: list[GenerationOut]
     next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null on the last.")

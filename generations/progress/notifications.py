@@ -9,7 +9,7 @@ import json
 import logging
 import threading
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from itertools import chain
@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 CHANNEL = "lockngen_generation"
 MAX_REPORTS = 10_000  # kept in memory, about 3 MB
+MAX_IDS = 100  # in a notification, whose payload has less than 8000 bytes
 
 
 def notify_expression(id: UUID, report: Report) -> Func:
@@ -47,10 +48,21 @@ def notify(id: UUID | None = None) -> None:
     transaction.on_commit(lambda: _send({"id": str(id)} if id else {}))
 
 
-def _send(payload: dict[str, str]) -> None:
+def notify_changed(changed: Iterable[tuple[UUID, UUID]]) -> None:
+    """Publish the ids of generations, after those of their keys, that were deleted, restored or labelled."""
+    ids_by_key = defaultdict(list)
+    for key_id, id in changed:
+        ids_by_key[str(key_id)].append(str(id))
+    payloads = [{"key": key, "ids": ids if len(ids) <= MAX_IDS else None} for key, ids in ids_by_key.items()]
+    if payloads:
+        transaction.on_commit(lambda: _send(*payloads))
+
+
+def _send(*payloads: dict[str, Any]) -> None:
     try:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, json.dumps(payload)])
+            texts = [json.dumps(payload) for payload in payloads]
+            cursor.execute("SELECT pg_notify(%s, payload) FROM unnest(%s::text[]) AS payload", [CHANNEL, texts])
     except retry.ERRORS as error:  # the change is committed and must not appear to have failed
         logger.info("A change of status was not published: %s", one_line(error))
         connection.close()
@@ -59,10 +71,12 @@ def _send(payload: dict[str, str]) -> None:
 class Subscription:
     """Wakes a coroutine when its generation changes. Made in the event loop in which that waits."""
 
-    def __init__(self):
+    def __init__(self, keys: Set[UUID] = frozenset()):
+        self.keys = keys
         self._loop = asyncio.get_running_loop()
         self._has_changed = asyncio.Event()
         self._needs_refresh = False
+        self._changed: set[UUID] | None = set()
 
     def wake(self, *, refresh: bool) -> None:
         """May be called in any thread."""
@@ -84,6 +98,17 @@ class Subscription:
         needs_refresh, self._needs_refresh = self._needs_refresh, False
         return needs_refresh
 
+    def add_changed(self, ids: Set[UUID] | None) -> None:
+        """Generations of its keys were deleted, restored or labelled. None stands for unknown ones. In any thread."""
+        known = self._changed
+        together = None if known is None or ids is None else known | ids
+        self._changed = None if together is None or len(together) > MAX_IDS else together
+
+    def take_changed(self) -> set[UUID] | None:
+        """Those that were added since the last call: None if they are unknown or too many."""
+        changed, self._changed = self._changed, set()
+        return changed
+
 
 class ProgressHub:
     """The latest report of each generation, and the subscriptions to it."""
@@ -96,8 +121,12 @@ class ProgressHub:
     def receive(self, payload: str) -> None:
         """Process a payload. An invalid one, such as that of another release, is ignored."""
         try:
-            id, report = _parse(json.loads(payload))
-        except (ValueError, TypeError, AttributeError, RecursionError):
+            message = json.loads(payload)
+            if "key" in message:
+                self._receive_changed(UUID(message["key"]), _ids(message["ids"]))
+                return
+            id, report = _parse(message)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return
         with self._lock:
             self._store(id, report)
@@ -106,6 +135,8 @@ class ProgressHub:
     def refresh_all(self) -> None:
         """Wake all subscriptions, because notifications may have been lost."""
         with self._lock:
+            for subscription in self._subscriptions.get(None, ()):
+                subscription.add_changed(None)
             self._wake(None, refresh=True)
 
     def last(self, id: UUID, attempt: int) -> Report | None:
@@ -113,9 +144,9 @@ class ProgressHub:
         return report if report and report.attempt == attempt else None
 
     @contextmanager
-    def subscribe(self, id: UUID | None) -> Iterator[Subscription]:
-        """Subscribe to a generation, or without an id to all."""
-        subscription = Subscription()
+    def subscribe(self, id: UUID | None, keys: Set[UUID] = frozenset()) -> Iterator[Subscription]:
+        """Subscribe to a generation, or without an id to all, and to changes of these keys that aren't of a status."""
+        subscription = Subscription(keys)
         with self._lock:
             self._subscriptions[id].add(subscription)
         try:
@@ -125,6 +156,18 @@ class ProgressHub:
                 self._subscriptions[id].discard(subscription)
                 if not self._subscriptions[id]:
                     del self._subscriptions[id]
+
+    def _receive_changed(self, key: UUID, ids: set[UUID] | None) -> None:
+        with self._lock:
+            for subscription in self._subscriptions.get(None, ()):
+                if key in subscription.keys:
+                    subscription.add_changed(ids)
+                    subscription.wake(refresh=True)
+            # A deletion ends an unfinished generation.
+            waiting = self._subscriptions.keys() - {None} if ids is None else self._subscriptions.keys() & ids
+            for id in waiting:
+                for subscription in self._subscriptions[id]:
+                    subscription.wake(refresh=True)
 
     def _store(self, id: UUID | None, report: Report | None) -> None:
         if report is None:
@@ -146,6 +189,10 @@ def _parse(payload: dict[str, Any]) -> tuple[UUID | None, Report | None]:
     payload = dict(**payload)  # or TypeError
     id = UUID(payload.pop("id")) if "id" in payload else None
     return id, Report(**payload) if payload else None
+
+
+def _ids(texts: list[str] | None) -> set[UUID] | None:
+    return None if texts is None else {UUID(text) for text in texts}
 
 
 hub = ProgressHub()

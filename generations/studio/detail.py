@@ -38,10 +38,10 @@ def label(request: HttpRequest, id) -> HttpResponse:
     """Replace the labels by those of the field, written as name=value, name=value."""
     generation = own(request, id)
     try:
-        generation.labels = from_text(request.POST.get("labels", ""))
+        labels = from_text(request.POST.get("labels", ""))
     except ValueError as error:
         return _page(request, generation, errors={"edit-labels": str(error)})
-    generation.save(update_fields=["labels"])
+    generation.set_labels(labels)
     return _page(request, generation, message=_("Saved."))
 
 

@@ -143,6 +143,31 @@ def test_stream__shows_a_deletion_as_cancelled(make_generation, quick_stream):
     assert (name, shown["id"], shown["status"]) == ("generation", str(generation.id), "cancelled")
 
 
+CHANGES = {
+    "delete": lambda generation: generation.delete(),
+    "restore": lambda generation: generation.restore(),
+    "label": lambda generation: generation.set_labels({"a": "b"}),
+    "remove": lambda generation: generation.hard_delete(),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_stream__names_what_was_deleted_restored_or_labelled(follow, make_key, make_finished, make_generation, name):
+    replaced, other = make_key(), make_key()
+    key, token = replaced.rotate(grace=timedelta(0))
+    hidden = {"deleted_days": 1 if name == "restore" else None}
+    generation, strange = make_finished(api_key=replaced, **hidden), make_finished(api_key=other, **hidden)
+    make_generation(api_key=key)
+    seen = events(follow(token))
+    assert next(seen)[0] == "generation"
+
+    CHANGES[name](strange)
+    CHANGES[name](generation)
+
+    named = (data["ids"] for event, data, _ in seen if event == "changed")
+    assert next(ids for ids in named if ids is not None) == [str(generation.id)]  # null after the listener's start
+
+
 @pytest.mark.parametrize("are_simultaneous", [True, False])
 def test_stream__shows_every_end_between_two_reads(key, quick_stream, are_simultaneous):
     rows = [Generation(api_key=key, prompt="a lighthouse") for _ in range(1200)]

@@ -60,20 +60,62 @@ def test_refused_transition__is_not_published(make_generation, sent, name):
     assert sent() == []
 
 
-@pytest.mark.parametrize("end", ["cancel", "delete"])
-def test_change_of_many__is_published_once(make_generation, sent, end):
+def test_change_of_many__is_published_once(make_generation, sent):
     for _ in range(3):
         make_generation()
 
-    getattr(Generation.objects.all(), end)()
+    Generation.objects.all().cancel()
 
     assert sent() == [{}]
 
 
-def test_deletion__is_published(make_generation, sent):
-    make_generation().delete()
+CHANGES = {
+    "delete": lambda rows: rows.live().delete(),
+    "restore": lambda rows: rows.restore(),
+    "remove": lambda rows: rows.hard_delete(),
+    "label": lambda rows: rows.add_labels({"a": "b"}, at_most=1),
+    "delete one": lambda rows: rows.get().delete(),
+    "restore one": lambda rows: rows.get().restore(),
+    "label one": lambda rows: rows.get().set_labels({"a": "b"}),
+}
 
-    assert sent() == [{}]
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_change__is_published_with_its_key(make_finished, sent, name):
+    generation = make_finished(deleted_days=1 if "restore" in name else None)
+    sent()
+
+    CHANGES[name](Generation.all_objects.all())
+
+    assert sent() == [{"key": str(generation.api_key_id), "ids": [str(generation.id)]}]
+
+
+def test_change__that_applies_to_nothing_is_not_published(make_finished, sent):
+    make_finished()
+    sent()
+
+    assert Generation.all_objects.all().restore() == 0
+
+    assert sent() == []
+
+
+def test_change__is_published_to_each_key_without_too_many_ids(make_generation, make_key, sent, monkeypatch):
+    monkeypatch.setattr(notifications, "MAX_IDS", 1)
+    first, second = make_generation(), make_generation(api_key=make_key())
+    make_generation()
+
+    Generation.objects.all().delete()
+
+    keys = {str(first.api_key_id): None, str(second.api_key_id): [str(second.id)]}
+    assert {payload["key"]: payload["ids"] for payload in sent()} == keys
+
+
+def test_largest_change__fits_a_notification(make_key, make_generation, sent):
+    ids = [make_generation().id for _ in range(notifications.MAX_IDS)]
+
+    Generation.objects.all().delete()
+
+    assert sorted(sent()[0]["ids"]) == sorted(map(str, ids))
 
 
 def test_change__is_published_after_its_commit(make_generation, monkeypatch, transactional_db):

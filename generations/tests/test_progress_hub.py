@@ -40,6 +40,10 @@ def test_hub__keeps_a_limited_number_of_reports(monkeypatch):
     assert [bool(hub.last(id, 1)) for id in ids] == [True, False, True]
 
 
+def changed(key: UUID, ids: list[UUID] | None) -> str:
+    return json.dumps({"key": str(key), "ids": ids and [str(id) for id in ids]})
+
+
 ID = "01a2060a-d97e-74b1-8053-66d169bbcd7f"
 INVALID = {
     "nothing": "",
@@ -53,6 +57,9 @@ INVALID = {
     "null as id": '{"id": null}',
     "no id": '{"percent": 1}',
     "no attempt": json.dumps({"id": ID, "percent": 1}),
+    "a number as key": '{"key": 1, "ids": null}',
+    "no ids": json.dumps({"key": ID}),
+    "a number among ids": json.dumps({"key": ID, "ids": [ID, 1]}),
     "unknown field": json.dumps({"id": ID, "attempt": 1, "colour": 2}),
 }
 
@@ -104,3 +111,47 @@ async def test_hub__removes_ended_subscriptions():
         pass
 
     assert not hub._subscriptions
+
+
+@pytest.mark.anyio
+async def test_subscription__collects_what_was_changed_of_its_keys():
+    hub, key, ids = ProgressHub(), uuid4(), {uuid4(), uuid4()}
+
+    with hub.subscribe(None, {key}) as subscription:
+        hub.receive(changed(uuid4(), [uuid4()]))
+        assert not await subscription.wait(0.02)
+
+        for id in ids:
+            hub.receive(changed(key, [id]))
+        assert await subscription.wait(0.02)
+        assert subscription.needs_refresh()
+        assert [subscription.take_changed(), subscription.take_changed()] == [ids, set()]
+
+
+@pytest.mark.parametrize("cause", ["many", "too many together", "a gap"])
+@pytest.mark.anyio
+async def test_subscription__that_does_not_know_what_was_changed_says_so(cause, monkeypatch):
+    monkeypatch.setattr(notifications, "MAX_IDS", 2)
+    hub, key = ProgressHub(), uuid4()
+
+    with hub.subscribe(None, {key}) as subscription:
+        hub.receive(changed(key, [uuid4()]))
+        if cause == "a gap":
+            hub.refresh_all()
+        else:
+            hub.receive(changed(key, None if cause == "many" else [uuid4(), uuid4()]))
+        hub.receive(changed(key, [uuid4()]))
+
+        assert [subscription.take_changed(), subscription.take_changed()] == [None, set()]
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+@pytest.mark.anyio
+async def test_waiting_client__is_woken_by_a_change_of_its_generation(is_named):
+    hub, id = ProgressHub(), uuid4()
+
+    with hub.subscribe(id) as subscription, hub.subscribe(uuid4()) as other:
+        hub.receive(changed(uuid4(), [id] if is_named else None))
+
+        assert [await subscription.wait(0.02), subscription.needs_refresh()] == [True, True]
+        assert await other.wait(0.02) != is_named

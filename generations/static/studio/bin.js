@@ -1,6 +1,6 @@
 // Images go to the bin and back.
 import { post, show } from "./calls.js";
-import { announce, isBin, reload, remove } from "./gallery.js";
+import { isBin, reload, remove } from "./gallery.js";
 
 const { delete: deleteAddress, restore: restoreAddress } = document.getElementById("selection").dataset;
 
@@ -10,11 +10,8 @@ export async function move(ids) {
   const answer = await post(there, { ids });
   if (!answer) return false;
   remove(ids);
-  announce();
   show(answer.message, async () => {
-    if (!(await post(back, { ids }))) return;
-    reload();
-    announce();
+    if (await post(back, { ids })) reload();
   });
   return true;
 }

@@ -6,7 +6,6 @@ import { rows } from "./justified.js";
 const gallery = document.getElementById("gallery");
 const filters = document.getElementById("filters");
 const newImages = document.getElementById("new-images");
-const others = new BroadcastChannel("studio"); // other windows of the same browser
 const NEAR = 2000; // pixels
 const TEXT_RATIO = 1.4; // of a tile without an image
 const pages = new Map(); // by element: the ids and the proportions of its tiles, and whether it is near
@@ -47,9 +46,7 @@ function layOut(page) {
 }
 
 async function fill(page) {
-  const focused = page.contains(document.activeElement) && document.activeElement.closest(".tile")?.dataset.id;
   await htmx.ajax("GET", page.dataset.address, { source: page, target: page, swap: "outerHTML" });
-  if (focused) tileOf(focused)?.querySelector("a").focus();
   if (!gallery.querySelector(".page, .empty")) refresh();
 }
 
@@ -132,11 +129,6 @@ function update() {
   return first ? fill(first) : refresh();
 }
 
-/** The gallery has changed: also in other windows. */
-export function announce() {
-  others.postMessage("changed");
-}
-
 const isAtTop = () => gallery.getBoundingClientRect().top > -200;
 
 document.addEventListener("studio:generation", ({ detail }) => {
@@ -147,7 +139,7 @@ document.addEventListener("studio:generation", ({ detail }) => {
 document.addEventListener("visibilitychange", () => { if (!document.hidden) reload(); });
 document.addEventListener("studio:connected", () => { if (pages.size || gallery.querySelector(".empty")) reload(); });
 document.body.addEventListener("studio:outdated", refresh); // more is new than a page takes
-others.addEventListener("message", reload);
+document.addEventListener("studio:changed", reload); // by any client: deleted, restored or labelled
 newImages.addEventListener("click", () => {
   update();
   scrollTo({ top: 0 });

@@ -127,5 +127,12 @@ box.addEventListener("touchend", (event) => {
   if (Math.abs(moved) > SWIPE && !zoom.isZoomed()) step(moved < 0 ? 1 : -1);
 });
 
+// Another client may have deleted, restored or labelled it. What is being typed here stays.
+document.addEventListener("studio:changed", ({ detail: { ids } }) => {
+  if (!current || (ids && !ids.includes(current)) || content.querySelector("input:focus")) return;
+  const facts = content.querySelector(".facts");
+  if (facts) htmx.ajax("GET", addressOf(current), { source: content, target: facts, select: ".facts", swap: "outerHTML" });
+});
+
 const linked = new URL(location.href).searchParams.get("image");
 if (/^[0-9a-f-]{36}$/.test(linked ?? "")) open(linked);

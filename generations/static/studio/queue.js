@@ -1,5 +1,5 @@
 // The live queue. The server sends an event for each change; the queue is then requested as a whole, so that it is
-// right whatever was missed. Other modules receive the changes as `studio:generation` on the document.
+// right whatever was missed. Other modules receive the changes as `studio:generation` and `studio:changed` on the document.
 const queue = document.getElementById("queue");
 const title = document.title;
 const MIN_INTERVAL = 400; // milliseconds between two requests of the queue
@@ -22,6 +22,10 @@ function connect() {
   events.addEventListener("generation", (event) => {
     refresh();
     document.dispatchEvent(new CustomEvent("studio:generation", { detail: JSON.parse(event.data) }));
+  });
+  events.addEventListener("changed", (event) => {
+    refresh();
+    document.dispatchEvent(new CustomEvent("studio:changed", { detail: JSON.parse(event.data) }));
   });
   events.addEventListener("error", () => {
     // The browser reconnects by itself, unless the response was an error: the session may have ended.
