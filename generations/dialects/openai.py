@@ -11,6 +11,7 @@ from pydantic import (
     AfterValidator,
     AliasChoices,
     BeforeValidator,
+    ConfigDict,
     Field,
     StrictBool,
     StrictInt,
@@ -49,6 +50,8 @@ def _size(text: str) -> tuple[int, int] | None:
 class ImagesIn(GenerationIn):
     """The fields of OpenAI and, by the names of other servers, those that OpenAI doesn't have. Others are ignored."""
 
+    model_config = ConfigDict(extra="ignore")  # such as the second of two names of a field
+
     size: Annotated[str, AfterValidator(_size)] | None = None
     response_format: Literal["b64_json", "url"] = "b64_json"
     stream: StrictBool = False
@@ -75,7 +78,8 @@ def _aliases(name: str, field: Any) -> list[str]:
     return alias.choices if isinstance(alias, AliasChoices) else [alias or name]
 
 
-KNOWN = {alias for field in ImagesIn.model_fields.items() for alias in _aliases(*field)}
+NOT_HERE = {"webhook", "webhook_events_filter"}  # a call waits for its images
+KNOWN = {alias for field in ImagesIn.model_fields.items() for alias in _aliases(*field)} - NOT_HERE
 
 
 def _known_fields(body: Any) -> Any:

@@ -120,6 +120,25 @@ def test_create__refuses_a_body_that_is_not_json(api, debug, body):
     assert not Generation.all_objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        *(
+            (path, body)
+            for path in (URL, "/v1/images/generations", "/sdapi/v1/txt2img")
+            for body in ("null", "[]", "1")
+        ),
+        (URL, '{"prompt": "x", "labels": []}'),
+        ("/v1/predictions", '{"version": "sketch", "input": []}'),
+    ],
+)
+def test_create__refuses_json_that_is_no_object_in_plain_words(api, path, body):
+    answer = api.post(path, body, content_type="application/json")
+
+    assert 400 <= answer.status_code < 500
+    assert "it must be a JSON object" in answer.content.decode()
+
+
 def test_create__refuses_a_body_over_one_mebibyte(api, debug):
     assert_problem(post(api, {"prompt": "x" * 2**20}), 413, "1048576")
 

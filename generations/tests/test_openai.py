@@ -122,6 +122,7 @@ def ask(web, method: str, path: str, body: str | None = None, token: str = "", *
         ({"cfg_scale": 2.5}, {"guidance": 2.5}),
         ({"guidance": 3}, {"guidance": 3.0}),
         ({"guidance_scale": 3}, {"guidance": 3.0}),
+        ({"steps": 9, "num_inference_steps": 10, "cfg_scale": 2.5, "cfg": 2}, {"steps": 9, "guidance": 2.5}),
         ({"negative_prompt": "a dog"}, {"negative_prompt": "a dog"}),
         ({"model": "dall-e-3"}, {"model": "default"}),
         ({"model": "sketch"}, {"model": "sketch"}),
@@ -142,7 +143,7 @@ def test_parameters__are_those_of_a_generation(api, body, stored):
     "field",
     [
         *("quality", "style", "background", "moderation", "user", "safety_identifier", "sampler", "quality_level"),
-        *("image", "mask", "metadata", "extra_body"),
+        *("image", "mask", "metadata", "extra_body", "webhook", "webhook_events_filter"),
     ],
 )
 @pytest.mark.parametrize("value", ["auto", 7, {"a": [1]}, True])

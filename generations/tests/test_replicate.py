@@ -30,6 +30,12 @@ def test_operations__have_all_base_addresses(api, base):
     assert_error(Client().get(f"{base}/predictions"), 401, "Unauthenticated", "API key")
 
 
+@pytest.mark.parametrize("path", ["files", "collections", "deployments/x/y", "hardware", "trainings"])
+@pytest.mark.parametrize("base", BASES)
+def test_operation__that_does_not_exist_has_replicates_error(api, base, path):
+    assert_error(api.get(f"{base}/{path}"), 404, "Not Found")
+
+
 @pytest.mark.parametrize(
     ("statuses", "shown"),
     [

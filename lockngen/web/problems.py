@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 CONTENT_TYPE = openapi.PROBLEM_TYPE
 RETRY_AFTER = 2  # seconds; about how long a restart of the database takes
 MOST_ERRORS, LONGEST_FIELD = 20, 100  # errors listed in a 422, and characters of a field name
+NO_OBJECT, OBJECT_TYPES = "it must be a JSON object", ("dict_type", "model_type", "model_attributes_type")
 DETAILS = {
     400: "The request can't be read.",
     401: "A valid API key is needed: send it as 'Authorization: Bearer <token>'.",
@@ -259,11 +260,15 @@ def _http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
 def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
     # Only a few are listed: a body may contain an invalid field every ten bytes.
     errors = [
-        {"field": _field(item["loc"])[:LONGEST_FIELD], "detail": item["msg"].removeprefix("Value error, ")}
-        for item in error.errors[:MOST_ERRORS]
+        {"field": _field(item["loc"])[:LONGEST_FIELD], "detail": _detail(item)} for item in error.errors[:MOST_ERRORS]
     ]
     detail = "; ".join(f"{item['field']}: {item['detail']}" for item in errors)
     return response(422, detail, errors=errors)
+
+
+def _detail(item: dict[str, Any]) -> str:
+    """What is wrong. Pydantic's messages for what is no object contain the name of a class."""
+    return NO_OBJECT if item["type"] in OBJECT_TYPES else item["msg"].removeprefix("Value error, ")
 
 
 def _field(location: tuple) -> str:
