@@ -6,8 +6,8 @@ The plain call is made first. Its response is then held, by a coroutine, until t
 import asyncio
 import re
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
 from math import inf
 from typing import Self
 from uuid import UUID
@@ -19,11 +19,12 @@ from generations.api import limits
 from generations.models import Generation
 from generations.progress import notifications
 from generations.progress.rows import reader
-from lockngen.web import threads
+from lockngen.web import event_streams, threads
 from lockngen.web.event_streams import EventStream
 from lockngen.web.slots import Slot
 
 READ_INTERVAL = 5.0  # seconds at most between two reads of the row, as an event may be lost
+TIMER_ERROR = 0.1  # seconds; an event loop's timers may fire early, as it reads the clock once an iteration
 PREFERENCE = re.compile(r"(?:^|[,;])\s*wait\s*(?:=\s*\"?(\d{1,9})\"?)?\s*(?=$|[,;])", re.IGNORECASE)
 
 Present = Callable[[list[Generation]], HttpResponse]
@@ -77,22 +78,34 @@ class HeldResponse:
 
 async def end_of(generation: Generation, key_id: UUID, seconds: float) -> Generation:
     """The generation when it has ended; as it is when the time is over, its key is unusable or the process stops."""
-    notifications.listener.start()
-    with suppress(TimeoutError), notifications.hub.subscribe(generation.pk) as subscription:
-        async with asyncio.timeout(seconds):  # around the reads too, which are slow during an outage
-            current = await read(generation, key_id)  # it may have ended before the subscription
-            while current and current.is_unfinished and not EventStream.is_ending():
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds), aclosing(follow(generation, key_id)) as states:
+            async for current in states:
                 generation = current
-                is_woken = await subscription.wait(READ_INTERVAL)
-                if not is_woken or subscription.needs_refresh():
-                    current = await read(generation, key_id)
-            return current or generation
+                if EventStream.is_ending():
+                    break
     return generation
 
 
-async def read(generation: Generation, key_id: UUID) -> Generation | None:
-    """The current row, or the previous one if the database is unavailable. None if the key isn't usable any more."""
-    return await reader.add_or((generation.pk, key_id), generation)
+async def follow(generation: Generation, key_id: UUID) -> AsyncGenerator[Generation]:
+    """Yield the generation now, whenever it may have changed, and at least every TICK seconds, until it has ended.
+
+    Ends earlier if the key isn't usable any more.
+    """
+    notifications.listener.start()
+    with notifications.hub.subscribe(generation.pk) as subscription:
+        read_at = float("-inf")
+        while True:
+            if subscription.needs_refresh() or time.monotonic() - read_at > READ_INTERVAL - TIMER_ERROR:
+                # The previous row if the database is unavailable.
+                generation = await reader.add_or((generation.pk, key_id), generation)
+                read_at = time.monotonic()
+            if generation is None:
+                return
+            yield generation
+            if not generation.is_unfinished:
+                return
+            await subscription.wait(min(event_streams.TICK, READ_INTERVAL))
 
 
 def _preferred(header: str, longest: int) -> int | None:

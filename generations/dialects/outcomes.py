@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 
 from generations.api import presenters
 from generations.api.creation import Created
-from generations.api.waiting import HeldResponse
+from generations.api.waiting import TIMER_ERROR, HeldResponse
 from generations.images import downloads
 from generations.models import Generation
 from generations.status import Status
@@ -18,7 +18,6 @@ from lockngen.web.event_streams import EventStream
 from lockngen.web.problems import Problem
 from lockngen.web.slots import Slot
 
-TIMER_ERROR = 0.1  # seconds; an event loop's timers may fire early, as it reads the clock once an iteration
 TYPE = "urn:lockngen:problem:"
 NO_RETRY = {"X-Should-Retry": "false"}  # SDKs obey it. A retry of the same call finds the same generations.
 

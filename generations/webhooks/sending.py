@@ -5,15 +5,13 @@ import ssl
 from base64 import b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import cache
 
 import httpcore
 from django.conf import settings
 
 from generations.webhooks import addresses
-from lockngen import __version__
+from lockngen import __version__, retry_after
 from lockngen.plain import one_line
 
 CONNECT_TIMEOUT = 3.0  # seconds for each of a host's addresses
@@ -49,13 +47,14 @@ async def _send(url: str, headers: dict[str, str], body: bytes) -> Outcome:
     target = httpcore.URL(
         scheme=parsed.raw_scheme, host=parsed.raw_host, port=parsed.port, target=parsed.raw_path or b"/"
     )
+    credentials = f"{parsed.username}:{parsed.password}".encode()
     headers = {
         "Host": parsed.netloc.decode("ascii"),
         "Content-Type": "application/json",
         "User-Agent": f"LockNGen/{__version__}",
         "Connection": "close",
         **headers,
-        **({"Authorization": f"Basic {b64encode(_credentials(parsed)).decode()}"} if parsed.userinfo else {}),
+        **({"Authorization": f"Basic {b64encode(credentials).decode()}"} if parsed.userinfo else {}),
     }
     async with (
         httpcore.AsyncConnectionPool(ssl_context=_tls(), network_backend=CheckedNetwork(), max_connections=1) as pool,
@@ -99,18 +98,8 @@ def _outcome(response: httpcore.Response) -> Outcome:
     error = f"it answered {status}"
     if 300 <= status < 400:
         error += " with a redirect, which is not followed"
-    return Outcome(status, error, _retry_after(response), is_final=status == GONE)
-
-
-def _retry_after(response: httpcore.Response) -> float:
-    """The seconds of Retry-After, a number or a date. 0 if there is none, or it can't be read."""
-    text = next((value for name, value in response.headers if name.lower() == b"retry-after"), b"").decode("latin-1")
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    try:
-        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError, OverflowError):
-        return 0.0
+    wait = next((value for name, value in response.headers if name.lower() == b"retry-after"), b"").decode("latin-1")
+    return Outcome(status, error, retry_after.seconds(wait), is_final=status == GONE)
 
 
 async def _drain(response: httpcore.Response) -> None:
@@ -127,10 +116,6 @@ async def _drain(response: httpcore.Response) -> None:
                     return
     except (TimeoutError, OSError, httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException):
         return
-
-
-def _credentials(url) -> bytes:
-    return f"{url.username}:{url.password}".encode()
 
 
 @cache

@@ -11,8 +11,8 @@ from typing import Any
 from django.core.files.storage import default_storage
 
 from generations.api import presenters
-from generations.api.event_stream import follow
 from generations.api.presenters import Viewer
+from generations.api.waiting import follow
 from generations.dialects.replicate import versions
 from generations.images import downloads
 from generations.models import Generation

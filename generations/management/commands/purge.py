@@ -1,5 +1,4 @@
 import time
-from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterable
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -10,6 +9,7 @@ from generations.images.retention import Tally
 from generations.models import Generation
 from generations.templatetags.figures import size
 from lockngen import exit_codes
+from lockngen.arguments import positive
 from lockngen.database import retry
 from lockngen.plain import one_line
 
@@ -92,9 +92,3 @@ def text(tally: Tally) -> str:
 
 def counted(number: int, what: str) -> str:
     return f"{number:,} {what}{pluralize(number)}"
-
-
-def positive(number: str) -> int:
-    if not number.isdecimal() or int(number) == 0:
-        raise ArgumentTypeError(f"{number!r} is not a whole number of at least 1")
-    return int(number)

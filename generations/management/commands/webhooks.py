@@ -10,6 +10,7 @@ from django.template.defaultfilters import pluralize
 from generations.webhooks import addresses
 from generations.webhooks.models import DeliveryState, WebhookDelivery, WebhookDeliveryQuerySet
 from lockngen import exit_codes, tables
+from lockngen.arguments import positive
 from lockngen.database import retry
 from lockngen.plain import one_line
 
@@ -95,9 +96,3 @@ def uuid(text: str) -> UUID:
         return UUID(text)
     except ValueError:
         raise ArgumentTypeError(f"{text!r} is not the id of a webhook") from None
-
-
-def positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text) == 0:
-        raise ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)

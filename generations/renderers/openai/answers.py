@@ -1,16 +1,14 @@
 """The answers of a server with OpenAI's images API: its models, its image and its errors."""
 
 import base64
-import re
 from collections.abc import Callable
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from generations.renderers.base import DEFAULT_MODEL, ModelMissing, RendererFailure, RenderError, RendererUnavailable
 from generations.renderers.http import diagnosis
 from generations.renderers.http.calls import Answer
 from generations.renderers.untrusted import as_dict, as_list, as_text, public
+from lockngen import retry_after
 from lockngen.plain import plain
 
 MAX_LENGTH = 500  # characters of a message
@@ -43,7 +41,9 @@ def check(answer: Answer, model: str) -> None:
     if answer.status in ABSENT or error.get("code") == "model_not_found":
         raise ModelMissing(f"the model {model}", reason)
     if answer.status in BUSY:
-        raise RendererUnavailable("The renderer is not ready.", reason, _retry_after(answer))
+        raise RendererUnavailable(
+            "The renderer is not ready.", reason, retry_after.seconds(answer.headers.get("Retry-After", ""))
+        )
     is_final = answer.headers.get("X-Should-Retry") == "false" and answer.status != 504  # OpenAI's SDKs read it as well
     if is_final or answer.status in FINAL:
         text = public(_text(error), MAX_LENGTH) or "it gave no reason"
@@ -83,14 +83,3 @@ def _text(error: dict[str, Any]) -> str:
         parts = [(as_list(each.get("loc"))[-1:], as_text(each.get("msg"))) for each in map(as_dict, message)]
         message = "; ".join(f"{place[0]}: {text}" if place else text for place, text in parts if text)
     return plain(as_text(message), MAX_LENGTH)
-
-
-def _retry_after(answer: Answer) -> float:
-    """The seconds of the header Retry-After; 0 without one."""
-    value = answer.headers.get("Retry-After", "")
-    if re.fullmatch(r"\d{1,9}", value, re.ASCII):
-        return float(value)
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
-        return 0.0
