@@ -68,7 +68,6 @@ def last_hour() -> Facts:
 
 
 def unavailable_models() -> list[Facts]:
-    """The models that no renderer of this process supports at the moment."""
     unavailable = renderers.current_pool().unavailable()
     return [{"model": model, "reason": reason} for model, reason in unavailable.items()]
 
@@ -189,7 +188,6 @@ def failures() -> list[Facts]:
 
 
 def oldest_waiting() -> list[Facts]:
-    """The generations that have been waiting longest."""
     # Pending rows are always live. The condition is omitted so that the index by status is used.
     oldest = Generation.all_objects.pending().select_related("api_key").annotate(waited=Now() - F("created_at"))
     return [

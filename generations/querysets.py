@@ -28,8 +28,6 @@ CHANGED_AT_ONCE = 1000  # rows of a bulk change in one statement
 
 
 class QueueFull(Exception):
-    """The key has reached its quota of unfinished generations."""
-
     def __init__(self, max_pending: int):
         super().__init__(f"The key has reached its quota of {max_pending} unfinished generations.")
 
@@ -51,7 +49,6 @@ class GenerationQuerySet(SoftDeleteQuerySet):
         return self.filter(status__in=FINISHED)
 
     def finished_for(self, *, days: int):
-        """Those that ended more than `days` days ago."""
         return self.finished().filter(completed_at__lt=Now() - timedelta(days=days))
 
     def deleted_for(self, *, days: int):
@@ -89,11 +86,7 @@ class GenerationQuerySet(SoftDeleteQuerySet):
         with_room = self.alias(label_count=count).filter(label_count__lte=at_most)
         return self._change_in_batches(with_room, notifications.notify_changed, labels=merged)
 
-    add_labels.alters_data = True
-    add_labels.queryset_only = True
-
     def first_of_calls(self):
-        """The first generation of each create call."""
         earlier = self.model.all_objects.filter(submission=OuterRef("submission"), id__lt=OuterRef("id"))
         return self.filter(~Exists(earlier))
 
@@ -147,7 +140,6 @@ class GenerationQuerySet(SoftDeleteQuerySet):
         return generations
 
     def _stored(self, generations: list) -> list | None:
-        """The rows of generations that were stored together."""
         found = self.model.all_objects.in_bulk([generation.pk for generation in generations])
         return [found[generation.pk] for generation in generations] if found else None
 
@@ -172,8 +164,6 @@ class GenerationQuerySet(SoftDeleteQuerySet):
                 self._enqueue(generation, *_assign_priorities([generation]))
         return [generation.id for generation in generations]
 
-    requeue.queryset_only = True
-
     def _enqueue(self, generation, priority: int) -> None:
         # The task is referred to by name, because its module imports the models. The lock limits a generation to one
         # waiting job.
@@ -182,12 +172,8 @@ class GenerationQuerySet(SoftDeleteQuerySet):
         job.defer(generation_id=id)
 
     def cancel(self) -> int:
-        """Cancel the unfinished ones and return their number."""
         fields = {"status": Status.CANCELLED, "completed_at": Now()}
         return self._change_in_batches(self.unfinished(), lambda _: notifications.notify(), **fields)
-
-    cancel.alters_data = True
-    cancel.queryset_only = True
 
     def delete(self) -> tuple[int, dict[str, int]]:
         """Hide the live rows. Unfinished ones are cancelled in the same statement."""
@@ -201,15 +187,9 @@ class GenerationQuerySet(SoftDeleteQuerySet):
         )
         return self._counted(count)
 
-    delete.alters_data = True
-    delete.queryset_only = True
-
     def restore(self) -> int:
         fields = {"is_deleted": False, "deleted_at": None}
         return self._change_in_batches(self.deleted(), notifications.notify_changed, **fields)
-
-    restore.alters_data = True
-    restore.queryset_only = True
 
     def hard_delete(self) -> tuple[int, dict[str, int]]:
         """Remove the rows, and the submissions of which no generation is left."""
@@ -222,8 +202,10 @@ class GenerationQuerySet(SoftDeleteQuerySet):
             Submission.objects.filter(pk__in=locked, generations=None).delete()
         return counted
 
-    hard_delete.alters_data = True
-    hard_delete.queryset_only = True
+    for method in (add_labels, requeue, cancel, delete, restore, hard_delete):
+        # As in Django: `Generation.objects.cancel()` is too easily written by mistake.
+        method.alters_data = method.queryset_only = True
+    del method
 
     def _change_in_batches(self, rows, publish: Callable[[list[tuple[UUID, UUID]]], None], **fields) -> int:
         """Update the rows, publish the ids of their keys and their own, and return their number.

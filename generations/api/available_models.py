@@ -1,5 +1,3 @@
-"""The models that clients can choose."""
-
 from django.http import HttpRequest
 from ninja import Router, Schema
 from pydantic import Field

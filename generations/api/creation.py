@@ -21,8 +21,6 @@ KEY = re.compile(rf"[!-~]{{1,{KEY_LENGTH}}}")
 
 
 class Created(NamedTuple):
-    """The generations of a call, and whether an earlier call has stored them."""
-
     generations: list[Generation]
     is_replayed: bool = False
 

@@ -14,6 +14,7 @@ from apikeys.models import ApiKey
 from apikeys.rate_limit.statement import ADMITTED, AuthResult, Selection
 from generations.api import cursors, presenters
 from generations.api.presenters import Viewer
+from generations.api.queries import parsed_id
 from generations.api.schemas import GenerationIn
 from generations.models import IMAGE_FACTS, PARAMETERS, Generation
 from generations.status import Stateful, Status
@@ -49,8 +50,6 @@ KEYS = ApiKey.objects.all()  # made once: a manager makes a filtered queryset at
 
 
 class Row(Stateful, namedtuple("Row", COLUMNS)):
-    """The columns of a generation that are shown."""
-
     __slots__ = ()
 
     @property
@@ -82,7 +81,7 @@ _submissions = Batches(Generation.objects.submit_all)
 
 
 def show(call: Call) -> Result:
-    id = _parsed_id(call.id)
+    id = parsed_id(call.id)
     if call.query or id is None:
         raise Fallback
     auth_result = _authenticate(call, ONE, id=id)
@@ -145,14 +144,6 @@ def _page(limit: int, has_status: bool, has_cursor: bool) -> Selection:
     conditions = ("AND status = %(status)s " if has_status else "") + ("AND id < %(cursor)s" if has_cursor else "")
     joins = PAGE.format(columns=", ".join(COLUMNS), admitted=ADMITTED, conditions=conditions, limit=limit + 1)
     return Selection(SELECTED, joins, key="shown")
-
-
-def _parsed_id(text: str) -> UUID | None:
-    try:
-        id = UUID(text)
-    except ValueError:
-        return None
-    return id if str(id) == text else None
 
 
 def _result(auth_result: AuthResult, shown: dict) -> Result:

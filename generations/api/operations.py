@@ -1,7 +1,5 @@
 """The native REST API of generations."""
 
-from uuid import UUID
-
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from ninja import Query, Router
@@ -11,7 +9,7 @@ from apikeys.authentication import BearerToken
 from generations.api import creation, event_stream, limits, presenters
 from generations.api.key_events import KeyEvents, since
 from generations.api.presenters import Viewer
-from generations.api.queries import ImageQuery, ListQuery, SignedQuery, WaitQuery
+from generations.api.queries import ImageQuery, ListQuery, SignedQuery, WaitQuery, parsed_id
 from generations.api.schemas import (
     ChangedOut,
     GenerationChange,
@@ -248,10 +246,6 @@ def _shown(generation: Generation, request: HttpRequest) -> HttpResponse:
 
 def _own(request: HttpRequest, id: str) -> Generation:
     """The key's own live generation. A malformed id or a generation of another key gets 404."""
-    try:
-        parsed = UUID(id)
-    except ValueError:
-        parsed = None
-    if parsed is None or str(parsed) != id.lower():
+    if not (parsed := parsed_id(id)):
         raise Http404("The id of a generation is a UUID, such as 01a2060a-d97e-74b1-8053-66d169bbcd7f.")
     return get_object_or_404(Generation.objects.owned_by(request.auth), pk=parsed)

@@ -1,5 +1,3 @@
-"""The query parameters of the native API."""
-
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -13,6 +11,15 @@ from generations.images.downloads import Size
 from generations.models import MODEL_LENGTH, PROMPT_LENGTH
 
 MAX_LABEL_FILTERS = 3
+
+
+def parsed_id(text: str) -> UUID | None:
+    """The id of a generation. None for a text that is no UUID in its usual form."""
+    try:
+        id = UUID(text)
+    except ValueError:
+        return None
+    return id if str(id) == text.lower() else None
 
 
 def _digits(value: Any) -> Any:

@@ -1,5 +1,3 @@
-"""Request and response schemas of the native API."""
-
 import re
 from datetime import datetime
 from random import randrange

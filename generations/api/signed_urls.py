@@ -42,7 +42,6 @@ class Signatures:
         self._mac = _mac(settings.SECRET_KEY)
 
     def of(self, id: str, purpose: Purpose) -> str:
-        """The signature of a generation for this purpose."""
         mac = self._mac.copy()
         mac.update(f"{purpose}:{id}:{self._start}".encode())
         return f"{self._start}.{urlsafe_b64encode(mac.digest()).decode().rstrip('=')}"

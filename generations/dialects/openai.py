@@ -177,7 +177,6 @@ def _facts(generation: Generation) -> dict[str, str]:
 
 
 def as_error(answer: HttpResponse, document: dict[str, Any]) -> HttpResponse:
-    """OpenAI's error of a problem document."""
     status = 400 if "errors" in document else answer.status_code
     headers = NO_RETRY if status < 500 and status not in RETRIED else {}
     return presenters.response(_error(document), status, headers)

@@ -61,7 +61,6 @@ def base64(generation: Generation) -> str:
 
 
 def is_over(ends_at: float) -> bool:
-    """Whether a wait until then is over."""
     return time.monotonic() > ends_at - TIMER_ERROR
 
 

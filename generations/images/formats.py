@@ -85,7 +85,6 @@ def check(image: bytes) -> None:
 
 
 def suffix(image: bytes) -> str:
-    """The suffix for an image, by its first bytes."""
     if image.startswith(b"\xff\xd8\xff"):
         return "jpg"
     if image.startswith(b"RIFF") and image[8:12] == b"WEBP":

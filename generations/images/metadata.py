@@ -46,7 +46,6 @@ def rewrite(image: bytes, *, keep: bool, parameters: str = "", exif: bytes = b""
 
 
 def png_profile(png: bytes) -> bytes | None:
-    """The colour profile of a PNG."""
     for kind, chunk in limits.chunks(png):
         if kind == b"iCCP":
             _, _, compressed = bytes(chunk[8:-4]).partition(b"\0")
@@ -113,7 +112,6 @@ def _is_exif(kind: int, segment: bytes) -> bool:
 
 
 def _is_displayed(kind: int, segment: bytes) -> bool:
-    """Whether a segment is needed to display the image."""
     if APP0 <= kind <= APP15:
         is_jfif, is_profile = segment.startswith(b"JFIF\0", 4), segment.startswith(b"ICC_PROFILE\0", 4)
         return kind == APP14 or (kind == APP0 and is_jfif) or (kind == APP2 and is_profile)

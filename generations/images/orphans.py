@@ -1,5 +1,3 @@
-"""Finds files in the storage that belong to no generation."""
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -39,8 +37,6 @@ class Orphan:
 
 @dataclass(frozen=True)
 class Batch:
-    """The number of files examined, and the orphans among them."""
-
     files: int
     orphans: list[Orphan]
 

@@ -46,7 +46,6 @@ class RendererPool:
 
     @property
     def concurrency(self) -> float:
-        """How many concurrent renders it accepts."""
         return sum(pooled.renderer.concurrency for pooled in self.renderers)
 
     def render(self, request: RenderRequest, progress: Progress) -> bytes:

@@ -69,7 +69,6 @@ class PooledRenderer:
         self.support.exclude(model, str(failure))
 
     def can_resume(self, id: UUID) -> bool:
-        """Whether the renderer can resume an earlier attempt."""
         is_supported = hasattr(self.renderer, "can_resume") and time.monotonic() >= self._down_until
         return is_supported and self.renderer.can_resume(id)
 

@@ -57,7 +57,6 @@ class SketchRenderer:
 
     @classmethod
     def from_query(cls, query: str) -> "SketchRenderer":
-        """The renderer for the options of its URL, such as `seconds=3&fail=1`."""
         return cls(**options.read(query, OPTIONS))
 
     def render(self, request: RenderRequest, progress: Progress) -> bytes:

@@ -86,7 +86,6 @@ class FairShareManager(models.Manager):
         return positions
 
     def record_start(self, api_key_id, priority: int) -> None:
-        """Record that the job with this priority has started."""
         position = FIRST - priority
         later = models.Q(started__isnull=True) | models.Q(started__lt=position)
         self.filter(later, api_key_id=api_key_id).update(started=position)

@@ -88,7 +88,6 @@ def check(url: str) -> None:
 
 
 def is_entry(text: str) -> bool:
-    """Whether WEBHOOK_ALLOWED_HOSTS may contain this."""
     return text == EVERY or bool(HOST.fullmatch(text.lower())) or addresses.network(text) is not None
 
 

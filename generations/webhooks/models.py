@@ -47,7 +47,6 @@ class WebhookDeliveryQuerySet(models.QuerySet):
         return self.filter(state=DeliveryState.FAILED)
 
     def ended_for(self, *, days: int):
-        """Those that were delivered or failed more than `days` days ago."""
         return self.filter(ended_at__lt=Now() - timedelta(days=days))
 
     def stranded(self):
@@ -60,8 +59,6 @@ class WebhookDeliveryQuerySet(models.QuerySet):
             with suppress(AlreadyEnqueued):
                 queue.configure_task(DELIVERY_TASK, queue=WEBHOOKS, queueing_lock=id).defer(delivery_id=id)
         return ids
-
-    enqueue.queryset_only = True
 
     def send_again(self) -> int:
         """Send each now, with all attempts, under the same id. Returns their number."""
@@ -76,8 +73,9 @@ class WebhookDeliveryQuerySet(models.QuerySet):
         deliveries.exclude(pk__in=list(has_job.values_list("queueing_lock", flat=True))).enqueue()
         return count
 
-    send_again.alters_data = True
-    send_again.queryset_only = True
+    for method in (enqueue, send_again):
+        method.alters_data = method.queryset_only = True
+    del method
 
 
 class WebhookDelivery(models.Model):

@@ -1,5 +1,3 @@
-"""The progress of a key's running txt2img call."""
-
 from datetime import UTC, datetime
 from typing import Any
 

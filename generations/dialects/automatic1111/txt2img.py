@@ -1,5 +1,3 @@
-"""The request and the response of txt2img."""
-
 from typing import Annotated, Any
 
 from ninja import Schema

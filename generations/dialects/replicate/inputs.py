@@ -6,20 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, model_validator
 
-from generations.api.schemas import (
-    GenerationIn,
-    Guidance,
-    ImageCount,
-    NegativePrompt,
-    Pixels,
-    Prompt,
-    Seed,
-    Steps,
-)
+from generations.api import schemas
 from generations.models import DEFAULT_GUIDANCE, DEFAULT_SIZE, DEFAULT_STEPS
 from generations.renderers.base import Model
 
-SMALLEST, LARGEST, STEP = 64, 2048, 8  # of Pixels
+SMALLEST, LARGEST, STEP = 64, 2048, 8  # of schemas.Pixels
 RATIO = re.compile(r"([1-9]\d?):([1-9]\d?)")
 HAVE_QUALITY = ("jpeg", "webp")
 
@@ -29,15 +20,15 @@ class Input(BaseModel):
 
     model_config = ConfigDict(populate_by_name=True)  # some models name them steps and guidance
 
-    prompt: Prompt
-    negative_prompt: NegativePrompt = Field("", description="Content to avoid.")
-    width: Pixels = Field(DEFAULT_SIZE, description="Pixels, in steps of 8.")
-    height: Pixels = Field(DEFAULT_SIZE, description="Pixels, in steps of 8.")
+    prompt: schemas.Prompt
+    negative_prompt: schemas.NegativePrompt = Field("", description="Content to avoid.")
+    width: schemas.Pixels = Field(DEFAULT_SIZE, description="Pixels, in steps of 8.")
+    height: schemas.Pixels = Field(DEFAULT_SIZE, description="Pixels, in steps of 8.")
     aspect_ratio: str = Field("", description="Such as 16:9. Used without width and height; keeps the usual area.")
-    seed: Seed = Field(None, description="The same seed gives the same image. Without one it is random.")
-    n: ImageCount = Field(1, alias="num_outputs")
-    steps: Steps = Field(DEFAULT_STEPS, alias="num_inference_steps")
-    guidance: Guidance = Field(DEFAULT_GUIDANCE, alias="guidance_scale")
+    seed: schemas.Seed = Field(None, description="The same seed gives the same image. Without one it is random.")
+    n: schemas.ImageCount = Field(1, alias="num_outputs")
+    steps: schemas.Steps = Field(DEFAULT_STEPS, alias="num_inference_steps")
+    guidance: schemas.Guidance = Field(DEFAULT_GUIDANCE, alias="guidance_scale")
     output_format: Annotated[
         Literal["png", "jpg", "jpeg", "webp"], AfterValidator(lambda name: "jpeg" if name == "jpg" else name)
     ] = None
@@ -59,7 +50,7 @@ class Input(BaseModel):
             values |= _size(model, int(ratio[1]) / int(ratio[2]))
         if self.output_format not in HAVE_QUALITY:  # clients send the quality with every format
             values.pop("quality", None)
-        return GenerationIn(model=model.name, **values).parameters()
+        return schemas.GenerationIn(model=model.name, **values).parameters()
 
     @classmethod
     def schema_of(cls, model: Model) -> dict[str, Any]:

@@ -96,7 +96,6 @@ def cancel(request: HttpRequest, id: str):
 
 @router.get("files/{id}/events", auth=[SignedUrl(lambda request: "prediction"), TokenHeader(is_free=True)])
 def events(request: HttpRequest, id: str):
-    """The server-sent events of a prediction."""
     generations = retry.idempotent(_own)(request, id)
     last = request.headers.get("Last-Event-ID", "")
     sent = int(last) if LAST_EVENT_ID.fullmatch(last) else 0
@@ -138,7 +137,6 @@ def webhook_secret(request: HttpRequest, response: HttpResponse):
 
 
 def as_error(answer: HttpResponse, problem: dict[str, Any]) -> HttpResponse:
-    """The error that Replicate's clients parse."""
     shown = {name: problem[name] for name in ("title", "detail", "status")}
     if problem["type"] != "about:blank":
         shown["type"] = problem["type"]
@@ -188,7 +186,6 @@ def _model_of_version(reference: str | None) -> Model:
 
 
 def _own(request: HttpRequest, id: str) -> list[Generation]:
-    """The generations of the key's own prediction."""
     try:
         first = Generation.objects.owned_by(request.auth).first_of_calls().get(pk=UUID(id))
     except (ValueError, Generation.DoesNotExist):

@@ -26,7 +26,6 @@ class Cursor(NamedTuple):
 
     @classmethod
     def decode(cls, text: str) -> "Cursor":
-        """Raises ValueError."""
         return cls(cursors.decode(text.removeprefix(REVERSE)), text.startswith(REVERSE))
 
     def encode(self) -> str:

@@ -35,7 +35,6 @@ def find(reference: str) -> Model | None:
 
 
 def valid() -> str:
-    """The valid names, for an error."""
     return ", ".join(f"{OWNER}/{name}" for name in (DEFAULT_MODEL, *renderers.current_pool().models))
 
 

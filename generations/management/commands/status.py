@@ -13,6 +13,7 @@ from lockngen import exit_codes, tables
 from lockngen.database import retry
 from lockngen.plain import one_line
 
+ENDS = ("completed", "failed", "cancelled")
 CLEAR = "\x1b[H\x1b[2J"
 
 
@@ -41,15 +42,14 @@ class Command(BaseCommand):
                 raise CommandError(message, returncode=exit_codes.DATABASE) from error
             self.stderr.write(message)  # and retry after the interval
         else:
-            self.stdout.write(self.formatted(facts, watch, as_json))
+            if as_json:
+                text = json.dumps(facts, indent=None if watch else 2)
+            else:
+                text = (CLEAR if watch and self.stdout.isatty() else "") + as_text(facts) + "\n" * bool(watch)
+            self.stdout.write(text)
             self.stdout.flush()
         finally:
             connection.close()
-
-    def formatted(self, facts: monitoring.Facts, watch: float | None, as_json: bool) -> str:
-        if as_json:
-            return json.dumps(facts, indent=None if watch else 2)
-        return (CLEAR if watch and self.stdout.isatty() else "") + as_text(facts) + "\n" * bool(watch)
 
 
 def as_text(facts: monitoring.Facts) -> str:
@@ -75,11 +75,17 @@ def sections(facts: monitoring.Facts) -> Iterator[list[str]]:
         [(model["model"], model["waiting"], model["running"]) for model in queue["models"]],
         queue["models_left_off"],
     )
-    yield table(["ended in the last", "completed", "failed", "cancelled"], throughput_rows(facts["throughput"]))
+    ended = [(f"{each['minutes']} min", *(each[name] for name in ENDS)) for each in facts["throughput"]["lately"]]
+    yield table(["ended in the last", *ENDS], ended)
     if took := facts["throughput"]["median_render_seconds"]:
         yield [f"A render takes {duration(took)} (median of 15 minutes).", ""]
     yield [webhooks(facts["webhooks"]), ""]
-    yield table(["table", "size", "rows (estimate)"], table_rows(database["tables"]))
+    # The server updates the estimate when it analyzes the table.
+    sizes = [
+        (each["table"], size(each["bytes"]), "–" if each["rows"] is None else f"{each['rows']:,}")
+        for each in database["tables"]
+    ]
+    yield table(["table", "size", "rows (estimate)"], sizes)
     yield [
         f"Database: {size(database['bytes'])}, {database['connections']} of {database['max_connections']} connections. "
         f"Pool here: {pool['size']} of {pool['max']}, {pool['available']} free, {pool['requests_waiting']} wait."
@@ -110,18 +116,6 @@ def worker_state(worker: dict[str, Any]) -> str:
     if worker["id"] is None:
         return "gone"
     return "alive" if worker["is_alive"] else f"silent for {duration(worker['silent_seconds'])}"
-
-
-def throughput_rows(throughput: dict[str, Any]) -> Iterator[tuple]:
-    for lately in throughput["lately"]:
-        minutes = lately["minutes"]
-        yield f"{minutes} min", lately["completed"], lately["failed"], lately["cancelled"]
-
-
-def table_rows(tables: list[dict[str, Any]]) -> Iterator[tuple]:
-    for facts in tables:
-        # The server updates the estimate when it analyzes the table.
-        yield facts["table"], size(facts["bytes"]), "–" if facts["rows"] is None else f"{facts['rows']:,}"
 
 
 def webhooks(facts: dict[str, Any]) -> str:

@@ -1,5 +1,3 @@
-"""The calls of ComfyUI's HTTP interface, and their errors."""
-
 import json
 import logging
 from dataclasses import dataclass
@@ -95,7 +93,6 @@ class Client:
             self._call("POST", "/interrupt", {"prompt_id": running})
 
     def view(self, image: dict[str, str]) -> bytes:
-        """The bytes of an image."""
         answer = self._calls.image("GET", "/view", params=image, seconds=VIEW_SECONDS)
         if answer.status == 404:
             raise Gone
@@ -103,7 +100,6 @@ class Client:
         return answer.content
 
     def state(self) -> dict[str, Any]:
-        """The server's version, its devices and the number of its prompts."""
         stats = self._call("GET", "/system_stats", most=SMALL).json()
         devices = [plain(device.get("name"), 100) for device in map(as_dict, as_list(stats.get("devices"))) if device]
         queue = as_dict(self._call("GET", "/prompt", most=SMALL).json().get("exec_info"))

@@ -42,7 +42,6 @@ class ComfyUIRenderer:
         return {name: workflow.model for name, workflow in self.catalogue.workflows.items()}
 
     def render(self, request: RenderRequest, progress: Progress) -> bytes:
-        """Return the image as the server stored it."""
         workflow = self.catalogue.workflows[request.model]
         progress(WAITING)
         events = Events(self.address, str(request.id), self.authorization, tls())
@@ -66,12 +65,10 @@ class ComfyUIRenderer:
         return False
 
     def support(self) -> dict[str, Support]:
-        """The server's support of each model. Raises RendererFailure without an answer."""
         with self._client(seconds=DESCRIBED_WITHIN) as client:
             return capabilities.read(client, self.catalogue.workflows.values())
 
     def state(self) -> dict[str, Any]:
-        """The server's version, devices and prompts. Raises RendererFailure without an answer."""
         with self._client(seconds=ANSWERED_WITHIN) as client:
             return client.state()
 

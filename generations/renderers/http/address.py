@@ -24,8 +24,6 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a server is."""
-
     product: Product
     place: str
     """Host, port and path of the URL."""

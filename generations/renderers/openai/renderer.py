@@ -1,5 +1,3 @@
-"""Renders with a server that has OpenAI's images API."""
-
 import json
 import logging
 from collections.abc import Callable, Mapping
@@ -56,7 +54,6 @@ class OpenAIRenderer:
 
     @property
     def defaults(self) -> Mapping[str, int | float]:
-        """The parameters of its URL that all its models have as defaults."""
         return self.address.defaults
 
     def support(self) -> dict[str, Support]:
@@ -75,7 +72,6 @@ class OpenAIRenderer:
         }
 
     def state(self) -> dict[str, Any]:
-        """The number of listed models. Raises RendererFailure without an answer."""
         return {"models": len(self._list())}
 
     def render(self, request: RenderRequest, progress: Progress) -> bytes:
@@ -95,7 +91,6 @@ class OpenAIRenderer:
         """Does nothing: a call that its progress callback ends closes its connection."""
 
     def _offer(self, ids: dict[str, str | None]) -> None:
-        """Offer models, whose ids are given by name."""
         self._ids = ids
         self.models = {name: Model(name, DESCRIPTION, self.defaults, fields.LARGEST_SEED) for name in ids}
 

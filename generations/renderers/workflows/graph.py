@@ -57,7 +57,6 @@ def links(graph: Graph, id: str) -> list[tuple[str, str]]:
 
 
 def upstream(graph: Graph, id: str) -> set[str]:
-    """The node and every node that it depends on."""
     found, pending = set(), [id]
     while pending:
         current = pending.pop()
