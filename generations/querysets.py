@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models import Case, Exists, F, Func, IntegerField, JSONField, OuterRef, Value, When
 from django.db.models.expressions import CombinedExpression
 from django.db.models.functions import Coalesce, Now
+from django.utils.translation import gettext as _
 from procrastinate.contrib.django import app as queue
 from procrastinate.exceptions import AlreadyEnqueued
 
@@ -29,7 +30,8 @@ CHANGED_AT_ONCE = 1000  # rows of a bulk change in one statement
 
 class QueueFull(Exception):
     def __init__(self, max_pending: int):
-        super().__init__(f"The key has reached its quota of {max_pending} unfinished generations.")
+        text = _("The key has reached its quota of %(count)s unfinished generations.")
+        super().__init__(text % {"count": max_pending})
 
 
 class GenerationQuerySet(SoftDeleteQuerySet):

@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
 
 from generations.models import Generation
 from generations.querysets import QueueFull
@@ -65,9 +66,10 @@ def create(
     except AlreadySubmitted:
         return _earlier(call)
     except QueueFull as error:
+        remedy = _("Wait until one ends, or cancel one.")
         raise Problem(
             429,
-            f"{error} Wait until one ends, or cancel one.",
+            f"{error} {remedy}",
             type="urn:lockngen:problem:queue-full",
             headers={"Retry-After": str(QUEUE_RETRY_AFTER)},
         ) from None

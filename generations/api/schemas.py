@@ -1,9 +1,12 @@
+"""The messages are translated where the studio shows them, which sets the language. The API has English ones."""
+
 import re
 from datetime import datetime
 from random import randrange
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+from django.utils.translation import gettext as _
 from ninja import Schema
 from pydantic import (
     AfterValidator,
@@ -14,6 +17,7 @@ from pydantic import (
     StrictInt,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from generations import renderers
 from generations.api import text as text_rules
@@ -40,6 +44,7 @@ from lockngen.web.problems import invalid
 
 MAX_IMAGES = 10  # of one call
 MAX_LABELS, MAX_LABEL_NAME, MAX_LABEL_VALUE = 16, 40, 200  # of a generation; characters
+QUALITY_NEEDS_FORMAT, SEED_OUT_OF_RANGE = "quality_needs_format", "seed_out_of_range"  # types of Pydantic's errors
 LABEL_NAME = re.compile(f"[A-Za-z0-9_.-]{{1,{MAX_LABEL_NAME}}}")
 THUMBNAIL_SIZE = f"within {THUMBNAIL_PIXELS} x {THUMBNAIL_PIXELS} pixels"
 OutputFormatName = Literal[tuple(OutputFormat.values)]
@@ -48,13 +53,13 @@ StatusName = Literal[tuple(status.name.lower() for status in Status)]
 
 def _without_nul(text: str) -> str:
     if "\x00" in text:
-        raise ValueError("it contains a NUL character, which can't be stored")
+        raise ValueError(_("it contains a NUL character, which can't be stored"))
     return text
 
 
 def _not_blank(text: str) -> str:
     if text_rules.is_blank(text):
-        raise ValueError("it is blank: it contains no visible character")
+        raise ValueError(_("it is blank: it contains no visible character"))
     return text
 
 
@@ -65,13 +70,19 @@ def known_model(pool: RendererPool, name: str, field: str = "model") -> Model:
     if model not in unavailable and (model in pool.models or model == DEFAULT_MODEL):
         return pool.model(name)
     valid = [each for each in (DEFAULT_MODEL, *pool.models) if pool.resolve_model(each) not in unavailable]
-    reason = f"{model} can't be rendered: {unavailable[model]}" if model in unavailable else "it is unknown"
-    raise invalid(field, f"{reason}; valid models: {', '.join(valid) or 'none'}")
+    if model in unavailable:
+        reason = _("%(model)s can't be rendered: %(reason)s") % {"model": model, "reason": unavailable[model]}
+    else:
+        reason = _("it is unknown")
+    raise invalid(
+        field, _("%(reason)s; valid models: %(names)s") % {"reason": reason, "names": ", ".join(valid) or _("none")}
+    )
 
 
 def _possible_seed(seed: Any) -> Any:
     if type(seed) is int and not 0 <= seed <= MAX_SEED:
-        raise ValueError(f"it must be from 0 to {MAX_SEED}; null draws a random one")
+        text = "it must be from 0 to {largest}; null draws a random one"
+        raise PydanticCustomError(SEED_OUT_OF_RANGE, text, {"largest": MAX_SEED})
     return seed
 
 
@@ -82,7 +93,8 @@ def bounded_text(max_length: int, min_length: int | None = None) -> Any:
 
 def _label_name(name: str) -> str:
     if not LABEL_NAME.fullmatch(name):
-        raise ValueError(f"a label's name has 1 to {MAX_LABEL_NAME} of the characters A-Z, a-z, 0-9, _, . and -")
+        text = _("a label's name has 1 to %(most)s of the characters A-Z, a-z, 0-9, _, . and -")
+        raise ValueError(text % {"most": MAX_LABEL_NAME})
     return name
 
 
@@ -159,7 +171,7 @@ class GenerationIn(RequestBody):
     @model_validator(mode="after")
     def _quality_needs_a_format(self) -> "GenerationIn":
         if self.quality is not None and self.output_format not in ("jpeg", "webp"):
-            raise ValueError("quality needs an output_format of jpeg or webp")
+            raise PydanticCustomError(QUALITY_NEEDS_FORMAT, "quality needs an output_format of jpeg or webp")
         return self
 
     def parameters(self) -> list[dict[str, Any]]:
@@ -176,7 +188,8 @@ class GenerationIn(RequestBody):
         if values["seed"] is None and number > 1:
             values["seed"] = randrange(largest + 1)
         if values["seed"] is not None and values["seed"] > largest:
-            raise invalid("seed", f"for the model {model.name} it must be from 0 to {largest}; null draws a random one")
+            text = _("for the model %(model)s it must be from 0 to %(largest)s; null draws a random one")
+            raise invalid("seed", text % {"model": model.name, "largest": largest})
         return [values | ({"seed": values["seed"] + index} if index else {}) for index in range(number)]
 
 

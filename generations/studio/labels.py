@@ -3,6 +3,7 @@
 from pydantic import TypeAdapter, ValidationError
 
 from generations.api.schemas import Labels
+from generations.studio import explanations
 
 _labels = TypeAdapter(Labels)
 
@@ -18,7 +19,7 @@ def from_text(text: str) -> dict[str, str]:
     try:
         return _labels.validate_python(parse(text))
     except ValidationError as error:
-        raise ValueError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+        raise ValueError(explanations.of(error.errors()[0])) from None
 
 
 def as_text(labels: dict[str, str]) -> str:

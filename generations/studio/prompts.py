@@ -11,15 +11,15 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
-from apikeys.authentication import limited
 from apikeys.models import ApiKey
 from generations import renderers
 from generations.api import creation, fast
-from generations.api.schemas import GenerationIn
+from generations.api.schemas import QUALITY_NEEDS_FORMAT, GenerationIn
 from generations.models import OutputFormat
 from generations.renderers.base import DEFAULT_MODEL
-from generations.studio import gallery, labels, visitor
+from generations.studio import explanations, gallery, labels, visitor
 from lockngen.web import links
 from lockngen.web.problems import Problem
 
@@ -29,6 +29,7 @@ FIELDS = (*TEXTS, *NUMBERS)
 ADVANCED = ("negative_prompt", "steps", "guidance", "seed", "output_format", "quality", "labels")
 COUNTS = range(1, 5)
 SIZES = ((512, 512), (768, 512), (512, 768), (1024, 1024), (1344, 768), (768, 1344))  # pixels
+WITHOUT_FIELD = {QUALITY_NEEDS_FORMAT: "quality"}  # where errors stand that are of several fields
 CALL = "call"  # a hidden field with the Idempotency-Key of the form: sent twice, it creates once
 
 
@@ -62,7 +63,7 @@ def create(request: HttpRequest) -> HttpResponse:
         created = creation.create(request, lambda: _parameters(request, values), values, key=_key(request, values))
     except Problem as problem:
         items = problem.members.get("errors") or [{"field": CALL, "detail": problem.detail}]
-        errors = {item["field"].partition(".")[0]: item["detail"] for item in items}
+        errors = {item["field"]: explanations.as_sentence(item["detail"]) for item in items}
         # htmx replaces the form only after a success, and a browser reports every other status in its console.
         status = 200 if request.htmx else 422
         return _page(request, context(request, values, errors), status)
@@ -88,16 +89,15 @@ def _parameters(request: HttpRequest, values: dict[str, str]) -> list[dict[str, 
     try:
         each = GenerationIn.model_validate(body).parameters()
     except ValidationError as error:
-        errors = [
-            {
-                "field": str((item["loc"] or (CALL,))[0]),
-                "detail": item["msg"].removeprefix("Value error, "),
-            }
-            for item in error.errors()
-        ]
+        errors = [{"field": _field(item), "detail": explanations.of(item)} for item in error.errors()]
         raise Problem(422, errors[0]["detail"], errors=errors) from None
     charge(request)
     return each
+
+
+def _field(error: ErrorDetails) -> str:
+    """The field beside which an error stands."""
+    return str(error["loc"][0]) if error["loc"] else WITHOUT_FIELD.get(error["type"], CALL)
 
 
 def charge(request: HttpRequest) -> None:
@@ -106,7 +106,11 @@ def charge(request: HttpRequest) -> None:
         return
     auth_result = ApiKey.objects.charge(request.auth)
     if not auth_result.is_admitted:
-        raise limited(auth_result) if auth_result.rate_limit_state else Problem(401, _("The key is not valid."))
+        state = auth_result.rate_limit_state
+        if state is None:
+            raise Problem(401, _("The key is not valid."))
+        text = _("The key's limit of %(limit)s requests a minute is used up. Try again in %(seconds)s s.")
+        raise Problem(429, text % {"limit": state.limit, "seconds": state.retry_after})
 
 
 def _key(request: HttpRequest, values: dict[str, str]) -> str | None:

@@ -26,6 +26,17 @@ MAX_FAILURES = 5
 FAILURES_FOR = timedelta(hours=24)
 DISMISSED, MAX_DISMISSED = "studio_dismissed", 200  # ids of failures in the session
 
+# Starts of stored errors that are translated. Texts of renderers are shown as they are.
+REASONS = (
+    (r"There is no such model any more\.", _("There is no such model any more.")),
+    (r"Rendering took longer than (\S+) seconds\.", _("Rendering took longer than %s seconds.")),
+    (
+        r"The image waited in the renderer's queue for longer than (\S+) seconds\.",
+        _("The image waited in the renderer's queue for longer than %s seconds."),
+    ),
+    (r"The image is larger than (\S+) MiB\.", _("The image is larger than %s MiB.")),
+    (r"Rendering failed after (\d+) attempts\.", _("Rendering failed after %s attempts.")),
+)
 # What a visitor can do about an error, by the start of its message.
 REMEDIES = (
     (r"There is no such model|The model .* can't be rendered", _("Choose another model, or ask an operator.")),
@@ -80,6 +91,13 @@ def again(request: HttpRequest, id) -> HttpResponse:
     return _page(request)
 
 
+def reason(message: str) -> str:
+    for start, text in REASONS:
+        if found := re.match(start, message):
+            return text % found.groups() + message[found.end() :]
+    return message
+
+
 def remedy(message: str) -> str:
     return next((text for start, text in REMEDIES if re.match(start, message)), OTHERWISE)
 
@@ -97,7 +115,7 @@ def _page(request: HttpRequest, error: str = "") -> HttpResponse:
         "visitor": request.visitor,
         "generations": unfinished,
         "count": own.unfinished().count(),
-        "failures": [(generation, remedy(generation.error_message)) for generation in failures],
+        "failures": [(each, reason(each.error_message), remedy(each.error_message)) for each in failures],
         "error": error,
     }
     return render(request, "studio/queue.html", context)

@@ -65,10 +65,10 @@ def test_labels__are_replaced(studio, make_completed):
 @pytest.mark.parametrize(
     ("labels", "reason"),
     [
-        ("a b=c", "a label's name has 1 to 40 of the characters"),
-        ("=x", "a label's name has 1 to 40 of the characters"),
-        ("a=" + "x" * 201, "at most 200 characters"),
-        (",".join(f"l{n}=x" for n in range(17)), "at most 16 items"),
+        ("a b=c", "A label's name has 1 to 40 of the characters"),
+        ("=x", "A label's name has 1 to 40 of the characters"),
+        ("a=" + "x" * 201, "At most 200 characters"),
+        (",".join(f"l{n}=x" for n in range(17)), "At most 16 are possible"),
         ("a=\0", "NUL"),
     ],
 )

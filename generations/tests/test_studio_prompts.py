@@ -8,6 +8,8 @@ from django.test import Client
 from generations.models import Generation
 from generations.studio import prompts
 
+GERMAN = {"Accept-Language": "de"}
+
 pytestmark = pytest.mark.django_db
 
 
@@ -97,3 +99,45 @@ def test_form__has_a_place_for_the_error_of_each_field(studio):
     for id in (each.strip("#").partition(":")[0] for each in replaced.split(",")):
         assert f'id="{id}"' in answer.content.decode()
     assert not any(error_beside(answer, name) for name in prompts.FIELDS)
+
+
+@pytest.mark.parametrize(
+    ("fields", "name", "text"),
+    [
+        ({}, "prompt", "Dies ist erforderlich."),
+        ({"prompt": "x" * 2001}, "prompt", "Höchstens 2000 Zeichen sind möglich."),
+        ({"prompt": "\u3164"}, "prompt", "Der Text ist leer: er enthält kein sichtbares Zeichen."),
+        ({"width": "56"}, "width", "Dies muss mindestens 64 sein."),
+        ({"width": "4000"}, "width", "Dies darf höchstens 2048 sein."),
+        ({"width": "65"}, "width", "Dies muss ein Vielfaches von 8 sein."),
+        ({"width": "wide"}, "width", "Dies muss eine ganze Zahl sein."),
+        ({"guidance": "high"}, "guidance", "Dies muss eine Zahl sein."),
+        ({"guidance": "nan"}, "guidance", "Dies muss eine Zahl sein."),
+        ({"seed": "9" * 20}, "seed", "Dies muss zwischen 0 und 9007199254740991 liegen oder leer sein"),
+        ({"seed": "9007199254740991", "n": "2"}, "seed", "Für das Modell sketch muss der Wert zwischen 0 und"),
+        ({"quality": "90"}, "quality", "Eine Qualität setzt das Format JPEG oder WebP voraus."),
+        ({"labels": "two words=x"}, "labels", "Der Name eines Labels besteht aus 1 bis 40 der Zeichen"),
+        ({"labels": ",".join(f"l{n}=x" for n in range(17))}, "labels", "Höchstens 16 sind möglich."),
+        ({"model": "none"}, "model", "Das Modell ist unbekannt; gültige Modelle: default, sketch."),
+    ],
+)
+def test_error__is_in_the_visitor_s_language(studio, fields, name, text):
+    answer = studio.post("/studio/generations", {"prompt": "x", **fields} if fields else {}, headers=GERMAN)
+
+    assert error_beside(answer, name).startswith(text)
+
+
+def test_quota__is_explained_in_the_visitor_s_language(browser, make_key):
+    browser.post("/studio/sign-in", {"token": make_key(max_pending=1).token})
+    browser.post("/studio/generations", {"prompt": "a"})
+
+    answer = browser.post("/studio/generations", {"prompt": "b"}, headers=GERMAN)
+
+    assert answer.context["errors"]["call"].startswith("Der Schlüssel hat sein Kontingent von 1 ")
+    assert answer.context["errors"]["call"].endswith("oder brechen Sie eines ab.")
+
+
+def test_errors_of_the_api__are_in_english(api):
+    answer = api.post("/api/v1/generations", {"prompt": "x", "model": "none"}, "application/json", headers=GERMAN)
+
+    assert answer.json()["errors"] == [{"field": "model", "detail": "it is unknown; valid models: default, sketch"}]

@@ -1,5 +1,6 @@
 """The studio's queue: what is shown of unfinished and failed generations, and what a visitor can do with them."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -95,6 +96,28 @@ def test_failure__says_what_to_do(studio, make_failed, message, advice):
 
     assert message.replace("'", "&#x27;") in answer
     assert advice in answer
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("There is no such model any more.", "Dieses Modell gibt es nicht mehr."),
+        ("Rendering took longer than 300 seconds.", "Das Rendern dauerte länger als 300 Sekunden."),
+        ("Rendering failed after 3 attempts. No.", "Das Rendern ist nach 3 Versuchen fehlgeschlagen. No."),
+        ("The renderer refused the request: 100%.", "The renderer refused the request: 100%."),
+    ],
+)
+def test_failure__is_translated_except_texts_of_renderers(studio, make_failed, message, shown):
+    make_failed(message)
+
+    answer = studio.get("/studio/queue", headers={"Accept-Language": "de"})
+
+    assert f'<span class="why">{shown} <strong>' in text(answer)
+
+
+def test_reasons__are_those_that_are_stored():
+    for start, text in queue.REASONS:
+        assert re.match(start, str(text).replace("%s", "3"))
 
 
 def test_again__submits_the_same_parameters(studio, make_failed):
