@@ -14,6 +14,7 @@ import psycopg
 from django.conf import settings
 from django.db import DatabaseError, connections
 from django.db.backends.postgresql import base
+from django.db.backends.utils import CursorWrapper
 from psycopg_pool.base import AttemptWithBackoff
 
 from lockngen.database.schema import DatabaseSchemaEditor
@@ -43,6 +44,7 @@ class Connection(psycopg.Connection):
 
     is_long_running = False  # without a timeout, as for migrations
     connect_ms: float | None = None  # duration of this process's latest connect, in milliseconds
+    kept_cursor: base.ServerBindingCursor | None = None  # for DatabaseWrapper.prepared_cursor
 
     @classmethod
     def connect(cls, conninfo: str = "", **params):
@@ -110,16 +112,22 @@ class DatabaseWrapper(base.DatabaseWrapper):
                     cursor.execute("RESET statement_timeout")
                 self.connection.is_long_running = False
 
-    def prepared_cursor(self):
+    @contextmanager
+    def prepared_cursor(self) -> Iterator[CursorWrapper]:
         """A cursor whose statements the server plans once per connection, if prepare_threshold allows that.
 
-        Django's own cursors put the parameters into the text, so that the server has to plan each statement anew.
+        Django's own cursors put the parameters into the text, so that the server has to plan each statement anew. The
+        connection keeps the cursor, as a new one looks up how to read each column again, which takes 50 us.
         """
         self.validate_thread_sharing()
         self.ensure_connection()
-        with self.wrap_database_errors:
-            cursor = base.ServerBindingCursor(self.connection)
-        return self.make_debug_cursor(cursor) if self.queries_logged else self.make_cursor(cursor)
+        connection = self.connection
+        cursor, connection.kept_cursor = connection.kept_cursor, None
+        if cursor is None:
+            with self.wrap_database_errors:
+                cursor = base.ServerBindingCursor(connection)
+        yield self.make_debug_cursor(cursor) if self.queries_logged else self.make_cursor(cursor)
+        connection.kept_cursor = cursor  # not after an error
 
 
 def is_ended(connection: psycopg.Connection | psycopg.AsyncConnection) -> bool:

@@ -6,7 +6,8 @@ from contextlib import AsyncExitStack, ExitStack
 
 import psycopg
 import pytest
-from django.db import OperationalError, connection
+from django.db import DatabaseError, OperationalError, connection
+from django.db.backends.postgresql.base import ServerBindingCursor
 from django.test.utils import CaptureQueriesContext
 from procrastinate.contrib.django import connector_params
 
@@ -121,6 +122,34 @@ def test_connect__is_timed(full_pool):
 def backend() -> tuple[int, int]:
     ApiKey.objects.count()
     return id(connection.pool), connection.connection.info.backend_pid
+
+
+def use_prepared_cursor(statement: str = "SELECT 1") -> ServerBindingCursor:
+    with connection.prepared_cursor() as cursor:
+        cursor.execute(statement)
+        return cursor.cursor
+
+
+def test_prepared_cursor__is_kept_by_its_connection():
+    assert use_prepared_cursor() is use_prepared_cursor()
+
+
+def test_prepared_cursor__within_another_is_a_second_one():
+    with connection.prepared_cursor() as outer:
+        outer.execute("SELECT 1")
+        inner = use_prepared_cursor("SELECT 2")
+
+        assert inner is not outer.cursor
+        assert outer.fetchone() == (1,)
+
+
+def test_prepared_cursor__is_not_kept_after_an_error():
+    before = use_prepared_cursor()
+
+    with pytest.raises(DatabaseError):
+        use_prepared_cursor("SELECT 1 / 0")
+
+    assert use_prepared_cursor() is not before
 
 
 def test_forked_process__has_its_own_pool():
