@@ -106,8 +106,9 @@ class GenerationQuerySet(SoftDeleteQuerySet):
         generation = self.model(**fields)
         # The priority is assigned before the transaction, which would hold the row lock until the commit is on disk.
         # A key with a quota has its submissions serialized anyway, and a refused one must not use a share.
-        has_quota = generation.api_key.max_pending
-        return self._store([generation], None if has_quota else _assign_priorities([generation]))[0]
+        if generation.api_key.max_pending:
+            return self._store([generation], None)[0]
+        return self._insert_alone([generation], _assign_priorities([generation]))[0]
 
     def submit_all(self, submissions: list[dict]) -> list:
         """Submit several generations of keys without a quota, in one transaction if possible.
@@ -116,7 +117,7 @@ class GenerationQuerySet(SoftDeleteQuerySet):
         """
         generations = [self.model(**fields) for fields in submissions]
         try:
-            return self._store(generations, _assign_priorities(generations))
+            return self._insert_alone(generations, _assign_priorities(generations))
         except Exception as error:
             if len(generations) == 1 or retry.outage(error):
                 return [error] * len(generations)
@@ -135,11 +136,18 @@ class GenerationQuerySet(SoftDeleteQuerySet):
                 generation.submission = call
         if priorities is None:
             self._lock_quota(generations[0].api_key, len(generations))
-        created_at = submission.insert(generations, priorities or _assign_priorities(generations))
+        return self._insert(generations, priorities or _assign_priorities(generations))
+
+    def _insert(self, generations: list, priorities: list[int]) -> list:
+        created_at = submission.insert(generations, priorities)
         for generation in generations:
             generation.created_at = created_at
             generation._state.adding, generation._state.db = False, self.db
         return generations
+
+    _insert_alone = retry.unit_of_work(
+        find=lambda self, generations, *_: self._stored(generations), in_one_statement=True
+    )(_insert)
 
     def _stored(self, generations: list) -> list | None:
         found = self.model.all_objects.in_bulk([generation.pk for generation in generations])

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+import orjson
 from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models
 from django.db.models.functions import Now
-from psycopg.types.json import Jsonb
 
 from apikeys.models import ApiKey
 from generations.scheduling.queues import RENDER_TASK
@@ -23,7 +23,7 @@ PARAMETERS = (
     *("prompt", "negative_prompt", "model", "width", "height", "steps", "guidance", "seed"),
     *("output_format", "quality", "keep_metadata", "labels"),
 )
-ARRAYS = {
+COLUMNS = {
     "id": "uuid",
     "api_key_id": "uuid",
     "submission_id": "bigint",
@@ -41,16 +41,18 @@ ARRAYS = {
     "labels": "jsonb",
 }
 WEBHOOK_COLUMNS = ("webhook", "webhook_events", "interface", "base_url")
-COLUMNS = ", ".join(ARRAYS)
-GIVEN = ", ".join(f"%({name})s::{type}[]" for name, type in ARRAYS.items())
+WANTED = COLUMNS | {"queue": "text", "priority": "int"}
+NAMES = ", ".join(COLUMNS)
 # The queueing lock limits a generation to one waiting job. procrastinate's function is called in the main SELECT, as a
-# SELECT in a CTE that nothing refers to never runs.
+# SELECT in a CTE that nothing refers to never runs. The rows are one parameter in JSON: arrays of each column take the
+# client three times as long to write, and the server longer to read.
 INSERT = f"""
     WITH given AS (
-        SELECT * FROM unnest({GIVEN}, %(queue)s::text[], %(priority)s::int[])
-        WITH ORDINALITY AS given ({COLUMNS}, queue, priority, number)
+        SELECT * FROM ROWS FROM (
+            json_to_recordset(%s::json) AS ({", ".join(f"{name} {type}" for name, type in WANTED.items())})
+        ) WITH ORDINALITY AS given ({NAMES}, queue, priority, number)
     ), stored AS (
-        INSERT INTO generations_generation ({COLUMNS}) SELECT {COLUMNS} FROM given ORDER BY number RETURNING created_at
+        INSERT INTO generations_generation ({NAMES}) SELECT {NAMES} FROM given ORDER BY number RETURNING created_at
     )
     SELECT (SELECT created_at FROM stored LIMIT 1), procrastinate_defer_jobs_v1(array_agg(
         ROW(queue, '{RENDER_TASK}', priority, NULL, id::text, jsonb_build_object('generation_id', id), NULL)
@@ -67,11 +69,12 @@ INSERT_CALL = """
 
 def insert(generations: Sequence, priorities: Sequence[int]) -> datetime:
     """Insert pending generations and their jobs by one statement. Returns when they were created."""
-    parameters = {name: [getattr(generation, name) for generation in generations] for name in ARRAYS}
-    parameters["labels"] = [Jsonb(labels) for labels in parameters["labels"]]
-    parameters |= {"queue": [generation.queue for generation in generations], "priority": list(priorities)}
+    rows = [
+        {name: getattr(generation, name) for name in (*COLUMNS, "queue")} | {"priority": priority}
+        for generation, priority in zip(generations, priorities, strict=True)
+    ]
     with connection.prepared_cursor() as cursor:
-        cursor.execute(INSERT, parameters)
+        cursor.execute(INSERT, [orjson.dumps(rows).decode()])
         return cursor.fetchone()[0]
 
 

@@ -1,10 +1,11 @@
 """Generations that are stored together."""
 
 import pytest
-from django.db import IntegrityError, OperationalError
+from django.db import IntegrityError, OperationalError, connection
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from apikeys.models import ApiKey
+from generations import submission
 from generations.models import Generation
 from generations.scheduling.fair_share import ONE_SHARE
 from generations.status import Status
@@ -64,13 +65,31 @@ def test_submit_all__refuses_what_is_wrong_and_stores_the_others(key, stranger):
     assert jobs().keys() == {str(results[0].pk), str(results[2].pk)}
 
 
-def test_submit_all__stores_nothing_twice_after_a_commit_in_doubt(key, lose_commits):
-    lose_commits(1)
+def test_submit_all__stores_nothing_twice_if_the_result_is_lost(key, monkeypatch):
+    insert = submission.insert
+
+    def insert_and_lose(*arguments) -> None:
+        monkeypatch.setattr(submission, "insert", insert)
+        insert(*arguments)
+        connection.close()
+        away()
+
+    monkeypatch.setattr(submission, "insert", insert_and_lose)
 
     results = Generation.objects.submit_all([{"api_key": key, "prompt": prompt} for prompt in "ab"])
 
     assert {row.prompt: row.pk for row in Generation.objects.all()} == {each.prompt: each.pk for each in results}
     assert len(jobs()) == 2
+
+
+@pytest.mark.parametrize("has_quota", [False, True])
+def test_submit__stores_each_value_exactly(make_key, has_quota):
+    key = make_key(max_pending=5 if has_quota else 0)
+    values = {"prompt": '"quoted" \\ 🎨 שלום\n', "seed": 2**63 - 1, "guidance": 0.1 + 0.2, "labels": {"a": '"b"'}}
+
+    stored = Generation.objects.submit(api_key=key, **values)
+
+    assert Generation.objects.filter(pk=stored.pk).values(*values).get() == values
 
 
 def test_submit_all__fails_as_a_whole_while_the_database_is_away(key, monkeypatch):
@@ -79,7 +98,7 @@ def test_submit_all__fails_as_a_whole_while_the_database_is_away(key, monkeypatc
 
     results = Generation.objects.submit_all([{"api_key": key, "prompt": "x"}] * 3)
 
-    assert [type(result) for result in results] == [OperationalError] * 3
+    assert [type(result) for result in results] == [retry.InDoubt] * 3
 
 
 def away():

@@ -8,6 +8,7 @@ is in doubt, and the unit first queries for the rows it would have stored.
 import functools
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from enum import Enum
 from typing import Any
 
@@ -118,9 +119,12 @@ def _reconnect() -> None:
 
 
 def unit_of_work(
-    find: Callable[..., Any] | None = None, *, long_running: bool = False
+    find: Callable[..., Any] | None = None, *, long_running: bool = False, in_one_statement: bool = False
 ) -> Callable[[Callable], Callable]:
     """Run the decorated function in a transaction of its own, and retry it after transient errors.
+
+    With `in_one_statement` the function executes a single statement, which is its own transaction: BEGIN and COMMIT
+    would be two more round trips. A loss of the connection always leaves it in doubt.
 
     If an attempt may have been committed, `find` is called with the function's arguments. Its result is returned; if it
     is None, the function is called again. Without `find` such an attempt is not retried.
@@ -132,7 +136,9 @@ def unit_of_work(
         @functools.wraps(function)
         def repeated(*args, **kwargs):
             work = _Work(
-                functools.partial(function, *args, **kwargs), find and functools.partial(find, *args, **kwargs)
+                functools.partial(function, *args, **kwargs),
+                find and functools.partial(find, *args, **kwargs),
+                in_one_statement,
             )
             try:
                 return _retrying(work.can_be_repeated, long_running)(work)
@@ -147,16 +153,17 @@ def unit_of_work(
 
 
 class _Work:
-    def __init__(self, function: Callable[[], Any], find: Callable[[], Any] | None):
-        self.function, self.find = function, find
+    def __init__(self, function: Callable[[], Any], find: Callable[[], Any] | None, in_one_statement: bool):
+        self.function, self.find, self.in_one_statement = function, find, in_one_statement
         self.in_doubt = False
 
     def __call__(self) -> Any:
         if self.in_doubt and (found := self.find()) is not None:
             return found
-        is_done = False
+        is_own_transaction = self.in_one_statement and not connection.in_atomic_block
+        is_done = is_own_transaction  # its COMMIT is sent with it
         try:
-            with transaction.atomic(durable=True):
+            with nullcontext() if is_own_transaction else transaction.atomic(durable=True):
                 result = self.function()
                 is_done = True  # a later failure is a failure of COMMIT
         except IntegrityError:

@@ -212,6 +212,37 @@ def test_lost_commit__committed_after_find_conflicts_and_is_found(transactional_
     assert list(ApiKey.objects.all()) == [found]
 
 
+def test_one_statement__whose_result_is_lost_is_found(other, make_work):
+    work = make_work(end_own_connection)
+
+    found = retry.unit_of_work(find=stored, in_one_statement=True)(work)()
+
+    assert work.calls == 1
+    assert list(ApiKey.objects.all()) == [found]
+
+
+def test_one_statement__that_was_not_executed_is_retried(other, make_work):
+    work, failures = make_work(), [end_own_connection]
+
+    def fail_or_work() -> ApiKey:
+        if failures:
+            failures.pop()()
+        return work()
+
+    made = retry.unit_of_work(find=stored, in_one_statement=True)(fail_or_work)()
+
+    assert list(ApiKey.objects.all()) == [made]
+
+
+def test_one_statement__inside_another_transaction_is_refused(transactional_db, make_work):
+    work = make_work()
+
+    with pytest.raises(RuntimeError, match="durable"), transaction.atomic():
+        retry.unit_of_work(in_one_statement=True)(work)()
+
+    assert work.calls == 0
+
+
 def test_rolled_back_commit__is_retried(other, make_work):
     """The server ends the connection in COMMIT itself: the code is the same as that of a lost one."""
     other.execute("""

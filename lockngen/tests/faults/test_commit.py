@@ -35,7 +35,7 @@ def test_backend__killed_in_mid_transaction_leaves_one_whole_generation(stack, p
         with blocker.transaction():
             blocker.execute("LOCK TABLE procrastinate_jobs IN EXCLUSIVE MODE")  # after its row it stores its job
             answer = post("mid-transaction")
-            kill_one(stack, "wait_event_type = 'Lock' AND query ILIKE '%%defer_jobs%%'")
+            kill_one(stack, "wait_event_type = 'Lock' AND query LIKE '%%INSERT INTO generations_generation%%'")
         assert answer.result().status == 201
 
     assert stack.cluster.rows(COUNTS, "mid-transaction") == [(1, 1)]
