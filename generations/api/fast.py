@@ -65,7 +65,8 @@ def register() -> None:
 
 async def create(call: Call) -> Result:
     """Authenticate the call alone, as the limit's row must not be locked until the commit; store it in a batch."""
-    auth_result, parameters = await threads.API.run(_prepare, call)
+    with _submissions.expect():
+        auth_result, parameters = await threads.API.run(_prepare, call)
     try:
         generation = await _submissions.add({"api_key": auth_result.key, **parameters})
     except threads.Busy:  # it was not stored

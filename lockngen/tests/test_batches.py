@@ -41,6 +41,33 @@ async def test_batches__have_a_size(monkeypatch):
     assert sizes == [2, 2, 1]
 
 
+async def test_batch__waits_for_items_that_are_being_prepared(monkeypatch):
+    monkeypatch.setattr(batches, "MAX_DELAY", 5)
+    seen, is_prepared = [], asyncio.Event()
+    joined = Batches(lambda items: seen.append(items) or items)
+
+    async def prepare_and_add(item: int) -> int:
+        with joined.expect():
+            await is_prepared.wait()
+        return await joined.add(item)
+
+    late = [asyncio.create_task(prepare_and_add(number)) for number in (2, 3)]
+    first = asyncio.create_task(joined.add(1))
+    await asyncio.sleep(0.05)
+    assert seen == []
+    is_prepared.set()
+
+    assert await asyncio.wait_for(asyncio.gather(first, *late), 2) == [1, 2, 3]
+    assert seen == [[1, 2, 3]]
+
+
+async def test_batch__does_not_wait_long_for_an_item():
+    joined = Batches(lambda items: items)
+
+    with joined.expect():
+        assert await asyncio.wait_for(joined.add(1), 2) == 1
+
+
 async def test_batch__raises_the_error_of_each_item():
     joined = Batches(lambda items: [ValueError(item) if item else item for item in items])
 

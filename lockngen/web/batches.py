@@ -1,13 +1,15 @@
 """Batches the calls of many clients: calls that arrive during a batch form the next one."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from lockngen.database import retry
 from lockngen.web import threads
 
 MAX_SIZE = 500  # items of a batch
+MAX_DELAY = 0.005  # seconds for which a batch waits for items that are being prepared
 
 
 class Batches:
@@ -21,6 +23,19 @@ class Batches:
         self._function = function
         self._waiting: list[tuple[Any, asyncio.Future]] = []
         self._task: asyncio.Task | None = None
+        self._expected = 0
+        self._all_arrived = asyncio.Event()
+
+    @contextmanager
+    def expect(self) -> Iterator[None]:
+        """An item is being prepared, for which the next batch waits a moment: larger batches cost less an item."""
+        self._expected += 1
+        try:
+            yield
+        finally:
+            self._expected -= 1
+            if not self._expected:
+                self._all_arrived.set()
 
     async def add(self, item: Any) -> Any:
         """The item's result."""
@@ -43,6 +58,7 @@ class Batches:
 
     async def _run(self) -> None:
         while self._waiting:
+            await self._wait_for_expected()
             batch, self._waiting = self._waiting[:MAX_SIZE], self._waiting[MAX_SIZE:]
             try:
                 results = await threads.API.run(self._function, [item for item, _ in batch])
@@ -52,6 +68,14 @@ class Batches:
                 results = [error] * len(batch)
             for (_, future), result in zip(batch, results, strict=True):
                 _resolve(future, result)
+
+    async def _wait_for_expected(self) -> None:
+        if not self._expected:
+            return
+        self._all_arrived.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(MAX_DELAY):
+                await self._all_arrived.wait()
 
 
 def _resolve(future: asyncio.Future, result: Any) -> None:
