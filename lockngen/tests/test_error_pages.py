@@ -1,6 +1,7 @@
 """The pages of errors, wherever they are made."""
 
 from types import SimpleNamespace
+from unittest.mock import AsyncMock
 
 import pytest
 from django.test import Client, RequestFactory
@@ -58,6 +59,30 @@ async def test_busy_service__answers_a_browser_with_a_page(respond, busy):
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert 'href="/"' in answer.body
     assert "Try again" in answer.body
+
+
+SECURITY_HEADERS = (
+    *("Content-Security-Policy", "X-Frame-Options", "X-Content-Type-Options", "Referrer-Policy"),
+    "Cross-Origin-Opener-Policy",
+)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("cause", ["busy", "no host", "an error"])
+async def test_page_of_the_network_layer__has_the_headers_of_django_s_pages(respond, monkeypatch, settings, cause):
+    settings.DEBUG = False
+    of_django = Client(headers={"Accept": BROWSER}).get("/nothing")
+    if cause in ("busy", "an error"):
+        error = AsyncMock(side_effect=threads.Busy if cause == "busy" else RuntimeError)
+        for pool in (threads.PAGES, threads.DJANGO):
+            monkeypatch.setattr(pool, "run", error)
+
+    answer = await respond("/", host="" if cause == "no host" else "localhost")
+
+    assert answer.status == {"busy": 503, "no host": 400, "an error": 500}[cause]
+    assert {name: answer.headers[name] for name in SECURITY_HEADERS} == {
+        name: of_django[name] for name in SECURITY_HEADERS
+    }
 
 
 @pytest.mark.anyio

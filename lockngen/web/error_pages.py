@@ -6,9 +6,12 @@ They need neither a database nor a session, so that they can be shown whatever h
 import sys
 from http import HTTPStatus
 
+from csp.middleware import CSPMiddleware
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.http import HttpRequest, HttpResponse
+from django.middleware.clickjacking import XFrameOptionsMiddleware
+from django.middleware.security import SecurityMiddleware
 from django.template.loader import render_to_string
 from django.utils import translation
 from django.utils.functional import Promise
@@ -33,6 +36,7 @@ TEXTS = {
         _("The database can't be reached, or too many requests are waiting. What is stored is safe. Try again."),
     ),
 }
+SECURITY_HEADERS = (SecurityMiddleware, CSPMiddleware, XFrameOptionsMiddleware)
 LOCKED = _("Login locked")
 LOCKED_TEXT = _("Too many failed logins for this user from this address. Try again later: the lock ends by itself.")
 NULL_ORIGIN = _(
@@ -81,6 +85,8 @@ def instead_of(answer: HttpResponse, request: HttpRequest) -> HttpResponse:
     page = response(request, answer.status_code)
     for name, value in answer.items():
         page.headers.setdefault(name, value)
+    for middleware in SECURITY_HEADERS:  # which doesn't run here
+        page = middleware(HttpResponse).process_response(request, page)
     page["Content-Length"] = len(page.content)
     return page
 
