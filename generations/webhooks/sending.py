@@ -87,8 +87,13 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
             try:
                 return await self._network.connect_tcp(str(address), port, CONNECT_TIMEOUT)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as failure:
-                error = failure
+                error = _cause(failure)
         raise error
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The first error: those that were raised from it say less."""
+    return _cause(error.__cause__) if error.__cause__ else error
 
 
 def _outcome(response: httpcore.Response) -> Outcome:

@@ -73,7 +73,7 @@ def test_receiver__that_refuses_connections_is_tried_again(make_receiver, make_d
 
     assert isinstance(attempt(delivery), Postponed)
 
-    assert "can't be reached" in delivery.last_error
+    assert delivery.last_error == f"it can't be reached: [Errno 111] Connect call failed ('127.0.0.1', {port})"
 
 
 def test_redirect__is_not_followed(make_receiver, make_delivery, attempt):
