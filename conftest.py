@@ -265,9 +265,11 @@ def web(request, django_db_setup, django_db_blocker, tmp_path_factory):
     from lockngen.tests.support.processes import free_port
     from lockngen.tests.support.web import Web
 
-    options = {"workers": 1, **getattr(request.module, "WEB_OPTIONS", {})}
+    folder = tmp_path_factory.mktemp("web")
+    options = {"workers": 1, "MEDIA_ROOT": str(folder), **getattr(request.module, "WEB_OPTIONS", {})}
     with django_db_blocker.unblock():
-        web = Web(free_port(), tmp_path_factory.mktemp("web") / "log", **options)
+        web = Web(free_port(), folder / "log", **options)
+    web.images = folder
     try:
         web.wait_until_ready()
         yield web

@@ -200,6 +200,13 @@ def listening(transactional_db, monkeypatch, hub):
 
 
 @pytest.fixture
+def images_of_web(settings, web):
+    """The folder of the images of the module's web, in which this process stores images too."""
+    settings.MEDIA_ROOT = web.images
+    return web.images
+
+
+@pytest.fixture
 def retention_days(settings):
     settings.RETENTION_FINISHED, settings.RETENTION_DELETED = 30, 7
 

@@ -1,4 +1,4 @@
-"""Create calls that are repeated, and calls that make several generations."""
+"""Create calls that are repeated."""
 
 import json
 from datetime import timedelta
@@ -12,7 +12,6 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 
 from apikeys.models import ApiKey
 from generations.models import Generation
-from generations.renderers.base import MAX_SEED
 from generations.submission import AlreadySubmitted, Submission
 from generations.tests.support.calls import URL, assert_problem
 from lockngen.tests.support.web import Caller, call_at_once
@@ -204,62 +203,6 @@ def test_submit_call__stores_nothing_if_the_key_is_used(key):
         Generation.objects.submit_call(Submission(api_key=key, key="a", body_sha256="1" * 64), [{"prompt": "y"}])
 
     assert [generation.prompt for generation in Generation.objects.all()] == ["x"]
-
-
-def test_n__makes_as_many_generations_with_seeds_that_follow_each_other(call):
-    items = call({"prompt": "a cat", "n": 3, "seed": 7}).json()["items"]
-
-    assert [item["seed"] for item in items] == [7, 8, 9]
-    assert [item["id"] for item in items] == sorted(item["id"] for item in items)
-    assert {item["status"] for item in items} == {"pending"}
-    assert {job.queueing_lock for job in ProcrastinateJob.objects.all()} == {item["id"] for item in items}
-
-
-def test_n__draws_a_seed_where_there_is_none(call):
-    seeds = [item["seed"] for item in call({"prompt": "a cat", "n": 10}).json()["items"]]
-
-    assert seeds == list(range(seeds[0], seeds[0] + 10))
-
-
-def test_n_of_1__answers_a_list(call):
-    (item,) = call({"prompt": "a cat", "n": 1}).json()["items"]
-
-    assert (item["prompt"], item["seed"]) == ("a cat", None)
-
-
-@pytest.mark.parametrize("n", [0, 11, 1.0, "2", True])
-def test_n__is_1_to_10(call, n):
-    assert_problem(call({"prompt": "a cat", "n": n}), 422)
-
-
-def test_n__has_its_last_seed_in_range(call):
-    assert call({"prompt": "a cat", "n": 2, "seed": MAX_SEED - 1}).status_code == 201
-    assert_problem(call({"prompt": "a cat", "n": 2, "seed": MAX_SEED}), 422)
-
-
-def test_n__is_all_or_none_under_the_quota(call, make_key):
-    token = make_key(max_pending=3).token
-    assert call({"prompt": "a cat", "n": 2}, token).status_code == 201
-
-    refused = call({"prompt": "a cat", "n": 2}, token)
-
-    assert_problem(refused, 429)
-    assert (Generation.objects.count(), Submission.objects.count()) == (2, 1)
-
-
-def test_n__is_one_call_of_the_rate_limit(call, make_key):
-    answer = call({"prompt": "a cat", "n": 5}, make_key(rate_limit=60).token)
-
-    assert answer["RateLimit-Remaining"] == "59"
-
-
-def test_n__is_repeated_as_a_whole(call):
-    first = call({"prompt": "a cat", "n": 3}, **keyed("a")).json()["items"]
-
-    again = call({"prompt": "a cat", "n": 3}, **keyed("a"))
-
-    assert again["Idempotent-Replayed"] == "true"
-    assert [item["id"] for item in again.json()["items"]] == [item["id"] for item in first]
 
 
 KEYS, BODIES = st.sampled_from("ab"), st.sampled_from(["cat", "dog"])
