@@ -65,7 +65,7 @@ def act_as(request: HttpRequest) -> HttpResponse:
     """Choose the key whose generations an admin user sees."""
     found = visitor.of(request)
     if found and found.is_operator and (key := visitor.usable_key(request.POST.get("key", ""))):
-        visitor.sign_in(request, key)
+        visitor.act_for(request, key)
     return redirect("studio:home")
 
 

@@ -20,7 +20,9 @@ from apikeys.models import ApiKey
 from lockngen.web import error_pages
 from lockngen.web.problems import Problem
 
-KEY = "studio_key"  # in the session
+# In the session: the key whose token was sent, and the key that an admin user has chosen. The second has no effect once
+# the user has lost the permission.
+KEY, CHOSEN_KEY = "studio_key", "studio_chosen_key"
 LIFETIME = 14 * 24 * 3600  # seconds of a session with a key; the first page renews it
 View = Callable[..., HttpResponse]
 
@@ -37,7 +39,7 @@ class Visitor:
 def of(request: HttpRequest) -> Visitor | None:
     """The visitor, or None if nobody is signed in."""
     is_operator = request.user.is_staff and request.user.has_perm("generations.view_generation")
-    pk = request.session.get(KEY)
+    pk = (is_operator and request.session.get(CHOSEN_KEY)) or request.session.get(KEY)
     key = usable_key(pk) if pk else None
     if is_operator:
         return Visitor(key, True, request.user.has_perm("generations.change_generation"))
@@ -53,12 +55,18 @@ def usable_key(pk: str) -> ApiKey | None:
 
 
 def sign_in(request: HttpRequest, key: ApiKey) -> None:
-    """Begin a session for a key. An admin user keeps the session of the login."""
+    """Begin a session for a key whose token was sent. An admin user keeps the session of the login."""
     if not request.user.is_staff:
         request.session.flush()
         request.session.set_expiry(LIFETIME)
     request.session.cycle_key()
     request.session[KEY] = str(key.pk)
+    request.session.pop(CHOSEN_KEY, None)
+
+
+def act_for(request: HttpRequest, key: ApiKey) -> None:
+    """Show the generations of this key to an admin user."""
+    request.session[CHOSEN_KEY] = str(key.pk)
 
 
 def renew(request: HttpRequest) -> None:

@@ -205,7 +205,35 @@ def test_admin_user__that_chooses_no_key_stays(make_admin, key):
     browser = make_admin("view_generation")
 
     assert browser.post("/studio/key", {"key": key})["Location"] == "/"
-    assert visitor.KEY not in browser.session
+    assert visitor.CHOSEN_KEY not in browser.session
+
+
+@pytest.mark.parametrize("loss", ["permission", "is_staff", "is_active"])
+def test_admin_user__that_loses_the_permission_loses_the_chosen_key(make_admin, key, make_completed, loss):
+    browser, completed = make_admin("view_generation"), make_completed()
+    browser.post("/studio/key", {"key": str(key.pk)})
+
+    if loss == "permission":
+        User.objects.get().user_permissions.clear()
+    else:
+        User.objects.update(**{loss: False})
+
+    assert b"Sign in" in browser.get("/").content
+    assert browser.get(f"/studio/images/{completed.pk}").status_code == 302
+    assert browser.post("/studio/selection/delete", {"ids": str(completed.pk)}).status_code == 302
+    completed.refresh_from_db()
+    assert not completed.is_deleted
+
+
+def test_admin_user__that_has_signed_in_with_a_token_keeps_that_key(make_admin, sign_in, key, make_key):
+    browser = make_admin("view_generation")
+    browser.post("/studio/key", {"key": str(make_key(name="chosen").pk)})
+    sign_in(key.token)
+    assert browser.get("/").context["visitor"].key == key
+
+    User.objects.get().user_permissions.clear()
+
+    assert browser.get("/").context["visitor"] == visitor.Visitor(key)
 
 
 def test_admin_user__with_the_permission_may_change(make_admin, key):
