@@ -8,7 +8,6 @@ from django.db.models.functions import Now
 from django.test import Client
 
 from generations.models import Generation
-from generations.scheduling import forecast
 from generations.status import Status
 from generations.studio import queue
 from lockngen.environment import BASE_DIR
@@ -169,39 +168,6 @@ def test_stranger_s_generation__is_out_of_reach(studio, make_failed, make_key, a
 
 def test_events__need_a_session(db):
     assert Client().get("/studio/events")["Location"] == "/"
-
-
-def test_forecast__counts_the_jobs_that_are_fetched_before(submit):
-    first, second, other = submit(model="sketch"), submit(model="sketch"), submit()
-
-    found = forecast.of([first, second, other])
-
-    assert {each: found[each.pk].position for each in (first, second, other)} == {first: 1, second: 2, other: 1}
-    assert {each.seconds for each in found.values()} == {None}
-
-
-def test_forecast__estimates_from_recent_renders(submit, make_completed):
-    for seconds in (4, 6, 60):
-        completed = make_completed(model="sketch")
-        times = {"completed_at": Now() - timedelta(seconds=30), "started_at": Now() - timedelta(seconds=30 + seconds)}
-        Generation.objects.filter(pk=completed.pk).update(**times)
-    first, second = submit(model="sketch"), submit(model="sketch")
-
-    found = forecast.of([first, second])
-
-    assert [round(found[each.pk].seconds) for each in (first, second)] == [6, 12]
-
-
-def test_forecast__has_nothing_for_generations_without_a_job(make_generation):
-    assert forecast.of([make_generation()]) == {}
-
-
-def test_forecast__stops_counting(submit, monkeypatch):
-    monkeypatch.setattr(forecast, "POSITIONS", forecast.POSITIONS.replace(f"LIMIT {forecast.MAX_POSITION}", "LIMIT 1"))
-    monkeypatch.setattr(forecast, "MAX_POSITION", 1)
-    generations = [submit() for _ in range(4)]
-
-    assert [forecast.of(generations)[each.pk].is_exact for each in generations] == [True, False, False, False]
 
 
 def test_remedies__are_for_messages_that_exist():
