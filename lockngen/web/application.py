@@ -5,7 +5,6 @@ A client that is slow, waits or streams holds neither a thread nor a database co
 
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import replace
 from secrets import token_hex
 from typing import Any
 
@@ -51,11 +50,7 @@ class Application:
         except Disconnected:
             return
         try:
-            finished = await _finished(scope, response)
-            if is_of_api(scope):
-                own = (b"X-Request-Id", scope["request_id"].encode())
-                finished = replace(finished, headers=[*finished.headers, own])
-            await _send_response(finished, send)
+            await _send_response(scope, await _finished(scope, response), send)
         finally:
             response.close()
         await upload.discard_rest()
@@ -134,8 +129,9 @@ async def _finished(scope: Scope, response: RawResponse) -> RawResponse:
     )
 
 
-async def _send_response(response: RawResponse, send: Send) -> None:
-    await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
+async def _send_response(scope: Scope, response: RawResponse, send: Send) -> None:
+    own = [(b"X-Request-Id", scope["request_id"].encode())] if is_of_api(scope) else []
+    await send({"type": "http.response.start", "status": response.status, "headers": response.headers + own})
     if response.chunks is None:
         await send({"type": "http.response.body", "body": response.body})
         return

@@ -23,7 +23,7 @@ QUERY_CHARACTERS = "".join(map(chr, range(0x21, 0x7F)))
 Headers = list[tuple[bytes, bytes]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RawResponse:
     """A response as the network layer sends it: a whole body, or chunks of one."""
 
