@@ -112,9 +112,8 @@ def django_db_setup(django_db_setup, django_db_blocker):
     with django_db_blocker.unblock():
         with connection.cursor() as cursor:
             cursor.execute(f'ALTER DATABASE "{connection.settings_dict["NAME"]}" SET synchronous_commit = off')
-        connection.close()
+        connection.close()  # an open one would be used by code that is called in tests without a database
         connection.close_pool()  # new connections have the setting
-        connection.ensure_connection()
 
 
 @pytest.fixture(autouse=True)

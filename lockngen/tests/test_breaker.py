@@ -12,62 +12,64 @@ from lockngen.tests.support.waiting import wait_until
 
 
 @pytest.fixture
-def failing():
-    """A probe that fails until it is set to succeed."""
-    is_back = threading.Event()
+def is_back():
+    return threading.Event()
+
+
+@pytest.fixture
+def own_breaker(is_back):
+    """A breaker whose probe fails until `is_back` is set. Its thread ends with the test."""
 
     def fail() -> None:
         if not is_back.is_set():
             raise psycopg.OperationalError("connection refused")
 
-    fail.is_back = is_back
-    yield fail
+    own_breaker = Breaker(fail)
+    yield own_breaker
     is_back.set()
+    wait_until(lambda: not own_breaker.is_open)
 
 
-def test_breaker__is_open_until_a_probe_succeeds(failing, caplog):
-    breaker = Breaker(failing)
-    assert not breaker.is_open
+def test_breaker__is_open_until_a_probe_succeeds(own_breaker, is_back, caplog):
+    assert not own_breaker.is_open
 
-    breaker.report()
-    breaker.report()
-    assert breaker.is_open
+    own_breaker.report()
+    own_breaker.report()
+    assert own_breaker.is_open
     wait_until(lambda: "503 until the database is available: connection refused" in caplog.text)
 
-    failing.is_back.set()
-    wait_until(lambda: not breaker.is_open)
+    is_back.set()
+    wait_until(lambda: not own_breaker.is_open)
     assert caplog.text.count("503 until") == 1
 
 
-def test_false_alarm__closes_at_once(caplog):
-    breaker = Breaker(lambda: None)
+def test_false_alarm__closes_at_once(own_breaker, is_back, caplog):
+    is_back.set()
 
-    breaker.report()
+    own_breaker.report()
 
-    wait_until(lambda: not breaker.is_open)
+    wait_until(lambda: not own_breaker.is_open)
     assert not caplog.text
 
 
-def test_breaker__opens_again(failing):
-    failing.is_back.set()
-    breaker = Breaker(failing)
-    breaker.report()
-    wait_until(lambda: not breaker.is_open)
+def test_breaker__opens_again(own_breaker, is_back):
+    is_back.set()
+    own_breaker.report()
+    wait_until(lambda: not own_breaker.is_open)
 
-    failing.is_back.clear()
-    breaker.report()
+    is_back.clear()
+    own_breaker.report()
 
-    assert breaker.is_open
+    assert own_breaker.is_open
 
 
-def test_breaker__opens_with_that_of_another_process(failing):
-    breaker = Breaker(failing)
+def test_breaker__opens_with_that_of_another_process(own_breaker, is_back):
     outage_flag.set_to(True)
 
-    assert breaker.is_open
+    assert own_breaker.is_open
 
-    failing.is_back.set()
-    wait_until(lambda: not breaker.is_open)
+    is_back.set()
+    wait_until(lambda: not own_breaker.is_open)
     assert not outage_flag.is_set()
 
 

@@ -13,9 +13,8 @@ BROWSER = "text/html,application/xhtml+xml,*/*;q=0.8"
 
 
 @pytest.fixture(scope="module")
-def application(django_db_setup, django_db_blocker) -> Application:
-    with django_db_blocker.unblock():  # as in production, a connection may be open
-        return Application()
+def application() -> Application:
+    return Application()
 
 
 @pytest.fixture

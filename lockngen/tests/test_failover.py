@@ -48,7 +48,8 @@ def wrapper(standby, settings, django_db_blocker):
         {
             **connection.settings_dict,
             **{ours: parts[theirs] for ours, theirs in given.items()},
-            "OPTIONS": {"pool": {**pool}},
+            # Without room to grow: a connection that is opened during a drain is a new one to the pool.
+            "OPTIONS": {"pool": {**pool, "min_size": 2, "max_size": 2}},
         },
         alias="standby",
     )
@@ -73,12 +74,13 @@ def test_pool__replaces_the_sessions_of_a_standby(standby, wrapper):
 
     for statement, error in {WRITE: InternalError, READ_UNLOGGED: NotSupportedError}.items():
         run(wrapper, "SELECT 1")
+        wrapper.pool.wait()
         before = sessions()
+        assert len(before) == 2
 
         with pytest.raises(error):
             run(wrapper, statement)
 
-        assert before
         wait_until(lambda before=before: not before & sessions(), seconds=5)
 
     with psycopg.connect(standby, autocommit=True) as session:
