@@ -1,14 +1,23 @@
 """One LockN Gen with two web processes and a worker for all client libraries and programs."""
 
 from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
 
 import psutil
 import pytest
+from PIL import Image
 
+from generations.tests.support.certificates import make_certificate
 from lockngen.tests.support.dev import Dev, running_devs
 from lockngen.tests.support.embedded_servers import open_folder
+from lockngen.tests.support.tls_proxy import terminate_tls
 
 SECONDS = 0.3  # of a render, so that clients see it in progress
+
+
+def size(image: bytes) -> tuple[int, int]:
+    return Image.open(BytesIO(image)).size
 
 
 @pytest.fixture(scope="package")
@@ -45,3 +54,14 @@ def paused_worker(dev) -> Iterator[list[psutil.Process]]:
     yield workers
     for worker in workers:
         worker.resume()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory) -> Path:
+    return make_certificate(tmp_path_factory.mktemp("tls"), "localhost")
+
+
+@pytest.fixture(scope="module")
+def tls_address(dev, certificate) -> Iterator[str]:
+    with terminate_tls(dev.port, certificate) as address:
+        yield address

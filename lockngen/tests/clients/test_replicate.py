@@ -1,4 +1,4 @@
-"""Replicate's own client libraries, as they are, against a whole LockN Gen."""
+"""Replicate's Python libraries, as they are, against a whole LockN Gen."""
 
 import asyncio
 import json
@@ -10,7 +10,6 @@ from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from io import BytesIO
-from pathlib import Path
 
 import psycopg
 import pytest
@@ -19,14 +18,11 @@ from PIL import Image
 from replicate.client import Client
 from replicate.exceptions import ReplicateError
 
-from generations.tests.support.certificates import make_certificate
 from generations.tests.support.receiver import Receiver
 from lockngen.database import embedded
 from lockngen.environment import BASE_DIR
-from lockngen.tests.clients.conftest import SECONDS
-from lockngen.tests.support import node
+from lockngen.tests.clients.conftest import SECONDS, size
 from lockngen.tests.support.snippets import snippet
-from lockngen.tests.support.tls_proxy import terminate_tls
 from lockngen.tests.support.waiting import wait_until
 
 MODEL = "lockngen/sketch"
@@ -52,10 +48,6 @@ def client_of(dev) -> Iterator[Callable[..., Client]]:
 @pytest.fixture(scope="module")
 def client(client_of, token) -> Client:
     return client_of(token)
-
-
-def size(image: bytes) -> tuple[int, int]:
-    return Image.open(BytesIO(image)).size
 
 
 def test_run__returns_files(client):
@@ -245,17 +237,6 @@ def test_failed_prediction__is_an_error(client, dev, paused_worker):
         list(prediction.stream())
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory) -> Path:
-    return make_certificate(tmp_path_factory.mktemp("tls"), "localhost")
-
-
-@pytest.fixture(scope="module")
-def tls_address(dev, certificate) -> Iterator[str]:
-    with terminate_tls(dev.port, certificate) as address:
-        yield address
-
-
 def test_output__is_fetched_with_tls(token, tls_address, certificate, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     client = Client(token, base_url=f"{tls_address}/replicate")
@@ -274,40 +255,6 @@ def test_python_example__writes_a_file(dev, token, tmp_path):
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=60)
 
     assert size((tmp_path / "lighthouse.png").read_bytes()) == (768, 512)
-
-
-@pytest.fixture
-def run_node(tmp_path) -> Callable[..., str]:
-    return lambda code, *arguments: node.run(tmp_path, code, *arguments)
-
-
-@node.needs("replicate")
-def test_javascript_example__writes_a_file(dev, token, run_node, tmp_path):
-    run_node(snippet("Replicate", "js", dev.port, token))
-
-    assert size((tmp_path / "lighthouse.png").read_bytes()) == (768, 512)
-
-
-@node.needs("replicate")
-def test_javascript_client__works_as_it_is(dev, make_token, run_node):
-    base_url = f"http://127.0.0.1:{dev.port}/replicate/v1"
-
-    shown = json.loads(run_node((node.NODE / "replicate.mjs").read_text(), base_url, make_token(0), make_token(1)))
-
-    assert [size(b64decode(file)) for file in shown.pop("files")] == [(64, 64)] * 6
-    assert shown == {
-        "events": [["output", "object"], ["done", "string"]],
-        "listed": 7,
-        "waited": ["succeeded", 1],
-        "cancelled": "canceled",
-        "versions": 1,
-        "models": ["sketch"],
-        "account": "Client",
-        "webhook": [True, "succeeded"],
-        "refused": 401,
-        "invalid": 422,
-        "limited": 429,
-    }
 
 
 @pytest.mark.faults
@@ -337,21 +284,3 @@ def test_prerelease__works_as_it_is(dev, make_token, tmp_path):
         "invalid": 422,
         "limited": 429,
     }
-
-
-@node.needs("replicate")
-def test_javascript_output__is_fetched_with_tls(token, tls_address, certificate, run_node, monkeypatch):
-    monkeypatch.setenv("NODE_EXTRA_CA_CERTS", str(certificate))
-    code = """
-        import Replicate from "replicate";
-        const [baseUrl, auth] = process.argv.slice(2);
-        const input = { prompt: "a lighthouse", width: 64, height: 64 };
-        const [file] = await new Replicate({ auth, baseUrl }).run("lockngen/sketch", { input });
-        const image = Buffer.from(await (await file.blob()).arrayBuffer());
-        console.log(JSON.stringify([file.url().href, image.toString("base64")]));
-    """
-
-    url, image = json.loads(run_node(code, f"{tls_address}/replicate/v1", token))
-
-    assert url.startswith(f"{tls_address}/api/v1/generations/")
-    assert size(b64decode(image)) == (64, 64)
