@@ -68,6 +68,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "db" in item.fixturenames or item.get_closest_marker("django_db") is not None)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown() -> None:
+    """After the fixtures of each test. A test without the database may call code that uses an open connection."""
+    connection.close()
+
+
 def let_tests_empty_the_audit(**_) -> None:
     """Transactional tests empty all tables, which a trigger of the audit log prevents."""
     with connection.cursor() as cursor:
@@ -112,7 +118,7 @@ def django_db_setup(django_db_setup, django_db_blocker):
     with django_db_blocker.unblock():
         with connection.cursor() as cursor:
             cursor.execute(f'ALTER DATABASE "{connection.settings_dict["NAME"]}" SET synchronous_commit = off')
-        connection.close()  # an open one would be used by code that is called in tests without a database
+        connection.close()
         connection.close_pool()  # new connections have the setting
 
 
