@@ -25,11 +25,8 @@ def _take(slots: Slots, key: ApiKey, what: str, remedy: str) -> Slot:
     try:
         return slots.take(key.pk)
     except Full:
-        raise _problem(503, f"The service has reached its limit of {what}. {remedy}") from None
+        status, reason = 503, f"The service has reached its limit of {what}."
     except HolderFull:
-        raise _problem(429, f"The key has reached its limit of concurrent {what}. {remedy}") from None
-
-
-def _problem(status: int, detail: str) -> Problem:
+        status, reason = 429, f"The key has reached its limit of concurrent {what}."
     headers = {"Retry-After": str(RETRY_AFTER)}
-    return Problem(status, detail, type="urn:lockngen:problem:too-many-at-once", headers=headers)
+    raise Problem(status, f"{reason} {remedy}", type="urn:lockngen:problem:too-many-at-once", headers=headers)

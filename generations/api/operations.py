@@ -1,5 +1,7 @@
 """The native REST API of generations."""
 
+from typing import Any
+
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from ninja import Query, Router
@@ -38,6 +40,15 @@ IDEMPOTENCY_KEY = {
     "body stores nothing and returns the generations of the first.",
     "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
 }
+
+GENERATION = {"$ref": "#/components/schemas/GenerationOut"}
+
+
+def _event_stream(description: str, **events: dict[str, Any]) -> dict[str, Any]:
+    """The documentation of an event stream, with the schema of each event's data."""
+    content = {"schema": {"type": "string"}, "x-event-schemas": events}
+    return {"responses": {200: {"description": description, "content": {"text/event-stream": content}}}}
+
 
 router = Router(auth=BearerToken(), tags=["generations"])
 events_router = Router(auth=BearerToken(is_free=True), tags=["generations"])
@@ -99,24 +110,12 @@ def list_(request: HttpRequest, query: Query[ListQuery]):
     "",
     operation_id="streamEvents",
     summary="Follow all generations",
-    openapi_extra={
-        "responses": {
-            200: {
-                "description": "Events `generation` with a GenerationOut, `progress` with an id and a ProgressOut, and "
-                "`changed` with ids",
-                "content": {
-                    "text/event-stream": {
-                        "schema": {"type": "string"},
-                        "x-event-schemas": {
-                            "generation": {"$ref": "#/components/schemas/GenerationOut"},
-                            "progress": ProgressOut.model_json_schema(),
-                            "changed": ChangedOut.model_json_schema(),
-                        },
-                    }
-                },
-            }
-        }
-    },
+    openapi_extra=_event_stream(
+        "Events `generation` with a GenerationOut, `progress` with an id and a ProgressOut, and `changed` with ids",
+        generation=GENERATION,
+        progress=ProgressOut.model_json_schema(),
+        changed=ChangedOut.model_json_schema(),
+    ),
     response=problems(),
 )
 def key_events(request: HttpRequest):
@@ -176,22 +175,11 @@ def image(request: HttpRequest, id: str, query: Query[ImageQuery]):
     operation_id="streamGenerationEvents",
     summary="Follow a generation",
     auth=[SignedUrl(lambda request: "events"), BearerToken(is_free=True)],
-    openapi_extra={
-        "responses": {
-            200: {
-                "description": "Events `progress` with a ProgressOut as data, then `end` with a GenerationOut",
-                "content": {
-                    "text/event-stream": {
-                        "schema": {"type": "string"},
-                        "x-event-schemas": {
-                            "progress": ProgressOut.model_json_schema(),
-                            "end": {"$ref": "#/components/schemas/GenerationOut"},
-                        },
-                    }
-                },
-            }
-        }
-    },
+    openapi_extra=_event_stream(
+        "Events `progress` with a ProgressOut as data, then `end` with a GenerationOut",
+        progress=ProgressOut.model_json_schema(),
+        end=GENERATION,
+    ),
     response=problems(404),
 )
 def events(request: HttpRequest, id: str, query: Query[SignedQuery]):

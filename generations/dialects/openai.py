@@ -2,7 +2,7 @@
 
 import json
 import re
-import time
+from contextlib import aclosing
 from typing import Annotated, Any, Literal
 
 from django.http import HttpRequest, HttpResponse
@@ -23,7 +23,7 @@ from apikeys.authentication import BearerToken
 from generations.api import creation, limits, presenters
 from generations.api.presenters import Viewer
 from generations.api.schemas import GenerationIn, Guidance, Pixels, Steps
-from generations.api.waiting import end_of
+from generations.api.waiting import follow
 from generations.dialects import models, outcomes
 from generations.dialects.outcomes import NO_RETRY, TYPE, WaitingCall
 from generations.models import DEFAULT_GUIDANCE, DEFAULT_STEPS, Generation
@@ -137,23 +137,17 @@ class Call(WaitingCall):
         """Yield the images one after another, then the end; or the reason why there are no more."""
         try:
             for generation in self._generations:
-                while (generation := await self._end_soon(generation)).is_unfinished:
-                    yield None
+                async with aclosing(follow(generation, self._viewer.key_id)) as states:
+                    async for current in states:
+                        generation = current
+                        if generation.is_unfinished and (EventStream.is_ending() or self.is_over):
+                            break
+                        yield None
                 yield await threads.read_file(self._completed, generation)
             yield b"data: [DONE]\n\n"
         except Problem as problem:
             error = _error(json.loads(problems.of(problem).content))
             yield b"data: %s\n\n" % presenters.as_json(error)
-
-    async def _end_soon(self, generation: Generation) -> Generation:
-        """The generation when it has ended, or after a tick. Raises Problem if the call ends before."""
-        tick = min(event_streams.TICK, self._ends_at - time.monotonic())
-        tick_ends_at = time.monotonic() + tick
-        generation = await end_of(generation, self._viewer.key_id, tick)
-        has_time = outcomes.is_over(tick_ends_at) and not outcomes.is_over(self._ends_at)
-        if generation.is_unfinished and not has_time:
-            raise outcomes.interruption(generation, tick_ends_at)
-        return generation
 
     def _completed(self, generation: Generation) -> bytes:
         name = "image_generation.completed"

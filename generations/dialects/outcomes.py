@@ -42,11 +42,30 @@ class WaitingCall:
     def is_completed(self, generation: Generation) -> bool:
         """False if it was cancelled or deleted. Raises Problem if it failed or hasn't ended in time."""
         if generation.is_unfinished:
-            raise interruption(generation, self._ends_at)
+            raise self._interruption(generation)
         if generation.status == Status.FAILED:
             detail = f"The image could not be made: {generation.error_message}"
             raise Problem(500, detail, type=f"{TYPE}generation-failed", headers=NO_RETRY)
         return generation.status == Status.COMPLETED and not generation.is_deleted
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has waited for DIALECT_MAX_WAIT."""
+        return time.monotonic() > self._ends_at - TIMER_ERROR
+
+    def _interruption(self, generation: Generation) -> Problem:
+        """Why the wait has ended before the generation."""
+        if EventStream.is_ending():
+            return problems.busy("The service is restarting. Try again.")
+        if not self.is_over:
+            return Problem(401, "")  # the key isn't usable any more
+        return Problem(
+            504,
+            f"The image was not completed within {settings.DIALECT_MAX_WAIT} seconds. It will be in the key's history: "
+            f"GET /api/v1/generations/{generation.pk}",
+            type=f"{TYPE}wait-timeout",
+            headers=NO_RETRY,  # once the first call is ten minutes old, a retry would be a call of its own
+        )
 
     def _present(self, generations: list[Generation]) -> HttpResponse:
         try:
@@ -58,22 +77,3 @@ class WaitingCall:
 def base64(generation: Generation) -> str:
     """The image of a completed generation. Raises Problem."""
     return b64encode(downloads.content(generation)).decode()
-
-
-def is_over(ends_at: float) -> bool:
-    return time.monotonic() > ends_at - TIMER_ERROR
-
-
-def interruption(generation: Generation, ends_at: float) -> Problem:
-    """Why `end_of` has returned an unfinished generation, if it was to wait until `ends_at`."""
-    if EventStream.is_ending():
-        return problems.busy("The service is restarting. Try again.")
-    if not is_over(ends_at):
-        return Problem(401, "")  # the key isn't usable any more
-    return Problem(
-        504,
-        f"The image was not completed within {settings.DIALECT_MAX_WAIT} seconds. It will be in the key's history: "
-        f"GET /api/v1/generations/{generation.pk}",
-        type=f"{TYPE}wait-timeout",
-        headers=NO_RETRY,  # once the first call is ten minutes old, a retry would be a call of its own
-    )

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -27,34 +28,10 @@ def read(query: str, parsers: Mapping[str, Callable[[str], Any]]) -> dict[str, A
 # Each parses one value. The ValueError describes the valid values.
 
 
-def seconds(value: str) -> float:
-    if not re.fullmatch(r"\d{1,5}(\.\d+)?", value, re.ASCII) or float(value) > MAX_SECONDS:
-        raise ValueError(f"a number of seconds from 0 to {MAX_SECONDS}")
-    return float(value)
-
-
 def flag(value: str) -> bool:
     if value not in ("0", "1"):
         raise ValueError("0 or 1")
     return value == "1"
-
-
-def concurrency(value: str) -> int:
-    if not re.fullmatch(r"\d{1,3}", value, re.ASCII) or not 1 <= int(value) <= MAX_CONCURRENCY:
-        raise ValueError(f"a whole number from 1 to {MAX_CONCURRENCY}")
-    return int(value)
-
-
-def whole(value: str) -> int:
-    if not re.fullmatch(r"\d{1,6}", value, re.ASCII):
-        raise ValueError("a whole number")
-    return int(value)
-
-
-def number(value: str) -> float:
-    if not re.fullmatch(r"\d{1,6}(\.\d+)?", value, re.ASCII):
-        raise ValueError("a number")
-    return float(value)
 
 
 def names(value: str) -> tuple[str, ...]:
@@ -63,3 +40,19 @@ def names(value: str) -> tuple[str, ...]:
     if not all(names):
         raise ValueError("one or more names, separated by +")
     return names
+
+
+def _number(kind: type[int] | type[float], valid: str, least: float = 0, most: float = inf) -> Callable[[str], Any]:
+    pattern = re.compile(r"\d{1,6}" if kind is int else r"\d{1,6}(\.\d+)?", re.ASCII)
+
+    def parse(value: str) -> int | float:
+        if not pattern.fullmatch(value) or not least <= kind(value) <= most:
+            raise ValueError(valid)
+        return kind(value)
+
+    return parse
+
+
+whole, number = _number(int, "a whole number"), _number(float, "a number")
+seconds = _number(float, f"a number of seconds from 0 to {MAX_SECONDS}", most=MAX_SECONDS)
+concurrency = _number(int, f"a whole number from 1 to {MAX_CONCURRENCY}", 1, MAX_CONCURRENCY)
