@@ -128,8 +128,10 @@ def test_used_up_limit__is_retried_by_the_sdk(client, make_token, caplog):
     client = client.with_options(api_key=make_token(60))
     caplog.set_level(logging.DEBUG, "openai")
 
-    for _ in range(62):
+    for _ in range(600):  # on a busy machine the limit is refilled while calls use it up
         client.models.list()
+        if "429 Too Many Requests" in caplog.text:
+            break
 
     assert "429 Too Many Requests" in caplog.text
     assert "Retrying request" in caplog.text

@@ -11,15 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from io import BytesIO
 
-import psycopg
 import pytest
 import replicate
 from PIL import Image
 from replicate.client import Client
 from replicate.exceptions import ReplicateError
+from uuid_utils.compat import uuid7
 
 from generations.tests.support.receiver import Receiver
-from lockngen.database import embedded
 from lockngen.environment import BASE_DIR
 from lockngen.tests.clients.conftest import SECONDS, size
 from lockngen.tests.support.snippets import snippet
@@ -29,6 +28,11 @@ MODEL = "lockngen/sketch"
 SMALL = {"prompt": "a lighthouse", "width": 64, "height": 64}
 SEVERAL = {**SMALL, "num_outputs": 10}  # rendered two at a time, in more than the shortest wait
 VERSION_2 = BASE_DIR / "lockngen/tests/support/replicate_2.py"
+COPY = """
+    INSERT INTO generations_generation (id, api_key_id, prompt, status, completed_at)
+    SELECT copy, api_key_id, prompt, status, completed_at
+    FROM generations_generation, unnest(%(copies)s::uuid[]) copy WHERE id = %(id)s
+"""
 PRERELEASE = ["replicate==2.0.0b4", "distro==1.9.0", "sniffio==1.3.1"]  # beside the packages of these tests
 
 
@@ -166,9 +170,12 @@ def test_webhook__of_the_end_is_sent_once_for_several_outputs(client, dev):
     assert (received.json["status"], len(received.json["output"])) == ("succeeded", 3)
 
 
-def test_list__is_paginated(client_of, make_token, dev):
+def test_list__is_paginated(client_of, make_token, dev, paused_worker):
     client = client_of(make_token(0))
-    made = [client.predictions.create(version=MODEL, input=SMALL).id for _ in range(101)]
+    prediction = client.predictions.create(version=MODEL, input=SMALL)
+    prediction.cancel()
+    made = [prediction.id, *(str(uuid7()) for _ in range(100))]
+    dev.execute(COPY, id=prediction.id, copies=made[1:])
 
     pages = list(replicate.pagination.paginate(client.predictions.list))
 
@@ -223,12 +230,11 @@ def test_base_url__may_contain_a_version(client_of, token, base):
 
 def test_failed_prediction__is_an_error(client, dev, paused_worker):
     prediction = client.predictions.create(version=MODEL, input=SMALL)
-    with embedded.running(dev.data) as address, psycopg.connect(address) as connection:
-        connection.execute(
-            "UPDATE generations_generation SET status = 3, error_message = 'too dark', completed_at = now()"
-            " WHERE id = %s",
-            [prediction.id],
-        )
+    dev.execute(
+        "UPDATE generations_generation SET status = 3, error_message = 'too dark', completed_at = now()"
+        " WHERE id = %(id)s",
+        id=prediction.id,
+    )
 
     prediction.wait()
 
