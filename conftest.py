@@ -1,5 +1,6 @@
 """The tests use PostgreSQL: the server of DATABASE_URL, or the embedded one."""
 
+import gc
 import os
 import sys
 from contextlib import ExitStack
@@ -72,6 +73,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_teardown() -> None:
     """After the fixtures of each test. A test without the database may call code that uses an open connection."""
     connection.close()
+
+
+def pytest_collection_finish() -> None:
+    """The garbage collector need not traverse all modules and tests again and again: they exist until the end."""
+    gc.collect()
+    gc.freeze()
 
 
 def let_tests_empty_the_audit(**_) -> None:

@@ -1,22 +1,37 @@
 import pytest
 from django.core.management import call_command
 from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
 
 from apikeys import tokens
 from apikeys.models import ApiKey
 from apikeys.querysets import DEVELOPMENT_TOKEN
-from generations.models import Generation
 
 # Migrations take tables away, so these tests put everything back.
 pytestmark = pytest.mark.django_db(transaction=True)
 
+FIRST, SEEDED = ("apikeys", "0001_initial"), ("apikeys", "0002_seed_development_key")
 
-@pytest.fixture(autouse=True)
-def migrate():
-    yield lambda *target: call_command("migrate", *target, verbosity=0)
-    call_command("migrate", verbosity=0)
-    Generation.all_objects.all().hard_delete()
-    ApiKey.all_objects.all().hard_delete()
+
+def migrate(target: tuple[str, str]) -> None:
+    MigrationExecutor(connection).migrate([target])
+
+
+@pytest.fixture(scope="module")
+def before_seed(django_db_setup, django_db_blocker):
+    """The state before the key is seeded. Migrations between here and there take little time."""
+    with django_db_blocker.unblock():
+        migrate(FIRST)
+        yield
+        call_command("migrate", verbosity=0)
+
+
+@pytest.fixture
+def seed(before_seed, settings):
+    settings.DEBUG = True
+    migrate(SEEDED)
+    yield
+    migrate(FIRST)
 
 
 def rows() -> list[dict]:
@@ -29,27 +44,30 @@ def rows() -> list[dict]:
     return [{name: row[name] for name in row if name not in unsettled} for row in found]
 
 
-def test_back_and_forward__replaces_an_unreferenced_key_and_keeps_others(settings, migrate, key):
+def test_back_and_forward__replaces_an_unreferenced_key_and_keeps_others(settings, key):
     settings.DEBUG = True
     ApiKey.objects.ensure_development()
 
-    migrate("apikeys", "0001")
-    left = [row["name"] for row in rows()]
-    migrate()
+    try:
+        call_command("migrate", *FIRST, verbosity=0)
+        left = [row["name"] for row in rows()]
+    finally:
+        call_command("migrate", verbosity=0)
     key.hard_delete()
     seeded = rows()
+    is_usable = ApiKey.objects.usable_key(DEVELOPMENT_TOKEN) is not None
     ApiKey.all_objects.all().hard_delete()
     ApiKey.objects.ensure_development()
 
     assert left == [key.name]
     assert len(seeded) == 1
     assert seeded == rows()  # what the command creates
-    assert ApiKey.objects.usable_key(DEVELOPMENT_TOKEN)
+    assert is_usable
 
 
-def test_seed__makes_a_deleted_key_usable_again(settings, migrate):
-    settings.DEBUG = True
-    migrate("apikeys", "0001")
+def test_seed__restores_a_deleted_key(seed):
+    seeded = rows()
+    migrate(FIRST)
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO apikeys_apikey (id, key_hash, prefix, name, is_deleted, deleted_at)"
@@ -57,35 +75,34 @@ def test_seed__makes_a_deleted_key_usable_again(settings, migrate):
             [tokens.digest(DEVELOPMENT_TOKEN), tokens.visible(DEVELOPMENT_TOKEN)],
         )
 
-    migrate()
+    migrate(SEEDED)
 
-    assert ApiKey.objects.usable_key(DEVELOPMENT_TOKEN)
+    assert len(seeded) == 1
+    assert rows() == seeded
 
 
-def test_back_and_forward__without_debug_removes_the_key(settings, migrate):
+def test_back_and_forward__without_debug_removes_the_key(seed, settings):
     settings.DEBUG = False
-    ApiKey.objects.ensure_development()
 
-    migrate("apikeys", "0001")
+    migrate(FIRST)
     left = rows()
-    migrate()
+    migrate(SEEDED)
 
     assert left == rows() == []
 
 
-def test_reverse__keeps_a_referenced_key(settings, migrate):
-    settings.DEBUG = True
-    ApiKey.objects.ensure_development()
+def test_reverse__keeps_a_referenced_key(seed):
+    seeded = rows()
     with connection.cursor() as cursor:
         cursor.execute("CREATE TABLE referrer (key uuid REFERENCES apikeys_apikey DEFERRABLE INITIALLY DEFERRED)")
         cursor.execute("INSERT INTO referrer SELECT id FROM apikeys_apikey")
     try:
-        migrate("apikeys", "0001")
+        migrate(FIRST)
         left = rows()
-        migrate()
+        migrate(SEEDED)
 
         assert len(left) == 1
-        assert [{name: row[name] for name in left[0]} for row in rows()] == left  # seeding again finds it
+        assert left == rows() == seeded  # seeding again finds it
     finally:
         with connection.cursor() as cursor:
             cursor.execute("DROP TABLE referrer")

@@ -1,12 +1,13 @@
 """Every text of the studio and the error pages has a German translation. bin/messages collects and compiles them."""
 
+import os
 import shutil
 import subprocess
-import sys
 from gettext import GNUTranslations
 from pathlib import Path
 
 import pytest
+from django.core.management import call_command
 
 from lockngen.environment import BASE_DIR
 
@@ -21,31 +22,37 @@ def translations(folder: Path) -> dict:
         return {text: translation for text, translation in GNUTranslations(file)._catalog.items() if text}
 
 
-@pytest.fixture
-def collected(request, tmp_path) -> Path:
-    """A copy of the app whose catalog was made from its sources."""
-    folder = tmp_path / request.param
-    shutil.copytree(BASE_DIR / request.param, folder, ignore=shutil.ignore_patterns("tests", "__pycache__"))
-    for command in (["makemessages", "--no-location", "--no-obsolete"], ["compilemessages"]):
-        manage = [sys.executable, BASE_DIR / "manage.py", *command, "--locale", "de"]
-        subprocess.run(manage, cwd=folder, check=True, capture_output=True)
+@pytest.fixture(scope="module")
+def collected(tmp_path_factory) -> Path:
+    """Copies of the apps whose catalogs were made from their sources."""
+    folder = tmp_path_factory.mktemp("collected")
+    before = Path.cwd()
+    for app in APPS:
+        shutil.copytree(BASE_DIR / app, folder / app, ignore=shutil.ignore_patterns("tests", "__pycache__"))
+    os.chdir(folder)  # the commands work on the files of the current folder
+    try:
+        call_command("makemessages", locale=["de"], no_location=True, no_obsolete=True, verbosity=0)
+        call_command("compilemessages", locale=["de"], verbosity=0)
+    finally:
+        os.chdir(before)
     return folder
 
 
 @needs_gettext
-@pytest.mark.parametrize("collected", APPS, indirect=True)
-def test_every_text__is_translated(collected):
-    for missing in ("--untranslated", "--only-fuzzy"):
-        command = ["msgattrib", missing, "--no-obsolete", collected / CATALOG / "django.po"]
-        found = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+@pytest.mark.parametrize("app", APPS)
+@pytest.mark.parametrize("missing", ["--untranslated", "--only-fuzzy"])
+def test_every_text__is_translated(collected, app, missing):
+    command = ["msgattrib", missing, "--no-obsolete", collected / app / CATALOG / "django.po"]
 
-        assert found == "", "run bin/messages and translate these"
+    found = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    assert found == "", "run bin/messages and translate these"
 
 
 @needs_gettext
-@pytest.mark.parametrize("collected", APPS, indirect=True)
-def test_compiled_translations__are_those_of_the_sources(collected):
-    assert translations(BASE_DIR / collected.name) == translations(collected), "run bin/messages"
+@pytest.mark.parametrize("app", APPS)
+def test_compiled_translations__are_those_of_the_sources(collected, app):
+    assert translations(BASE_DIR / app) == translations(collected / app), "run bin/messages"
 
 
 @pytest.mark.parametrize("app", APPS)
