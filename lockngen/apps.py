@@ -7,4 +7,4 @@ class LockNGenConfig(AppConfig):
 
     def ready(self) -> None:
         from lockngen import checks, login  # noqa: F401  registers the system checks and a signal's receiver
-        from lockngen.storage import s3_checks  # noqa: F401  registers the system checks and a signal's receiver
+        from lockngen.storage import s3_checks  # noqa: F401

@@ -58,12 +58,10 @@ def pools_fit_the_server(app_configs, databases=None, **kwargs) -> Iterator[chec
 def _allowed_connections() -> int | None:
     """How many connections the server allows ordinary users, or None if it is unavailable."""
     try:
-        with connection.cursor() as cursor:
-            cursor.execute("SHOW max_connections")
-            (most,) = cursor.fetchone()
-            cursor.execute("SHOW superuser_reserved_connections")
-            (reserved,) = cursor.fetchone()
-            return int(most) - int(reserved)
+        ((allowed,),) = connection.query(
+            "SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int"
+        )
+        return allowed
     except DatabaseError:
         return None
 

@@ -1,4 +1,4 @@
-"""Liveness (`/ht/live`: this process responds) and readiness (`/ht/`: database, migrations and pool are in order).
+"""Readiness (`/ht/`: database, migrations and pool are in order). Liveness is in lockngen/web/application.py.
 
 `/ht/storage` and `/ht/workers` are separate, as the web can serve without either for a while.
 """
@@ -26,31 +26,17 @@ from health_check.base import HealthCheck
 from health_check.exceptions import ServiceUnavailable
 from health_check.views import HealthCheckView
 
-from lockngen.database.base import Connection
+from lockngen.database.base import IS_READ_ONLY, Connection
 from lockngen.plain import one_line
 
 # A frozen server blocks these threads and no others: later checks time out while they wait for one. An executor for
 # each request would wait for its threads to end.
 THREADS = ThreadPoolExecutor(max_workers=6, thread_name_prefix="health")
 STORAGE_THREADS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="storage")
-SERVER = """
-    SELECT current_setting('server_version'), pg_is_in_recovery() OR current_setting('transaction_read_only')::bool
-"""
+SERVER = f"SELECT current_setting('server_version'), {IS_READ_ONLY}"
 STAFF_TIMEOUT = 1  # seconds
 PROBES = ".health"  # the folder of the files with which the storage is probed
 STORAGE_PROBE_INTERVAL = 30  # seconds; requests may be frequent, and each probe writes a file
-
-
-class LivenessMiddleware:
-    """Answers `/ht/live` before the host check, as probes use addresses, and without a database."""
-
-    def __init__(self, get_response):
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        if request.path_info.rstrip("/") == "/ht/live":
-            return HttpResponse("OK", content_type="text/plain", headers={"Cache-Control": "no-store"})
-        return self.get_response(request)
 
 
 @dataclass(repr=False)
@@ -86,11 +72,10 @@ class Check(HealthCheck):
 
 class Database(Check):
     def measure(self) -> None:
-        with connection.cursor() as cursor:
-            started = time.perf_counter()
-            cursor.execute(SERVER)
-            self.figures["server_version"], is_read_only = cursor.fetchone()
-            self.figures["round_trip_ms"] = _milliseconds_since(started)
+        connection.ensure_connection()
+        started = time.perf_counter()
+        ((self.figures["server_version"], is_read_only),) = connection.query(SERVER)
+        self.figures["round_trip_ms"] = _milliseconds_since(started)
         if is_read_only:
             connection.pool.drain()  # after a failover, new connections may reach the new primary
             raise ServiceUnavailable("read-only: the server is a standby, or default_transaction_read_only is on")

@@ -53,7 +53,6 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",  # first: every response gets its headers
     "csp.middleware.CSPMiddleware",
-    "lockngen.health.LivenessMiddleware",  # answers before the host check and without a database
     "lockngen.web.hosts.ProbeHostMiddleware",  # before middleware that checks the host
     "corsheaders.middleware.CorsMiddleware",  # around all answers of the API, errors included
     "apikeys.rate_limit.headers.LimitHeadersMiddleware",  # outside middleware that may replace a response

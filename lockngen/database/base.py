@@ -30,6 +30,7 @@ AttemptWithBackoff.DELAY_BACKOFF = DATABASE_POOL.factor
 SECONDS_OF_GRACE = 5
 
 # After a failover sessions may stay read-only, or lead to a server that became a standby. The pool replaces them all.
+IS_READ_ONLY = "pg_is_in_recovery() OR current_setting('transaction_read_only')::bool"
 READ_ONLY = (
     psycopg.errors.ReadOnlySqlTransaction,
     psycopg.errors.FeatureNotSupported,  # a standby's error for UNLOGGED tables, such as the rate limit's
@@ -98,18 +99,22 @@ class DatabaseWrapper(base.DatabaseWrapper):
             connection = super().get_new_connection(conn_params)
         return connection
 
+    def query(self, statement: str, *parameters) -> list[tuple]:
+        """The rows of a statement; empty if it returns none."""
+        with self.cursor() as cursor:
+            cursor.execute(statement, parameters or None)
+            return cursor.fetchall() if cursor.description else []
+
     @contextmanager
     def without_statement_timeout(self) -> Iterator[None]:
         """Remove the server's and the client's statement timeout. The connection must be held during the context."""
-        with self.cursor() as cursor:
-            cursor.execute("SET statement_timeout = 0")
+        self.query("SET statement_timeout = 0")
         self.connection.is_long_running = True
         try:
             yield
         finally:
             with suppress(DatabaseError):
-                with self.cursor() as cursor:
-                    cursor.execute("RESET statement_timeout")
+                self.query("RESET statement_timeout")
                 self.connection.is_long_running = False
 
     @contextmanager

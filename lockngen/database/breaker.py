@@ -13,12 +13,12 @@ from django.db import connection
 
 from lockngen import retry_policies
 from lockngen.database import outage_flag
+from lockngen.database.base import IS_READ_ONLY
 from lockngen.plain import one_line
 
 logger = logging.getLogger(__name__)
 
 PROBE_TIMEOUT = 2  # seconds, for connecting and for the statement
-PROBE = "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::bool"
 
 
 class Breaker:
@@ -75,7 +75,7 @@ def probe() -> None:
     """Connect and run a statement, as PgBouncer accepts connections without a server. Raises if that fails."""
     parameters = connection.get_connection_params() | {"connect_timeout": PROBE_TIMEOUT}
     with ProbeConnection.connect(**parameters) as session:
-        if session.execute(PROBE).fetchone()[0]:
+        if session.execute(f"SELECT {IS_READ_ONLY}").fetchone()[0]:
             raise psycopg.OperationalError("the server is read-only")
 
 

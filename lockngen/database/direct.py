@@ -29,9 +29,7 @@ def direct(pooled: dict[str, Any]) -> dict[str, Any]:
 
 def is_pooled(connection: BaseDatabaseWrapper) -> bool:
     """Whether there is a pooler such as PgBouncer in between: its backend PID isn't that of the server's session."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_backend_pid()")
-        return cursor.fetchone()[0] != connection.connection.info.backend_pid
+    return connection.query("SELECT pg_backend_pid()") != [(connection.connection.info.backend_pid,)]
 
 
 def direct_params(connection: BaseDatabaseWrapper) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 from psycopg import sql
 
+from lockngen.database.base import IS_READ_ONLY
 from lockngen.plain import one_line
 
 STARTUP_OPTIONS = "unsupported startup parameter"  # in PgBouncer's error
@@ -18,10 +19,7 @@ REMEDIES = {  # by what a refused connection's error contains; there is no SQLST
     "permission denied for database": "As its owner, run: GRANT CONNECT ON DATABASE name TO role;",
     "password authentication failed|no password supplied": "Correct the user and password in DATABASE_URL.",
 }
-FACTS = """
-    SELECT current_user, current_schema(), pg_is_in_recovery() OR current_setting('transaction_read_only')::bool,
-           has_schema_privilege(current_schema(), 'CREATE')
-"""
+FACTS = f"SELECT current_user, current_schema(), {IS_READ_ONLY}, has_schema_privilege(current_schema(), 'CREATE')"
 
 
 def remedy(error: BaseException) -> str:
@@ -59,9 +57,7 @@ def refuse_encoding(session: psycopg.Connection) -> None:
 
 def refuse_migration(connection: BaseDatabaseWrapper) -> None:
     """Raise an error with the remedy if migrations can't be applied to this database."""
-    with connection.cursor() as cursor:
-        cursor.execute(FACTS)
-        role, schema, is_read_only, may_create = cursor.fetchone()
+    ((role, schema, is_read_only, may_create),) = connection.query(FACTS)
     refuse_encoding(connection.connection)
     if schema is None:
         raise CommandError("No schema of search_path exists or may be used: run CREATE SCHEMA, or correct search_path.")

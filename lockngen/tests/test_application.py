@@ -23,9 +23,11 @@ def application() -> Application:
 
 @pytest.fixture
 def respond(application):
-    async def respond(method: str = "GET", path: str = PATH) -> tuple[int, dict[str, str], bytes]:
+    async def respond(
+        method: str = "GET", path: str = PATH, host: bytes = b"localhost"
+    ) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body of the response."""
-        headers = [(b"host", b"localhost"), (b"authorization", b"Bearer x")]
+        headers = [(b"host", host), (b"authorization", b"Bearer x")]
         scope = {"type": "http", "http_version": "1.1", "method": method, "scheme": "http", "path": path}
         sent = []
 
@@ -111,6 +113,16 @@ async def test_response__is_closed_if_it_can_not_be_sent(application, monkeypatc
         await application({"type": "http", "path": "/"}, None, send)
 
     assert closed == [True]
+
+
+@pytest.mark.parametrize("path", ["/ht/live", "/ht/live/"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_liveness__accepts_any_host_and_needs_no_thread(application, respond, monkeypatch, method, path):
+    monkeypatch.setattr(application, "_in_thread", None)
+
+    status, headers, body = await respond(method, path, b"10.0.0.7:8000")
+
+    assert (status, body, headers["Cache-Control"]) == (200, b"OK", "no-store")
 
 
 @pytest.mark.parametrize("hosts", [["*"], ["a.example"], [".example"], []])

@@ -56,7 +56,7 @@ def test_cors__is_off_by_default(api):
         assert not answer.has_header("Access-Control-Allow-Origin")
 
 
-@pytest.mark.parametrize("path", ["/", "/admin/login/", "/ht/live"])
+@pytest.mark.parametrize("path", ["/", "/admin/login/"])
 def test_cors__is_for_the_api_alone(allowed, client, path):
     assert not client.get(path, headers={"Origin": ORIGIN}).has_header("Access-Control-Allow-Origin")
 

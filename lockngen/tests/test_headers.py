@@ -10,7 +10,7 @@ pytestmark = pytest.mark.django_db
 @pytest.mark.parametrize(
     "path",
     [
-        *("/", "/nothing", "/admin/login/", "/ht/live", "/ht/", "/api/v1/docs", "/api/v1/openapi.json"),
+        *("/", "/nothing", "/admin/login/", "/ht/", "/api/v1/docs", "/api/v1/openapi.json"),
         *("/api/v1/generations", "/api/nothing", "/static/lockngen/base.css"),
     ],
 )

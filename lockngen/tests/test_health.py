@@ -1,4 +1,4 @@
-"""Readiness and liveness."""
+"""Readiness."""
 
 import json
 import threading
@@ -224,12 +224,3 @@ def test_ready__returns_its_connections(client):
 
     stats = connection.pool.get_stats()
     assert stats["pool_size"] - stats["pool_available"] <= 1  # this thread's own
-
-
-def test_live__accepts_any_host_and_needs_no_database(client, django_assert_num_queries):
-    with django_assert_num_queries(0):
-        answer = client.get("/ht/live", headers={"Host": "10.0.0.7:8000"})
-
-    assert (answer.status_code, answer.content) == (200, b"OK")
-    assert answer["Cache-Control"] == "no-store"
-    assert client.get("/ht/live/").content == b"OK"

@@ -16,7 +16,7 @@ def public(settings):
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("method", ["get", "head"])
 @pytest.mark.parametrize("host", ["10.42.0.17:8000", "lockn_web:8000", "[fe80::1]:8000", "a b"])
-@pytest.mark.parametrize("path", ["/ht/", "/ht/?format=text", "/ht/live", "/ht/storage", "/ht/workers"])
+@pytest.mark.parametrize("path", ["/ht/", "/ht/?format=text", "/ht/storage", "/ht/workers"])
 def test_probe__is_answered_whatever_its_host(client, method, host, path):
     answer = getattr(client, method)(path, headers={"Host": host})
 

@@ -40,25 +40,20 @@ def gather() -> dict[str, dict[str, Any]]:
     connection.ensure_connection()
     stats = connection.pool.get_stats()
     mismatch = timeouts.find_mismatch(connection)
+    # The values in force, which may differ from the configured ones.
+    shown = connection.query("SELECT name, current_setting(name) FROM unnest(%s::text[]) AS name", [*SETTINGS])
     return {
         "server": {
-            "version": show("server_version"),
+            "version": connection.connection.info.parameter_status("server_version"),
             "database": connection.settings_dict["NAME"],
             "through a pooler": is_pooled(connection),
         },
-        "settings": {name: show(name) for name in SETTINGS},
+        "settings": dict(shown),
         **({"not in force": dict(zip(("what", "remedy"), mismatch, strict=True))} if mismatch else {}),
         "pool": {name: stats[name] for name in ("pool_min", "pool_max", "pool_size", "pool_available")},
         "cold connect (ms)": timed(connect_anew),
         "checkout from the pool (ms)": timed(check_out),
     }
-
-
-def show(name: str) -> str:
-    """The effective value of a setting, which may differ from the configured one."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT current_setting(%s)", [name])
-        return cursor.fetchone()[0]
 
 
 def connect_anew() -> None:

@@ -67,19 +67,18 @@ class Command(migrate.Command):
         polling = replace(retry_policies.MIGRATION_LOCK, timeout=wait).retrying(
             retry_if_result(not_), before_sleep=report, retry_error_callback=lambda state: False
         )
-        if not polling(lambda: query(connection, "SELECT pg_try_advisory_lock(%s)", LOCK)[0][0]):
+        if not polling(lambda: connection.query("SELECT pg_try_advisory_lock(%s)", LOCK)[0][0]):
             raise CommandError(f"The other migrate ({lock_owner(connection)}) has not ended after {wait:g} seconds.")
         try:
             yield
         finally:
             with suppress(DatabaseError):  # a lost connection has lost its lock as well
-                query(connection, "SELECT pg_advisory_unlock(%s)", LOCK)
+                connection.query("SELECT pg_advisory_unlock(%s)", LOCK)
 
     def drop_invalid_indexes(self, connection: BaseDatabaseWrapper) -> None:
         """Drop indexes that a killed CREATE INDEX CONCURRENTLY left. Their migration creates them again."""
         tables = sorted({model._meta.db_table for model in apps.get_models()})
-        rows = query(
-            connection,
+        rows = connection.query(
             """SELECT index.relname FROM pg_index JOIN pg_class index ON index.oid = indexrelid
                JOIN pg_class "table" ON "table".oid = indrelid
                WHERE NOT indisvalid AND "table".relname = ANY(%s) AND pg_table_is_visible(indrelid)""",
@@ -95,7 +94,7 @@ class Command(migrate.Command):
         statements = timeouts.statements_for_role(connection) if settings.DB_PGBOUNCER else []
         try:
             for statement in statements:
-                query(connection, statement)
+                connection.query(statement)
         except ProgrammingError as error:  # the role that migrates may not change that of web and workers
             self.stderr.write(f"{one_line(error)} A superuser has to run:")
         if statements:
@@ -130,8 +129,7 @@ def refusals_explained() -> Iterator[None]:
 
 def lock_owner(connection: BaseDatabaseWrapper) -> str:
     """The holder of the lock, for the waiting user."""
-    rows = query(
-        connection,
+    rows = connection.query(
         """SELECT pid, coalesce(host(client_addr), 'this machine'), to_char(backend_start, 'HH24:MI:SS')
            FROM pg_locks JOIN pg_stat_activity USING (pid)
            WHERE locktype = 'advisory' AND granted AND pg_locks.database = (
@@ -140,9 +138,3 @@ def lock_owner(connection: BaseDatabaseWrapper) -> str:
         LOCK,
     )
     return "from {1}, connected at {2}, server process {0}".format(*rows[0]) if rows else "it is just ending"
-
-
-def query(connection: BaseDatabaseWrapper, statement: str, *parameters) -> list[tuple]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters or None)
-        return cursor.fetchall() if cursor.description else []
