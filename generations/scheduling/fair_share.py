@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from uuid import UUID
 
+import orjson
 from django.db import connection, models, transaction
 
 from apikeys.models import ApiKey
@@ -33,11 +34,13 @@ PENDING = f"generations_generation WHERE api_key_id = %(key)s AND status = {Stat
 # A key without pending generations, for instance because it cancelled them, starts again at the position being served.
 # Not within 10 seconds, as other submissions of the key may be about to commit.
 # Rows are locked in order, so that concurrent batches can't block each other.
+# The keys are JSON, as the server would plan the statement anew for each array, which takes five times as long as it.
 ADVANCE = f"""
     WITH wanted AS (
-        SELECT * FROM unnest(%(keys)s::uuid[], %(shares)s::int[], %(counts)s::int[]) AS wanted (key, share, count)
+        SELECT * FROM json_to_recordset(%(wanted)s::json) AS wanted (key uuid, share int, count int)
     ), locked AS (
-        SELECT api_key_id FROM generations_turn WHERE api_key_id = ANY(%(keys)s::uuid[]) ORDER BY api_key_id FOR UPDATE
+        SELECT api_key_id FROM generations_turn WHERE api_key_id IN (SELECT key FROM wanted)
+        ORDER BY api_key_id FOR UPDATE
     )
     UPDATE generations_turn AS position SET taken_at = clock_timestamp(), taken = (count - 1) * share + CASE
         WHEN taken_at < clock_timestamp() - interval '10 seconds' AND NOT EXISTS (
@@ -72,9 +75,9 @@ class FairShareManager(models.Manager):
         """The next positions of the keys in a queue, as many for each key as it is listed."""
         counts = Counter(api_key.pk for api_key in api_keys)
         shares = {api_key.pk: ONE_SHARE // api_key.priority for api_key in api_keys}
-        parameters = {"queue": queue, "keys": list(counts), "counts": list(counts.values())}
+        wanted = [{"key": key, "share": shares[key], "count": count} for key, count in counts.items()]
         with connection.prepared_cursor() as cursor:
-            cursor.execute(ADVANCE, {**parameters, "shares": [shares[key] for key in counts]})
+            cursor.execute(ADVANCE, {"queue": queue, "wanted": orjson.dumps(wanted).decode()})
             latest = dict(cursor.fetchall())
             positions = {
                 key: [last - shares[key] * number for number in reversed(range(counts[key]))]
