@@ -64,7 +64,7 @@ class Generation(Stateful, SoftDeleteModel):
         max_length=4, choices=OutputFormat, null=True, blank=True, help_text="Empty: the renderer's own format."
     )
     quality = models.IntegerField(null=True, blank=True, help_text="Of a JPEG or WebP, 1 to 100.")
-    keep_metadata = models.BooleanField(null=True, blank=True, help_text="Empty: as IMAGE_METADATA says.")
+    keep_metadata = models.BooleanField(null=True, blank=True, help_text="Empty: as set by IMAGE_METADATA.")
     labels = models.JSONField(
         default=dict,
         db_default=Value({}, models.JSONField()),

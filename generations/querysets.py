@@ -232,7 +232,7 @@ class GenerationQuerySet(SoftDeleteQuerySet):
 
 
 def _in_utc(time: datetime) -> datetime:
-    """The time in UTC, or the earliest or latest that there is: PostgreSQL takes no other offset near those."""
+    """The time in UTC, or the earliest or latest that there is: PostgreSQL accepts no other offset near them."""
     try:
         return time.astimezone(UTC)
     except OverflowError:

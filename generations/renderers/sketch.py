@@ -50,7 +50,7 @@ class SketchRenderer:
     after that, `concurrency` limits concurrent renders.
     """
 
-    models = {"sketch": Model("sketch", "A landscape drawn on the CPU, without a model, as its caption says.")}
+    models = {"sketch": Model("sketch", "A landscape drawn on the CPU, without a model, as its caption states.")}
 
     def __init__(self, seconds: float = 0, fail: bool = False, concurrency: float = math.inf):
         self.seconds, self.fail, self.concurrency = seconds, fail, concurrency

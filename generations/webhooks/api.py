@@ -65,7 +65,7 @@ class WebhookSecretOut(Schema):
 )
 @retry.idempotent
 def show(request: HttpRequest, response: HttpResponse):
-    """The secret that signs the webhooks of the key. It is made on first need."""
+    """The secret that signs the webhooks of the key. It is created when it is first needed."""
     response["Cache-Control"] = "no-store"
     return WebhookSecret.objects.of(request.auth)
 

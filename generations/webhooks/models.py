@@ -29,7 +29,7 @@ class Event(models.TextChoices):
 
     START = "start"
     OUTPUT = "output"
-    LOGS = "logs"  # never happens: generations have no logs
+    LOGS = "logs"  # never sent: generations have no logs
     COMPLETED = "completed"  # completed, failed or cancelled
 
 
@@ -151,7 +151,7 @@ class WebhookDelivery(models.Model):
         return row[0] if row else None
 
     def succeed(self, status: int | None = None) -> bool:
-        """The receiver has it, or there was nothing to send: this holds also if a later attempt has started."""
+        """Of any attempt: the receiver has accepted the event, or there was nothing to send."""
         return self._end(self._row(), DeliveryState.DELIVERED, last_status=status, last_error=None)
 
     def postpone(self, attempt: int, seconds: float, error: str, status: int | None = None) -> bool:

@@ -22,7 +22,7 @@ GONE = 410
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an attempt resulted in. Without `error` the receiver has accepted the event."""
+    """The result of an attempt. Without `error` the receiver has accepted the event."""
 
     status: int | None = None
     error: str | None = None
@@ -110,7 +110,7 @@ def _outcome(response: httpcore.Response) -> Outcome:
 async def _drain(response: httpcore.Response) -> None:
     """Read a little of the body: some receivers stop their work when a connection is closed before they answered.
 
-    What happens meanwhile doesn't change the outcome, which the status has decided.
+    An error meanwhile doesn't change the outcome, which the status determines.
     """
     read = 0
     try:

@@ -166,7 +166,7 @@ class Calls:
     async def _exchange(self, method: str, path: str, most: int, **options) -> Answer:
         async with self._http.stream(method, path, **options) as answer:
             encoding = answer.headers.get("Content-Encoding", "identity")
-            if encoding != "identity":  # decoding may turn a kilobyte into gigabytes
+            if encoding != "identity":  # a kilobyte may decode to gigabytes
                 raise diagnosis.invalid_response(f"it sent Content-Encoding {encoding[:40]}, which was not accepted")
             content = bytearray()
             async for chunk in answer.aiter_raw():

@@ -63,7 +63,7 @@ def authorization(keys: str, location: Location) -> str:
 
 
 def hosts(location: Location) -> tuple[str, str, str]:
-    """The hosts of which a server takes the key: with its port, without it, and all."""
+    """The hosts in OPENAI_RENDERER_KEY that apply to a server: with its port, without it, and all."""
     place = urlsplit(location.http)
     return place.netloc, place.hostname, ""
 
