@@ -10,7 +10,6 @@ from generations import renderers
 from generations.api.schemas import Guidance, Pixels, Steps
 from generations.renderers.base import DEFAULT_MODEL
 from generations.renderers.openai import address
-from generations.renderers.workflows import Catalogue
 from generations.webhooks import addresses as webhook_addresses
 from lockngen.plain import plain
 
@@ -50,28 +49,17 @@ def workflows_are_whole(app_configs, **kwargs) -> Iterator[checks.CheckMessage]:
     catalogue, folder = renderers.catalogue(), settings.WORKFLOWS_DIR
     errors = [] if not folder or Path(folder).is_dir() else [f"WORKFLOWS_DIR: the folder {folder} does not exist"]
     hint = "Correct the file or remove it from WORKFLOWS_DIR; docs/operations.md has an example."
-    for error in [*errors, *_bad_defaults(catalogue)]:
+    errors += [
+        f"workflow {name}, lockngen.{error}"
+        for name, workflow in catalogue.workflows.items()
+        for error in _beyond_limits(workflow.model.defaults)
+    ]
+    for error in errors:
         yield checks.Error(error, hint=hint, id="generations.E002")
     for error in catalogue.errors:  # Info lets processes start and serve the other models
         yield checks.Info(f"{error}.", hint=f"{hint} The model isn't served.", id="generations.I001")
     for warning in catalogue.warnings:
         yield checks.Info(f"{warning}.", id="generations.I002")
-
-
-@checks.register
-def workflows_make_one_image(app_configs, **kwargs) -> Iterator[checks.CheckMessage]:
-    nodes = [
-        (f"workflow {name}, node {id}", node["inputs"].get("batch_size"))
-        for name, workflow in renderers.catalogue().workflows.items()
-        for id, node in workflow.graph.items()
-    ]
-    for place, size in nodes:
-        if isinstance(size, int) and size > 1:
-            yield checks.Info(
-                f"{place}: its batch_size is {size}; a generation holds one image, the others are lost.",
-                hint="Set batch_size to 1; for several images of one prompt, create several generations.",
-                id="generations.I004",
-            )
 
 
 @checks.register
@@ -142,14 +130,8 @@ def webhook_hosts_are_hosts(app_configs, **kwargs) -> Iterator[checks.CheckMessa
             yield checks.Error(error, hint=hint, id="generations.E005")
 
 
-def _bad_defaults(catalogue: Catalogue) -> Iterator[str]:
-    """Errors of workflows whose defaults exceed the limits of the API."""
-    for name, workflow in catalogue.workflows.items():
-        for error in _beyond_limits(workflow.model.defaults):
-            yield f"workflow {name}, lockngen.{error}"
-
-
 def _beyond_limits(defaults: Mapping[str, int | float]) -> Iterator[str]:
+    """Errors of defaults that exceed the limits of the API."""
     for field, value in defaults.items():
         try:
             LIMITS[field].validate_python(value)

@@ -27,7 +27,7 @@ def make() -> str:
 
 class WebhookSecretManager(models.Manager):
     def of(self, api_key: ApiKey) -> "WebhookSecret":
-        """The secret of a key, which is created when it is first needed. A key that replaces another one keeps its secret."""
+        """The secret of a key, created when it is first needed. A key that replaces another one keeps its secret."""
         root = ApiKey.all_objects.get(pk__in=api_key.lineage, rotated_from=None) if api_key.rotated_from_id else api_key
         secret = self.filter(api_key=root).first()
         return secret or self.get_or_create(api_key=root, defaults={"secret": make()})[0]

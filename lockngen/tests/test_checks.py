@@ -284,7 +284,7 @@ def test_workflow_of_several_images__is_warned_of(settings, tmp_path):
     settings.WORKFLOWS_DIR = str(tmp_path)
     (tmp_path / "own.json").write_text(text.replace('"batch_size": 1', '"batch_size": 4'))
 
-    (message,) = generation_checks.workflows_make_one_image(None)
+    (message,) = generation_checks.workflows_are_whole(None)
 
-    assert (message.id, message.is_serious(WARNING)) == ("generations.I004", False)
-    assert message.msg.startswith("workflow own, node 5: its batch_size is 4; a generation holds one image")
+    assert (message.id, message.is_serious(WARNING)) == ("generations.I002", False)
+    assert "node 5 (EmptySD3LatentImage): its batch_size is 4; a generation holds one image" in message.msg

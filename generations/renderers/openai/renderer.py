@@ -95,7 +95,7 @@ class OpenAIRenderer:
         self.models = {name: Model(name, DESCRIPTION, self.defaults, fields.LARGEST_SEED) for name in ids}
 
     def _generate(self, calls: Calls, request: RenderRequest) -> tuple[Answer, dict[str, Any]]:
-        """The answer with an image, and the body of the request for it, which has only fields that the server accepts."""
+        """The answer with an image, and the body of its request, which has only fields that the server accepts."""
         model, id = request.model, self._ids[request.model]
         without = self._refused.get(model, frozenset())
         body = fields.body(request, id, self.address.fields, without)

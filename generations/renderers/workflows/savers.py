@@ -1,4 +1,4 @@
-"""Finds the node of a workflow whose image is delivered."""
+"""Finds the node of a workflow whose image is delivered, and nodes that make more than one."""
 
 from typing import Any
 
@@ -35,6 +35,16 @@ def find_output(graph: Graph, named: str | None) -> str:
     raise WorkflowError(
         "it has no node that stores an image, as SaveImage does" + "".join(f"; {each}" for each in reasons)
     )
+
+
+def warnings(graph: Graph) -> list[str]:
+    """Nodes that make several images."""
+    sizes = {id: node["inputs"].get("batch_size") for id, node in graph.items()}
+    return [
+        f"{place(graph, id)}: its batch_size is {size}; a generation holds one image, the others are lost; set it to 1"
+        for id, size in sizes.items()
+        if isinstance(size, int) and size > 1
+    ]
 
 
 def _stores(node: dict[str, Any]) -> bool:

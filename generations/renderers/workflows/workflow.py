@@ -72,7 +72,8 @@ def parse(name: str, text: str, settings_text: str | None = None) -> Workflow:
     output = savers.find_output(graph, settings.get("output"))
     defaults = {key: settings[key] for key in DEFAULTS if key in settings}
     model = Model(name, settings.get("description", ""), defaults, settings.get("largest_seed", MAX_SEED))
-    return Workflow(model, graph, checkpoint, output, tuple(placeholders.warnings(graph, output)))
+    warnings = (*placeholders.warnings(graph, output), *savers.warnings(graph))
+    return Workflow(model, graph, checkpoint, output, warnings)
 
 
 def _json(text: str) -> dict[str, Any]:
