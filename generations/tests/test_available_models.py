@@ -1,7 +1,6 @@
 """The list of models, and their default parameters."""
 
 import pytest
-from django.test import Client
 
 from generations.models import Generation
 from generations.tests.support.calls import assert_problem, post
@@ -41,10 +40,6 @@ def test_list__has_workflows_of_the_operator(api, comfyui, settings, tmp_path):
     first = api.get(URL).json()["items"][0]
 
     assert first == {"name": "portraits", "description": "Faces.", "is_default": True, "defaults": {"steps": 8}}
-
-
-def test_list__needs_a_key():
-    assert_problem(Client().get(URL), 401, "Bearer")
 
 
 @pytest.mark.parametrize("model", ["sdxl", "sketch ", "Sketch", "../sketch"])

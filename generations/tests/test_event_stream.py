@@ -238,10 +238,6 @@ def test_stream__is_for_the_owner_only(make_key, make_generation, client_of, api
     assert client.get(address(requested)).status_code == 404
 
 
-def test_stream__needs_a_key(make_generation, client):
-    assert client.get(address(make_generation())).status_code == 401
-
-
 @pytest.mark.parametrize(("setting", "status"), [("WEB_WAITING", 503), ("WEB_WAITING_PER_KEY", 429)])
 def test_streams__have_a_limit(make_generation, follow, api, settings, setting, status):
     setattr(settings, setting, 2)

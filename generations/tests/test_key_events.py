@@ -215,10 +215,6 @@ def test_read__includes_the_keys_that_were_replaced(key, make_generation):
     assert page.unfinished == [generation]
 
 
-def test_stream__needs_a_key(follow):
-    assert follow("nobody").status == 401
-
-
 def test_stream__is_not_counted(web, make_key, follow):
     key = make_key(rate_limit=1)
 

@@ -179,15 +179,19 @@ def test_api8_misconfiguration__text_is_stored_and_shown_as_text(api, key, make_
     assert Generation.objects.count() == 1
 
 
-def test_api9_inventory__every_address_of_the_api_is_documented_and_wants_a_key():
-    paths = native_api.get_openapi_schema()["paths"]
-    operations = [(path, operation) for path in paths for operation in paths[path].values()]
+def test_api9_inventory__every_address_of_the_api_is_documented_and_needs_a_key(client, make_generation):
+    id, paths = str(make_generation().id), native_api.get_openapi_schema()["paths"]
+    operations = [(path, method, paths[path][method]) for path in paths for method in paths[path]]
 
-    assert len(operations) >= 7
-    for path, operation in operations:
+    assert len(operations) >= 13
+    for path, method, operation in operations:
         schemes = [scheme for security in operation["security"] for scheme in security]
         assert schemes in (["BearerToken"], ["SignedUrl", "BearerToken"]), path
         assert {400, 401, 500, 503} <= set(map(int, operation["responses"])), path
+        answer = getattr(client, method)(path.replace("{id}", id))
+        assert_problem(answer, 401)
+        assert answer["WWW-Authenticate"] == "Bearer"
+    assert Generation.objects.get().status == Status.PENDING
 
 
 def test_api10_consumption_of_others__a_path_leads_nowhere_outside_the_images(api, make_generation, image_folder):
