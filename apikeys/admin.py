@@ -134,7 +134,7 @@ class ApiKeyAdmin(SoftDeleteAdmin):
 
     @admin.display(description="replaced by")
     def replaced_by_key(self, key: ApiKey) -> str:
-        return link(getattr(key, "replaced_by", None))
+        return link(key.successor)
 
     @admin.display(description="by day")
     def activity(self, key: ApiKey) -> str:

@@ -41,7 +41,8 @@ class BearerToken(AuthBase):
             return auth_result.key
         _log(request, auth_result)
         if auth_result.reason == LIMITED:
-            raise limited(auth_result)
+            state = auth_result.rate_limit_state
+            raise limited(f"The key's limit of {state.limit} requests a minute is used up.", state.retry_after)
         if auth_result.reason == EXPOSED:
             raise Problem(
                 400,
@@ -87,14 +88,13 @@ class BasicPassword(BearerToken):
         return ""
 
 
-def limited(auth_result: AuthResult) -> Problem:
-    """The error for a call whose key has used up its limit."""
-    state = auth_result.rate_limit_state
+def limited(detail: str, seconds: int) -> Problem:
+    """The error for a call whose key has used up a limit for this time."""
     return Problem(
         429,
-        f"The key's limit of {state.limit} requests a minute is used up. Try again in {state.retry_after} s.",
+        f"{detail} Try again in {seconds} s.",
         type="urn:lockngen:problem:rate-limited",
-        headers={"Retry-After": str(state.retry_after)},
+        headers={"Retry-After": str(seconds)},
     )
 
 

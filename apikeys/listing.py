@@ -17,7 +17,6 @@ DATES = ("created", "last used", "expires", "revoked", "deleted")
 
 def facts(key: ApiKey) -> dict[str, Any]:
     """A key in the JSON of `list` and `show`. Of the token it contains only the visible start."""
-    successor = getattr(key, "replaced_by", None)
     return {
         "id": str(key.pk),
         "prefix": key.prefix,
@@ -26,7 +25,7 @@ def facts(key: ApiKey) -> dict[str, Any]:
         "requests_last_minute": key.requests_last_minute,
         **{name: iso(getattr(key, name)) for name in ("created_at", "last_used_at", "revoked_at", "deleted_at")},
         "rotated_from": key.rotated_from_id and str(key.rotated_from_id),
-        "replaced_by": successor and str(successor.pk),
+        "replaced_by": key.successor and str(key.successor.pk),
     }
 
 
@@ -69,7 +68,6 @@ def row(key: ApiKey) -> tuple[str, ...]:
 def details(key: ApiKey) -> str:
     provider = usage_provider.get_provider()
     counts = [f"{count} {status}" for status, count in provider.by_status(key).items() if count]
-    successor = getattr(key, "replaced_by", None)
     lines = {
         "name": printable(key.name),
         "id": key.pk,
@@ -83,7 +81,7 @@ def details(key: ApiKey) -> str:
         provider.noun: ", ".join(counts) or "none",
         **{name: minute(getattr(key, f"{name.replace(' ', '_')}_at")) for name in DATES},
         "rotated from": key.rotated_from_id or NOTHING,
-        "replaced by": successor.pk if successor else NOTHING,
+        "replaced by": key.successor.pk if key.successor else NOTHING,
     }
     history = [
         f"  {minute(event.at)}  {event.get_action_display().lower()} by {printable(event.by)}"

@@ -165,6 +165,11 @@ class ApiKey(SoftDeleteModel):
         return type(self).all_objects.with_state().values_list("state", flat=True).get(pk=self.pk)
 
     @property
+    def successor(self) -> "ApiKey | None":
+        """The key that replaced this one."""
+        return getattr(self, "replaced_by", None)
+
+    @property
     def is_usable(self) -> bool:
         return self.state in states.USABLE
 
@@ -179,8 +184,8 @@ class ApiKey(SoftDeleteModel):
         return {name: [getattr(before, name), new] for name, new in fields.items() if getattr(before, name) != new}
 
     def _check_can_be_rotated(self) -> None:
-        if successor := getattr(self, "replaced_by", None):
-            raise TransitionRefused(f"{self} was rotated before, and replaced by {successor}.")
+        if self.successor:
+            raise TransitionRefused(f"{self} was rotated before, and replaced by {self.successor}.")
         if self.state != states.ACTIVE:
             raise TransitionRefused(f"{self} is {self.state}: only an active key can be rotated.")
 

@@ -23,12 +23,16 @@ class CappedPaginator(Paginator):
         return self.object_list.order_by()[:COUNTED_ROWS].count()
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):
-    """Shows rows, which actions alone can change."""
+class LargeTableAdmin(admin.ModelAdmin):
+    """Counts no whole table."""
 
     paginator = CappedPaginator
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER  # they count every row for every filter
+
+
+class ReadOnlyAdmin(LargeTableAdmin):
+    """Shows rows, which actions alone can change."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -68,12 +72,9 @@ class TextFilter(admin.SimpleListFilter):
         return [{"others": others, "value": self.value() or "", "name": self.parameter_name}]
 
 
-class SoftDeleteAdmin(admin.ModelAdmin):
+class SoftDeleteAdmin(LargeTableAdmin):
     """Lists deleted rows too; deletes softly and restores. Newest first: ids sort by time."""
 
-    paginator = CappedPaginator
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER  # they count every row for every filter
     actions = ("restore", "delete_selected")
     list_filter = (DeletedFilter,)
     ordering = ("-id",)
@@ -106,9 +107,9 @@ class SoftDeleteAdmin(admin.ModelAdmin):
             )
             return None
         response = super().response_action(request, queryset)
-        return (
-            HttpResponseRedirect(self.return_url(request)) if isinstance(response, HttpResponseRedirect) else response
-        )
+        if isinstance(response, HttpResponseRedirect):
+            return HttpResponseRedirect(self.return_url(request))
+        return response
 
     def return_url(self, request: HttpRequest) -> str:
         """The page that the action was called from: a row's page, or the filtered list."""

@@ -14,7 +14,6 @@ from uuid_utils.compat import uuid7
 
 from generations import tasks
 from generations.images import files, formats, orphans
-from lockngen.storage.filesystem import DurableFileSystemStorage
 
 pytestmark = pytest.mark.django_db
 ORPHAN = "generations/2026/01/019b76da-0000-7000-8000-000000000001.png"
@@ -48,18 +47,11 @@ def make_completed(make_generation, put):
     return make
 
 
-@pytest.fixture(params=["streaming", "any"], ids=["our storage", "any storage"])
-def storage(request, monkeypatch):
-    """The storage of the project, which streams its listing, and any storage of Django."""
-    if request.param == "any":
-        monkeypatch.delattr(DurableFileSystemStorage, "scan")
-
-
 def found(size: int = 2) -> set[str]:
     return {orphan.path for batch in orphans.find(size) for orphan in batch.orphans}
 
 
-def test_find__returns_files_that_no_generation_refers_to(storage, put, make_completed, make_generation):
+def test_find__returns_files_that_no_generation_refers_to(put, make_completed, make_generation):
     make_completed(), make_completed().delete()
     cancelled = make_generation()
     cancelled.cancel()
@@ -100,7 +92,7 @@ def test_find__skips_files_younger_than_a_day(put, path):
     assert found() == set()
 
 
-def test_find__of_an_empty_storage_is_empty(storage):
+def test_find__of_an_empty_storage_is_empty():
     assert found() == set()
 
 

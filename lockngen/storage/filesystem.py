@@ -59,23 +59,12 @@ class DurableFileSystemStorage(FileSystemStorage):
 
 def walk(storage: Storage, folder: str) -> Iterator[str]:
     """The paths of all files in a folder and below, one by one."""
-    for name, is_folder in _scan(storage, folder):
+    for name, is_folder in storage.scan(folder):
         path = f"{folder}/{name}"
         if is_folder:
             yield from walk(storage, path)
         else:
             yield path
-
-
-def _scan(storage: Storage, folder: str) -> Iterator[tuple[str, bool]]:
-    if hasattr(storage, "scan"):
-        yield from storage.scan(folder)
-        return
-    # Other storages have only Django's method, which reads the whole folder.
-    with suppress(FileNotFoundError):
-        folders, files = storage.listdir(folder)
-        yield from ((name, True) for name in folders)
-        yield from ((name, False) for name in files)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -13,16 +13,10 @@ from lockngen.database.direct import is_pooled
 from lockngen.tables import table
 
 SAMPLES = 20
-SETTINGS = (
-    "max_connections",
-    "statement_timeout",
-    "lock_timeout",
-    "idle_in_transaction_session_timeout",
-    "server_encoding",
-    "TimeZone",
-    "fsync",
-    "synchronous_commit",
-)
+SETTINGS = [
+    "max_connections", "statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "server_encoding",
+    "TimeZone", "fsync", "synchronous_commit",
+]  # fmt: skip
 
 
 class Command(BaseCommand):
@@ -41,7 +35,7 @@ def gather() -> dict[str, dict[str, Any]]:
     stats = connection.pool.get_stats()
     mismatch = timeouts.find_mismatch(connection)
     # The values in force, which may differ from the configured ones.
-    shown = connection.query("SELECT name, current_setting(name) FROM unnest(%s::text[]) AS name", [*SETTINGS])
+    shown = connection.query("SELECT name, current_setting(name) FROM unnest(%s::text[]) AS name", SETTINGS)
     return {
         "server": {
             "version": connection.connection.info.parameter_status("server_version"),
@@ -51,13 +45,9 @@ def gather() -> dict[str, dict[str, Any]]:
         "settings": dict(shown),
         **({"not in force": dict(zip(("what", "remedy"), mismatch, strict=True))} if mismatch else {}),
         "pool": {name: stats[name] for name in ("pool_min", "pool_max", "pool_size", "pool_available")},
-        "cold connect (ms)": timed(connect_anew),
+        "cold connect (ms)": timed(lambda: psycopg.connect(**connection.get_connection_params()).close()),
         "checkout from the pool (ms)": timed(check_out),
     }
-
-
-def connect_anew() -> None:
-    psycopg.connect(**connection.get_connection_params()).close()
 
 
 def check_out() -> None:
