@@ -136,9 +136,9 @@ class GenerationQuerySet(SoftDeleteQuerySet):
                 generation.submission = call
         if priorities is None:
             self._lock_quota(generations[0].api_key, len(generations))
-        return self._insert(generations, priorities or _assign_priorities(generations))
+        return self._insert_rows(generations, priorities or _assign_priorities(generations))
 
-    def _insert(self, generations: list, priorities: list[int]) -> list:
+    def _insert_rows(self, generations: list, priorities: list[int]) -> list:
         created_at = submission.insert(generations, priorities)
         for generation in generations:
             generation.created_at = created_at
@@ -147,7 +147,7 @@ class GenerationQuerySet(SoftDeleteQuerySet):
 
     _insert_alone = retry.unit_of_work(
         find=lambda self, generations, *_: self._stored(generations), in_one_statement=True
-    )(_insert)
+    )(_insert_rows)
 
     def _stored(self, generations: list) -> list | None:
         found = self.model.all_objects.in_bulk([generation.pk for generation in generations])

@@ -14,6 +14,7 @@ from uuid_utils.compat import uuid7
 
 from generations import tasks
 from generations.images import files, formats, orphans
+from lockngen.storage.filesystem import DurableFileSystemStorage
 
 pytestmark = pytest.mark.django_db
 ORPHAN = "generations/2026/01/019b76da-0000-7000-8000-000000000001.png"
