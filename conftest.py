@@ -23,8 +23,8 @@ os.environ["DATABASE_URL"] = environment.secret("DATABASE_DIRECT_URL") or enviro
 os.environ["DATABASE_DIRECT_URL"] = os.environ["DB_PGBOUNCER"] = ""
 os.environ["DATABASE_URL_FILE"] = os.environ["DATABASE_DIRECT_URL_FILE"] = ""
 os.environ["S3_BUCKET"] = ""  # and images in folders of their own
-_database = ExitStack()
-_database.enter_context(environment.development_database())
+_resources = ExitStack()
+_resources.enter_context(environment.development_database())
 django.setup()
 
 from django.db import connection  # noqa: E402  needs the set-up
@@ -42,10 +42,14 @@ from generations.scheduling.fair_share import FIRST  # noqa: E402
 from lockngen import retry_policies  # noqa: E402
 from lockngen.database.base import Connection  # noqa: E402
 from lockngen.database.breaker import breaker  # noqa: E402
+from lockngen.tests.support.embedded_servers import open_folder  # noqa: E402
+
+if "TESTS_FOLDER" not in os.environ:  # the processes of xdist share that of the first
+    os.environ["TESTS_FOLDER"] = str(_resources.enter_context(open_folder()))
 
 
 def pytest_unconfigure() -> None:
-    _database.close()
+    _resources.close()
 
 
 class Scheduling(LoadFileScheduling):
@@ -76,7 +80,7 @@ def pytest_runtest_teardown() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """The garbage collector need not traverse all modules and tests again and again: they exist until the end."""
+    """All modules and tests exist until the end, so the garbage collector doesn't need to traverse them."""
     gc.collect()
     gc.freeze()
 

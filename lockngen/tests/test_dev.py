@@ -25,6 +25,11 @@ from lockngen.tests.support.processes import free_port
 pytestmark = pytest.mark.timeout(180)
 
 
+@pytest.fixture(scope="module")
+def dev(make_dev):
+    return make_dev(is_first_start=True)
+
+
 def test_dev__prints_a_curl_line_that_works_as_pasted(dev):
     line = dev.greeting[2].removeprefix("Try it: ")
 

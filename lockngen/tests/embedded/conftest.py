@@ -7,8 +7,8 @@ from contextlib import suppress
 
 import pytest
 
-from lockngen.database.embedded import EmbeddedError, Server, programs, running
-from lockngen.tests.support.embedded_servers import open_folder
+from lockngen.database.embedded import EmbeddedError, Server, programs
+from lockngen.tests.support.embedded_servers import copy_migrated, open_folder
 
 
 @pytest.fixture
@@ -21,8 +21,7 @@ def folder():
 def template():
     """A data folder with a cluster. Copying it is faster than initdb."""
     with open_folder() as path:
-        with running(path / "data"):
-            pass
+        copy_migrated(path / "data")
         yield path / "data"
 
 

@@ -11,6 +11,7 @@ import psycopg
 
 from lockngen.database.embedded import Server
 from lockngen.environment import BASE_DIR
+from lockngen.tests.support.embedded_servers import copy_migrated
 from lockngen.tests.support.processes import Process, free_port
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
@@ -19,6 +20,7 @@ PROGRAM = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
 class Bouncer:
     def __init__(self, folder: Path):
         self.folder, self.port = folder, free_port()
+        copy_migrated(folder / "data")
         self.server = Server(folder / "data")
         self.start_server()
         self.password = (self.server.home / "password").read_text()

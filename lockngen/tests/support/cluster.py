@@ -13,11 +13,12 @@ import psycopg
 
 from lockngen.database.embedded import Server, files
 from lockngen.database.embedded.server import SERVER_OPTIONS
-from lockngen.tests.support.embedded_servers import postmaster
+from lockngen.tests.support.embedded_servers import copy_migrated, postmaster
 
 
 class Cluster:
     def __init__(self, data: Path):
+        copy_migrated(data)
         self.server = Server(data)
         self.url = self.server.acquire()
 

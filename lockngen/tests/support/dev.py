@@ -17,6 +17,7 @@ import psycopg
 
 from lockngen.database import embedded
 from lockngen.environment import BASE_DIR
+from lockngen.tests.support.embedded_servers import copy_migrated
 from lockngen.tests.support.processes import Process, free_port
 from lockngen.tests.support.waiting import wait_until
 
@@ -130,9 +131,11 @@ def running_devs(folder: Path) -> Iterator[Callable[..., Dev]]:
     """Make runs with a data folder of their own in this folder. They end with the block."""
     runs = []
 
-    def make(**variables: str) -> Dev:
+    def make(*, is_first_start: bool = False, **variables: str) -> Dev:
         own = folder / str(len(runs))
         own.mkdir()
+        if not is_first_start:
+            copy_migrated(own / "data")
         runs.append(Dev(own / "data", **variables))
         return runs[-1]
 

@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import pwd
 import shutil
+import subprocess
+import sys
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +17,7 @@ import psycopg
 import pytest
 
 from lockngen.database.embedded import Server, files, programs, running
+from lockngen.environment import BASE_DIR
 from lockngen.tests.support.waiting import wait_until
 
 PROGRAMS = programs.wheel_programs()
@@ -48,6 +51,18 @@ def open_folder():
             if lock.with_name("socket").exists():
                 shutil.rmtree(lock.with_name("socket").read_text(), ignore_errors=True)
         shutil.rmtree(path)
+
+
+def copy_migrated(data: Path) -> None:
+    """Make a data folder with a migrated database. The first call of a test run creates what the others copy."""
+    shared = Path(os.environ["TESTS_FOLDER"])
+    with files.locked(shared / "lock"):
+        if not (template := shared / "template").exists():
+            variables = {"DEBUG": "on", "DATABASE_URL": "", "LOCKNGEN_DATA": str(shared / "new")}
+            command = [sys.executable, "manage.py", "migrate", "--verbosity=0"]
+            subprocess.run(command, cwd=BASE_DIR, env={**os.environ, **variables}, check=True)
+            (shared / "new").rename(template)
+    subprocess.run(["cp", "-a", template, data], check=True)
 
 
 def query(url, statement):
