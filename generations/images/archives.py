@@ -11,7 +11,7 @@ from django.core.files.storage import default_storage
 from django.http import StreamingHttpResponse
 
 from lockngen.web.handler import CHUNK
-from lockngen.web.slots import Slot
+from lockngen.web.slots import Slot, SlotHolder
 
 logger = logging.getLogger(__name__)
 
@@ -25,17 +25,11 @@ class Entry:
     time: datetime
 
 
-class ArchiveResponse(StreamingHttpResponse):
-    """Holds a slot until the client has the archive."""
-
+class ArchiveResponse(SlotHolder, StreamingHttpResponse):
     def __init__(self, entries: Iterable[Entry], name: str, slot: Slot):
         headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "private, no-store"}
         super().__init__(chunks(entries), content_type="application/zip", headers=headers)
-        self._slot = slot
-
-    def close(self) -> None:
-        super().close()
-        self._slot.release()
+        self.slot = slot
 
 
 class _Buffer(RawIOBase):

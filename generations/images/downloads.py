@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from django.conf import settings
-from django.core.files import File
 from django.core.files.storage import default_storage
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.cache import get_conditional_response
@@ -17,7 +16,7 @@ from generations.models import Generation
 from lockngen.plain import one_line
 from lockngen.web import problems
 from lockngen.web.problems import Problem
-from lockngen.web.slots import Slot
+from lockngen.web.slots import Slot, SlotHolder
 
 logger = logging.getLogger(__name__)
 
@@ -34,17 +33,8 @@ class Download:
     etag: str
 
 
-class ImageResponse(FileResponse):
-    """Holds a slot until the client has the image."""
-
-    def __init__(self, file: File, slot: Slot | None, **options):
-        super().__init__(file, **options)
-        self._slot = slot
-
-    def close(self) -> None:
-        super().close()
-        if self._slot:
-            self._slot.release()
+class ImageResponse(SlotHolder, FileResponse):
+    """The bytes of an image."""
 
 
 def response(
@@ -104,7 +94,9 @@ def _file(generation: Generation, download: Download, take_slot: Callable[[], Sl
         except FileNotFoundError:
             logger.exception("The image of generation %s is missing from the storage.", generation.id)
             raise Http404("The image is missing from the storage.") from None
-    return ImageResponse(file, slot, content_type=download.content_type, headers={"Content-Disposition": "inline"})
+    answer = ImageResponse(file, content_type=download.content_type, headers={"Content-Disposition": "inline"})
+    answer.slot = slot
+    return answer
 
 
 def _redirect(request: HttpRequest, download: Download) -> HttpResponse:

@@ -19,7 +19,7 @@ from generations.renderers.base import (
     RendererUnavailable,
     RenderRequest,
 )
-from generations.renderers.pooled_renderer import PooledRenderer
+from generations.renderers.pooled_renderer import HealthProbe, PooledRenderer
 
 ACQUIRE_TIMEOUT = 15.0  # seconds; then the job is requeued for any free worker
 SUPPORT_WITHIN = 2.0  # seconds that a render waits for the renderers' models
@@ -122,7 +122,7 @@ class RendererPool:
 
     def states(self, timeout: float = STATES_TIMEOUT) -> list[dict[str, Any]]:
         """Name and state of each renderer, probed concurrently within `timeout` seconds."""
-        probes = [pooled.probe() for pooled in self.renderers]
+        probes = [HealthProbe(pooled.renderer) for pooled in self.renderers]
         deadline = time.monotonic() + timeout
         for probe in probes:
             probe.join(max(0, deadline - time.monotonic()))

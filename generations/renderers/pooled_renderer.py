@@ -41,7 +41,7 @@ class PooledRenderer:
 
     def is_reachable(self) -> bool:
         """Probe the renderer. After a failure it is skipped for a pause that doubles each time."""
-        probe = self.probe()
+        probe = HealthProbe(self.renderer)
         probe.join(PROBE_TIMEOUT)
         if probe.is_healthy:
             if self._failed_probes:
@@ -71,9 +71,6 @@ class PooledRenderer:
     def can_resume(self, id: UUID) -> bool:
         is_supported = hasattr(self.renderer, "can_resume") and time.monotonic() >= self._down_until
         return is_supported and self.renderer.can_resume(id)
-
-    def probe(self) -> "HealthProbe":
-        return HealthProbe(self.renderer)
 
 
 class HealthProbe(Thread):

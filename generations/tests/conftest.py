@@ -2,7 +2,7 @@ import asyncio
 import gc
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import timedelta
 from io import BytesIO
 from types import SimpleNamespace
@@ -25,6 +25,7 @@ from generations.tests.support.comfyui.renders import make_renderer
 from generations.tests.support.encoded import PNG
 from generations.tests.support.images_api import ImagesApi
 from generations.tests.support.raw_server import RawServer
+from generations.tests.support.streams import Client
 from generations.webhooks.models import Event
 from lockngen.database import listener
 from lockngen.tests.support.processes import free_port
@@ -180,6 +181,13 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     """The event loop in which streams wait, as in a web process."""
     with closing(asyncio.new_event_loop()) as loop:
         yield loop
+
+
+@pytest.fixture
+def open_stream(loop):
+    """Read the response of an event stream, which is closed after the test."""
+    with ExitStack() as opened:
+        yield lambda answer: opened.enter_context(closing(Client(answer, loop)))
 
 
 @pytest.fixture

@@ -39,18 +39,13 @@ def publish(hub):
 
 
 @pytest.fixture
-def follow(api, loop):
-    opened = []
-
+def follow(api, open_stream):
     def follow(generation, client=api) -> Client:
         answer = client.get(address(generation))
         assert answer.status_code == 200, answer.content
-        opened.append(Client(answer, loop))
-        return opened[-1]
+        return open_stream(answer)
 
-    yield follow
-    for client in opened:
-        client.close()
+    return follow
 
 
 def address(generation) -> str:

@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.db import connection
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 from procrastinate.manager import JobManager
@@ -14,18 +13,6 @@ from generations.models import Generation
 from generations.status import Status
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def queue():
-    """Runs SQL on the queue's tables."""
-
-    def run(statement: str, *parameters):
-        with connection.cursor() as cursor:
-            cursor.execute(statement, parameters)
-            return cursor.fetchall() if cursor.description else None
-
-    return run
 
 
 @pytest.fixture
@@ -41,16 +28,16 @@ def run_task():
     return run_task
 
 
-def assign_to_worker(queue, heartbeat_age: str) -> None:
-    ((worker,),) = queue(
+def assign_to_worker(sql, heartbeat_age: str) -> None:
+    ((worker,),) = sql(
         "INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now() - %s::interval) RETURNING id", heartbeat_age
     )
-    queue("UPDATE procrastinate_jobs SET status = 'doing', worker_id = %s", worker)
+    sql("UPDATE procrastinate_jobs SET status = 'doing', worker_id = %s", worker)
 
 
-def test_rescue_stalled__requeues_the_job_of_a_dead_worker(key, queue, run_task, waiting_jobs):
+def test_rescue_stalled__requeues_the_job_of_a_dead_worker(key, sql, run_task, waiting_jobs):
     generation = Generation.objects.submit(api_key=key, prompt="a lighthouse")
-    assign_to_worker(queue, "1 minute")
+    assign_to_worker(sql, "1 minute")
     generation.start()
 
     run_task(tasks.rescue_stalled)
@@ -59,9 +46,9 @@ def test_rescue_stalled__requeues_the_job_of_a_dead_worker(key, queue, run_task,
     assert (generation.start(), generation.status) == (2, Status.PROCESSING)
 
 
-def test_rescue_stalled__keeps_the_job_of_a_living_worker(key, queue, run_task, waiting_jobs):
+def test_rescue_stalled__keeps_the_job_of_a_living_worker(key, sql, run_task, waiting_jobs):
     Generation.objects.submit(api_key=key, prompt="a lighthouse")
-    assign_to_worker(queue, "10 seconds")
+    assign_to_worker(sql, "10 seconds")
 
     run_task(tasks.rescue_stalled)
 
@@ -69,16 +56,16 @@ def test_rescue_stalled__keeps_the_job_of_a_living_worker(key, queue, run_task, 
 
 
 @pytest.mark.parametrize("end", ["succeeded", "cancelled", "aborted"])
-def test_requeue_stranded__enqueues_generations_without_a_job(key, queue, run_task, waiting_jobs, end):
+def test_requeue_stranded__enqueues_generations_without_a_job(key, sql, run_task, waiting_jobs, end):
     lost, other = (Generation.objects.submit(api_key=key, prompt="a lighthouse") for _ in range(2))
     finished = Generation.objects.submit(api_key=key, prompt="a lighthouse")
     finished.cancel()
-    queue(
+    sql(
         "UPDATE procrastinate_jobs SET status = %s::procrastinate_job_status WHERE queueing_lock <> %s",
         end,
         str(other.id),
     )
-    queue("UPDATE generations_generation SET created_at = now() - interval '2 minutes'")
+    sql("UPDATE generations_generation SET created_at = now() - interval '2 minutes'")
 
     run_task(tasks.requeue_stranded)
     run_task(tasks.requeue_stranded)
@@ -86,12 +73,12 @@ def test_requeue_stranded__enqueues_generations_without_a_job(key, queue, run_ta
     assert sorted(waiting_jobs()) == sorted([str(lost.id), str(other.id)])
 
 
-def test_requeue_stranded__skips_young_and_running_generations(key, queue, run_task, waiting_jobs):
+def test_requeue_stranded__skips_young_and_running_generations(key, sql, run_task, waiting_jobs):
     Generation.objects.submit(api_key=key, prompt="being rendered")
-    queue("UPDATE procrastinate_jobs SET status = 'doing'")
-    queue("UPDATE generations_generation SET created_at = now() - interval '2 minutes'")
+    sql("UPDATE procrastinate_jobs SET status = 'doing'")
+    sql("UPDATE generations_generation SET created_at = now() - interval '2 minutes'")
     Generation.objects.submit(api_key=key, prompt="young")
-    queue("DELETE FROM procrastinate_jobs WHERE status = 'todo'")
+    sql("DELETE FROM procrastinate_jobs WHERE status = 'todo'")
 
     run_task(tasks.requeue_stranded)
 
@@ -100,14 +87,14 @@ def test_requeue_stranded__skips_young_and_running_generations(key, queue, run_t
 
 @pytest.mark.parametrize("end", ["succeeded", "failed", "cancelled", "aborted"])
 @pytest.mark.parametrize(("age", "left"), [("25 hours", 0), ("23 hours", 1)])
-def test_remove_finished_jobs__keeps_those_of_a_day(key, queue, run_task, end, age, left):
+def test_remove_finished_jobs__keeps_those_of_a_day(key, sql, run_task, end, age, left):
     Generation.objects.submit(api_key=key, prompt="a lighthouse")
-    queue("UPDATE procrastinate_jobs SET status = %s::procrastinate_job_status", end)
-    queue("UPDATE procrastinate_events SET at = now() - %s::interval", age)
+    sql("UPDATE procrastinate_jobs SET status = %s::procrastinate_job_status", end)
+    sql("UPDATE procrastinate_events SET at = now() - %s::interval", age)
 
     run_task(tasks.remove_finished_jobs)
 
-    assert queue("SELECT count(*) FROM procrastinate_jobs") == [(left,)]
+    assert sql("SELECT count(*) FROM procrastinate_jobs") == [(left,)]
 
 
 def test_generation__has_one_waiting_job(key):
@@ -119,11 +106,11 @@ def test_generation__has_one_waiting_job(key):
 
 
 def test_rescue_stalled__continues_after_a_job_that_ended_meanwhile(
-    key, queue, run_task, waiting_jobs, monkeypatch, caplog
+    key, sql, run_task, waiting_jobs, monkeypatch, caplog
 ):
     for _ in range(2):
         Generation.objects.submit(api_key=key, prompt="a lighthouse")
-    assign_to_worker(queue, "1 minute")
+    assign_to_worker(sql, "1 minute")
     retry_job, ended = JobManager.retry_job, []
 
     async def refuse_the_first(self, job):
@@ -140,9 +127,9 @@ def test_rescue_stalled__continues_after_a_job_that_ended_meanwhile(
     assert f"Job {ended[0].id} can't be run again." in caplog.text
 
 
-def test_requeue_stranded__logs_nothing_about_waiting_generations(key, queue, run_task, caplog):
+def test_requeue_stranded__logs_nothing_about_waiting_generations(key, sql, run_task, caplog):
     Generation.objects.submit(api_key=key, prompt="waiting")
-    queue("UPDATE generations_generation SET created_at = now() - interval '2 minutes'")
+    sql("UPDATE generations_generation SET created_at = now() - interval '2 minutes'")
 
     run_task(tasks.requeue_stranded)
 
@@ -175,14 +162,14 @@ def test_periodic_tasks__have_these_schedules():
 
 
 @pytest.mark.parametrize("task", [tasks.rescue_stalled, tasks.requeue_stranded, tasks.remove_finished_jobs])
-def test_periodic_task__is_enqueued_once_and_before_the_renders(key, queue, task):
+def test_periodic_task__is_enqueued_once_and_before_the_renders(key, sql, task):
     Generation.objects.submit(api_key=key, prompt="a lighthouse")
 
     task.defer(timestamp=0)
     with pytest.raises(AlreadyEnqueued):
         task.defer(timestamp=60)
 
-    assert queue("SELECT task_name FROM procrastinate_jobs ORDER BY priority DESC, id") == [
+    assert sql("SELECT task_name FROM procrastinate_jobs ORDER BY priority DESC, id") == [
         (task.name,),
         ("generations.render",),
     ]

@@ -61,17 +61,12 @@ def complete(change):
 
 
 @pytest.fixture
-def follow(api, loop):
-    opened = []
-
+def follow(api, open_stream):
     def follow(generation: Generation, last_event_id: str = "") -> Client:
         headers = {"Last-Event-ID": last_event_id} if last_event_id else {}
-        opened.append(Client(api.get(f"/v1/files/{generation.id}/events", headers=headers), loop))
-        return opened[-1]
+        return open_stream(api.get(f"/v1/files/{generation.id}/events", headers=headers))
 
-    yield follow
-    for client in opened:
-        client.close()
+    return follow
 
 
 def next_event(client: Client) -> Event:

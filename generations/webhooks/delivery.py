@@ -22,7 +22,6 @@ from procrastinate.exceptions import JobAborted
 from procrastinate.jobs import Job
 
 from generations.api.presenters import Viewer
-from generations.models import Generation
 from generations.scheduling.queues import DELIVERY_TASK, WEBHOOKS
 from generations.webhooks import addresses, payloads, sending, signature
 from generations.webhooks.models import WebhookDelivery
@@ -104,7 +103,9 @@ def _start(delivery_id: str, postponements: int) -> Attempt | None:
         number = retry.unit_of_work(find=lambda: None, long_running=True)(delivery.start)()
         if number is None or _has_failed(delivery, number):
             return None
-        body = _retried(payloads.of, delivery, _viewer(delivery.generation))
+        # Addresses in it are signed for the generation's key from now on.
+        base_url = settings.PUBLIC_URL or delivery.generation.submission.base_url
+        body = _retried(payloads.of, delivery, Viewer(base_url, delivery.generation.api_key_id))
         if body is None:  # it is no event of the interface
             _retried(delivery.succeed)
             return None
@@ -124,11 +125,6 @@ def _load(delivery_id: str) -> WebhookDelivery | None:
     # The join includes deleted generations.
     rows = WebhookDelivery.objects.select_related("generation__submission", "generation__api_key")
     return rows.annotate(now=Now()).filter(pk=delivery_id).first()
-
-
-def _viewer(generation: Generation) -> Viewer:
-    """The receiver, for whom addresses are signed for the generation's key from now on."""
-    return Viewer(settings.PUBLIC_URL or generation.submission.base_url, generation.api_key_id)
 
 
 def _finish(attempt: Attempt, outcome: Outcome) -> None:

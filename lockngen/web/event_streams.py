@@ -7,7 +7,7 @@ from contextlib import aclosing
 from django.dispatch import Signal
 from django.http import StreamingHttpResponse
 
-from lockngen.web.slots import Slot
+from lockngen.web.slots import Slot, SlotHolder
 
 process_ends = Signal()  # sent once when this process stops, to wake waiting coroutines
 
@@ -27,8 +27,8 @@ def event(name: str, data: str, id: str = "") -> bytes:
     return f"{start}event: {name}\ndata: {data}\n\n".encode()
 
 
-class EventStream(StreamingHttpResponse):
-    """A response that sends the events of the source. It holds the slot until it ends."""
+class EventStream(SlotHolder, StreamingHttpResponse):
+    """A response that sends the events of the source."""
 
     is_ending: Callable[[], bool] = staticmethod(lambda: False)  # whether this process stops; set by the server
 
@@ -37,11 +37,7 @@ class EventStream(StreamingHttpResponse):
         # Clients that never reconnect may take `retry` for an event without data.
         self.frames = self._frames(source, f"retry: {RECONNECT_AFTER}\n\n".encode() if can_reconnect else COMMENT)
         super().__init__(self.frames, content_type="text/event-stream", headers=headers)
-        self._slot = slot
-
-    def close(self) -> None:
-        super().close()
-        self._slot.release()
+        self.slot = slot
 
     async def _frames(self, source: Source, start: bytes) -> AsyncIterator[bytes]:
         """Ends with its source, with the process, or after MAX_LIFETIME, when the client reconnects."""

@@ -38,6 +38,17 @@ class Slot:
             each.discard(self)
 
 
+class SlotHolder:
+    """A response that holds a slot until it is closed."""
+
+    slot: Slot | None = None
+
+    def close(self) -> None:
+        super().close()
+        if self.slot:
+            self.slot.release()
+
+
 class Slots:
     """The slots of one process: at most `total()`, and at most `each()` for a holder, such as a key.
 
