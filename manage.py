@@ -38,6 +38,8 @@ def run() -> int | str:
             main()
         finally:
             sys.stdout.flush()
+    except KeyboardInterrupt:
+        return exit_codes.INTERRUPTED
     except ImproperlyConfigured as error:
         return str(error)
     except BrokenPipeError:

@@ -1,12 +1,16 @@
 """How a command of manage.py ends, as a shell sees it."""
 
 import os
+import signal
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 
 from lockngen.environment import BASE_DIR
+from lockngen.exit_codes import INTERRUPTED
+from lockngen.tests.support.processes import Process
 from lockngen.tests.test_start import NO_DATABASE
 
 
@@ -31,6 +35,18 @@ def test_database_without_tables__is_one_line_with_the_remedy(empty_database):
 
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr == "The database lacks tables or columns of this release: run manage.py migrate.\n"
+
+
+def test_ctrl_c__before_a_command_has_begun_is_no_traceback(tmp_path):
+    environment = {**os.environ, **NO_DATABASE, "DB_STARTUP_TIMEOUT": "60"}
+    use_default = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell ignores it for background jobs
+    command = [sys.executable, "manage.py", "waitdb"]
+    waiting = Process(command, tmp_path / "waitdb.log", environment, preexec_fn=use_default)
+    waiting.wait_until(lambda: "Waiting up to 60 s" in waiting.output())
+
+    assert waiting.stop(signal.SIGINT) == INTERRUPTED
+
+    assert "Traceback" not in waiting.output()
 
 
 def test_reader_that_goes_away__is_no_traceback():
