@@ -27,6 +27,9 @@ TRUSTED_PROXIES = env.items("TRUSTED_PROXIES", "127.0.0.1,::1")
 
 # Cookies require TLS if the public address has it.
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = PUBLIC_URL.startswith("https://")
+# A browser sends cookies to all ports of a host. Names and path keep them apart from those of other applications there.
+SESSION_COOKIE_NAME, CSRF_COOKIE_NAME, LANGUAGE_COOKIE_NAME = "lockngen_session", "lockngen_csrf", "lockngen_language"
+SESSION_COOKIE_PATH = CSRF_COOKIE_PATH = LANGUAGE_COOKIE_PATH = PUBLIC_PATH or "/"
 SECURE_HSTS_SECONDS = 31_536_000 if PUBLIC_URL.startswith("https://") else 0
 
 INSTALLED_APPS = [

@@ -96,7 +96,7 @@ async def test_busy_service__answers_others_with_a_problem(respond, busy, path, 
 @pytest.mark.anyio
 async def test_form_that_is_too_large__gets_a_page(respond, settings):
     headers = {"content-length": str(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)}
-    form = {"content-type": "application/x-www-form-urlencoded", "cookie": f"csrftoken={'a' * 32}"}
+    form = {"content-type": "application/x-www-form-urlencoded", "cookie": f"{settings.CSRF_COOKIE_NAME}={'a' * 32}"}
 
     answer = await respond("/studio/sign-in", method="POST", **headers, **form)
 

@@ -37,7 +37,11 @@ def test_other_path__with_an_unknown_host_is_refused_with_the_reason(client, pat
 
 def log_in(client: Client, **headers: str):
     client.get("/admin/login/", **PUBLIC)
-    form = {"username": "ann", "password": "hunter2", "csrfmiddlewaretoken": client.cookies["csrftoken"].value}
+    form = {
+        "username": "ann",
+        "password": "hunter2",
+        "csrfmiddlewaretoken": client.cookies["lockngen_csrf"].value,
+    }
     headers = {"host": "images.example.org", "X-Forwarded-Proto": "https", **headers}
     return client.post("/admin/login/?next=/admin/", form, headers=headers)
 

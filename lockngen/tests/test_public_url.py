@@ -42,6 +42,23 @@ def test_path__begins_every_link(web):
     assert ask(web, "/favicon.ico").headers["Location"].startswith("/lockn/static/")
 
 
+def test_cookies__are_those_of_the_path_alone(web):
+    token = tokens.make()
+    ApiKey.objects.create(name="Test", key_hash=tokens.digest(token), prefix=tokens.visible(token))
+    page = ask(web, "/")
+    csrf = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.body)[1]
+    form = {"Content-Type": "application/x-www-form-urlencoded", "Origin": "https://images.example.org"}
+    stale = "sessionid=of-another-application; csrftoken=of-another-application"
+    sent = {**form, "Cookie": f"{stale}; {page.headers['Set-Cookie'].partition(';')[0]}"}
+
+    signed_in = ask(web, "/studio/sign-in", "POST", f"token={token}&csrfmiddlewaretoken={csrf}", **sent)
+
+    assert (signed_in.status, signed_in.headers["Location"]) == (302, "/lockn/")
+    for cookie in (page.headers["Set-Cookie"], signed_in.headers["Set-Cookie"]):
+        assert cookie.startswith("lockngen_")
+        assert {"Path=/lockn", "Secure"} <= set(cookie.split("; "))
+
+
 def test_path__begins_the_addresses_of_a_generation(web):
     token = tokens.make()
     ApiKey.objects.create(name="Test", key_hash=tokens.digest(token), prefix=tokens.visible(token))
