@@ -27,32 +27,6 @@ def test_issue__stores_the_hash_and_not_the_token(db):
     assert token not in str(stored)
 
 
-def test_usable__excludes_deleted_keys_of_all_objects(key):
-    key.delete()
-
-    assert not ApiKey.all_objects.usable().exists()
-
-
-def test_usable_key__refuses_an_unknown_token(key):
-    assert ApiKey.objects.usable_key(tokens.make()) is None
-
-
-@pytest.mark.parametrize("token", ["", "x", "lg_live_", "Ünïcode", "lg_live_" + "0" * 49])
-def test_usable_key__of_a_malformed_token_costs_no_query(db, django_assert_num_queries, token):
-    with django_assert_num_queries(0):
-        assert ApiKey.objects.usable_key(token) is None
-
-
-def test_usable_key__accepts_a_test_key_only_with_debug(make_key, settings, django_assert_num_queries):
-    key = make_key(token=tokens.make(tokens.TEST))
-
-    settings.DEBUG = True
-    assert ApiKey.objects.usable_key(key.token) == key
-    settings.DEBUG = False
-    with django_assert_num_queries(0):
-        assert ApiKey.objects.usable_key(key.token) is None
-
-
 @pytest.mark.parametrize("state", UNUSABLE)
 def test_ensure_development__makes_the_key_usable_again(db, settings, state):
     settings.DEBUG = True

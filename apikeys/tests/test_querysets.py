@@ -115,9 +115,10 @@ def test_revoke__is_permanent(key, change):
     assert not is_usable(key)
 
 
-def test_activate__makes_the_key_usable_again(key):
-    key.deactivate()
-    key.activate()
+@pytest.mark.parametrize(("change", "reversal"), [("deactivate", "activate"), ("delete", "restore")])
+def test_reversal__makes_the_key_usable_again(key, change, reversal):
+    getattr(key, change)()
+    getattr(key, reversal)()
 
     assert is_usable(key)
 
@@ -129,13 +130,6 @@ def test_activate__does_not_apply_to_a_revoked_key(make_key):
 
     assert not key.is_active
     assert events(key) == []
-
-
-def test_restore__makes_the_key_usable_again(key):
-    key.delete()
-    key.restore()
-
-    assert is_usable(key)
 
 
 def test_change__records_old_and_new_values_that_differ(key):

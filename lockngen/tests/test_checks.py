@@ -1,3 +1,4 @@
+from inspect import getmembers, isfunction, signature
 from unittest.mock import Mock
 
 import pytest
@@ -6,10 +7,11 @@ from django.core.checks import WARNING
 from django.core.checks.registry import registry
 from django.db import OperationalError, connection
 
-from apikeys.checks import development_key_is_not_active
+from apikeys import checks as apikeys_checks
 from generations import checks as generation_checks
 from lockngen import checks
 from lockngen.environment import BASE_DIR
+from lockngen.storage import s3_checks
 
 STRONG = "".join(chr(97 + number % 26) for number in range(60))
 
@@ -198,29 +200,18 @@ def test_static_files__are_missed_where_pages_need_them(settings, tmp_path):
     assert (message.id, "collectstatic" in message.hint) == ("lockngen.W001", True)
 
 
+@pytest.mark.parametrize("module", [checks, s3_checks, generation_checks, apikeys_checks])
+def test_check__is_one_that_manage_py_check_runs(module):
+    functions = [function for _, function in getmembers(module, isfunction) if function.__module__ == module.__name__]
+    written = {function for function in functions if "app_configs" in signature(function).parameters}
+
+    assert written
+    assert written <= set(registry.get_checks(include_deployment_checks=True))
+
+
 @pytest.mark.parametrize(
-    "check",
-    [
-        checks.pool_sizes_fit,
-        checks.no_connections_persist_beside_the_pool,
-        checks.pools_fit_the_server,
-        checks.worker_concurrency_has_threads,
-        checks.migrations_are_not_automatic_in_production,
-        checks.direct_url_bypasses_pgbouncer,
-        checks.static_files_are_collected,
-        checks.trusted_proxies_are_addresses,
-        generation_checks.renderers_are_known,
-        generation_checks.workflows_are_whole,
-        generation_checks.default_workflow_is_there,
-        generation_checks.authorizations_fit_a_header,
-        generation_checks.keys_have_a_renderer,
-    ],
+    "check", [checks.debug_is_off, checks.secret_key_is_strong, apikeys_checks.development_key_is_not_active]
 )
-def test_check__is_one_that_manage_py_check_runs(check):
-    assert check in registry.get_checks()
-
-
-@pytest.mark.parametrize("check", [checks.debug_is_off, checks.secret_key_is_strong, development_key_is_not_active])
 def test_check__is_one_of_a_deployment(check):
     assert check in registry.deployment_checks
 
