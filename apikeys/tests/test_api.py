@@ -1,8 +1,6 @@
 import pytest
 from django.test import Client
 
-from apikeys import tokens
-from apikeys.tests.test_models import UNUSABLE
 from generations.status import Status
 
 
@@ -39,13 +37,6 @@ def test_key__null_without_a_limit(make_key, client_of):
     assert (response.json()["limit"], response.json()["remaining"], response.json()["reset"]) == (0, None, None)
 
 
-def test_key__records_the_use(key):
-    ask(f"Bearer {key.token}")
-
-    key.refresh_from_db()
-    assert key.last_used_at
-
-
 @pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER  "])
 def test_key__accepts_the_scheme_in_any_case(key, scheme):
     assert ask(f"{scheme}{key.token}").status_code == 200
@@ -54,19 +45,6 @@ def test_key__accepts_the_scheme_in_any_case(key, scheme):
 @pytest.mark.parametrize("scheme", ["", "Basic ", "Token "])
 def test_key__rejects_other_schemes(key, scheme):
     assert ask(f"{scheme}{key.token}").status_code == 401
-
-
-def test_key__same_response_for_every_bad_key(make_key):
-    unusable = [make_key(**state) for state in UNUSABLE.values()]
-    sent = [None, "Bearer", "Bearer nonsense", f"Bearer {tokens.make()}", f"Basic {tokens.make()}"]
-
-    responses = [ask(text) for text in [*sent, *(f"Bearer {key.token}" for key in unusable)]]
-
-    assert {response.status_code for response in responses} == {401}
-    assert len({response.content for response in responses}) == 1
-    assert {tuple(response.items()) for response in responses} == {tuple(responses[0].items())}
-    assert {response["WWW-Authenticate"] for response in responses} == {"Bearer"}
-    assert {response["Content-Type"] for response in responses} == {"application/problem+json"}
 
 
 @pytest.mark.parametrize("debug", [True, False])

@@ -103,14 +103,6 @@ def test_limited_call__is_a_429_with_retry_after(make_key, client_of, debug):
     assert limits(response)[:2] == ["2", "0"]
 
 
-def test_limited_call__creates_nothing(make_key, client_of):
-    client = client_of(make_key(rate_limit=1))
-    post(client, {"prompt": "x"})
-
-    assert post(client, {"prompt": "x"}).status_code == 429
-    assert Generation.objects.count() == 1
-
-
 def test_limit__counts_all_calls_of_one_key(make_key, client_of):
     ann, bea = client_of(make_key(rate_limit=2)), client_of(make_key(rate_limit=2))
 
@@ -162,16 +154,8 @@ def test_bad_key__same_response_for_every_reason(make_key):
     assert {response.status_code for response in responses} == {401}
     assert len({response.content for response in responses}) == 1
     assert {tuple(response.items()) for response in responses} == {tuple(responses[0].items())}
+    assert (responses[0]["WWW-Authenticate"], responses[0]["Content-Type"]) == ("Bearer", "application/problem+json")
     assert limits(responses[0]) == [None] * 6
-
-
-def test_development_token__is_rejected_without_debug(make_key, settings):
-    client = bearer(make_key(token=tokens.make(tokens.TEST)).token)
-
-    settings.DEBUG = True
-    assert client.get(URL).status_code == 200
-    settings.DEBUG = False
-    assert client.get(URL).status_code == 401
 
 
 @pytest.mark.parametrize("name", ["api_key", "apikey", "api-key", "Key", "token", "access_token", "authorization"])
