@@ -54,7 +54,7 @@ def test_list__shows_deleted_rows_and_filters_them(admin_client, make_generation
     assert shown(admin_client.get(GENERATIONS, {"deleted": "no"})) == [live]
 
 
-def test_list__asks_as_much_for_many_rows_as_for_one(admin_client, make_generation, make_key):
+def test_list__as_many_queries_for_many_rows_as_for_one(admin_client, make_generation, make_key):
     def queries() -> int:
         with CaptureQueriesContext(connection) as captured:
             admin_client.get(GENERATIONS)
@@ -100,7 +100,7 @@ def test_list__counts_no_further_than_the_cap(admin_client, make_generation, que
     assert [sql for sql in counts if f"LIMIT {admin.COUNTED_ROWS}" not in sql] == []
 
 
-def test_action__on_all_rows_takes_as_many_as_were_counted(act, make_generation, monkeypatch):
+def test_action__on_as_many_rows_as_are_counted_is_run(act, make_generation, monkeypatch):
     monkeypatch.setattr(admin, "COUNTED_ROWS", 2)
     rows = [make_generation() for _ in range(2)]
 
@@ -109,7 +109,7 @@ def test_action__on_all_rows_takes_as_many_as_were_counted(act, make_generation,
     assert not Generation.objects.exists()
 
 
-def test_action__on_all_rows_is_refused_where_they_are_more_than_were_counted(act, make_generation, monkeypatch):
+def test_action__on_more_rows_than_are_counted_is_refused(act, make_generation, monkeypatch):
     monkeypatch.setattr(admin, "COUNTED_ROWS", 2)
     rows = [make_generation() for _ in range(3)]
 
@@ -127,7 +127,7 @@ def test_generation__can_be_neither_added_nor_changed(admin_client, make_generat
     assert Generation.objects.get().prompt == generation.prompt
 
 
-def test_generation__shows_its_image_to_who_may_look(admin_client, client, make_generation, image_folder):
+def test_generation__shows_its_image_with_the_view_permission(admin_client, client, make_generation, image_folder):
     generation = make_generation()
     image_folder.mkdir()
     (image_folder / "a.png").write_bytes(b"png")
@@ -173,7 +173,7 @@ def test_generation__shows_how_long_the_last_attempt_took(admin_client, make_gen
     assert '<td class="field-duration">3.5</td>' in admin_client.get(GENERATIONS).content.decode()
 
 
-def test_generation__keeps_its_image_from_staff_without_the_right(client, django_user_model, make_generation):
+def test_generation__hides_its_image_without_the_view_permission(client, django_user_model, make_generation):
     generation = make_generation()
     client.force_login(django_user_model.objects.create_user("staff", is_staff=True))
 
@@ -221,11 +221,11 @@ def test_delete__takes_more_rows_than_a_form_has_fields_by_default(act, key):
     assert not Generation.objects.exists()
 
 
-def test_queue__is_not_changed_behind_the_generations_backs(admin_client):
+def test_queue__has_no_admin(admin_client):
     assert admin_client.get("/admin/procrastinate/procrastinatejob/").status_code == 404
 
 
-def test_delete__needs_the_right_to_delete(client, django_user_model, key, make_key):
+def test_delete__needs_the_permission(client, django_user_model, key, make_key):
     deleted = make_key()
     deleted.delete()
     viewer = django_user_model.objects.create_user("viewer", is_staff=True)
@@ -264,7 +264,7 @@ def test_key__shows_neither_hash_nor_token(admin_client, key):
         assert key.token not in text
 
 
-def test_key__is_added_by_whom_may_only(client, django_user_model):
+def test_key__is_added_with_the_permission_only(client, django_user_model):
     viewer = django_user_model.objects.create_user("viewer", is_staff=True)
     viewer.user_permissions.add(Permission.objects.get(codename="view_apikey"))
     client.force_login(viewer)

@@ -258,7 +258,7 @@ def test_table__survives_a_crash_unless_it_may_be_emptied(table):
     assert ask("SELECT relpersistence FROM pg_class WHERE oid = %s::regclass", table) == [(expected,)]
 
 
-def test_bucket__is_tied_to_its_key_by_nothing_that_could_be_in_the_way():
+def test_bucket__has_no_foreign_key_constraint():
     assert ask("SELECT conname FROM pg_constraint WHERE 'apikeys_bucket'::regclass IN (conrelid, confrelid)") == [
         ("apikeys_bucket_pkey",)
     ]

@@ -92,7 +92,7 @@ STRONG = "".join(chr(97 + number % 26) for number in range(60))
         ),
     ],
 )
-def test_check__shows_what_is_wrong_and_how_to_mend_it(settings, check, fine, wrong, id):
+def test_check__shows_what_is_wrong_and_the_remedy(settings, check, fine, wrong, id):
     settings.DB_POOL_MAX_SIZE = 4
     settings.SECRET_KEY = STRONG
     for name, value in fine.items():
@@ -134,7 +134,7 @@ def test_renderers__that_can_not_be_are_reported_by_their_place(settings, urls, 
     ],
     ids=["elsewhere", "missing", "the same"],
 )
-def test_pgbouncer__needs_a_way_past_it(settings, direct, expected):
+def test_pgbouncer__needs_a_direct_url(settings, direct, expected):
     settings.DATABASE_DIRECT = direct
     assert list(checks.direct_url_bypasses_pgbouncer(None)) == []
 
@@ -145,7 +145,7 @@ def test_pgbouncer__needs_a_way_past_it(settings, direct, expected):
     assert all(expected in message.msg and "DATABASE_DIRECT_URL" in message.hint for message in messages)
 
 
-def test_timeouts__that_do_not_hold_are_reported(db, settings):
+def test_timeouts__that_are_not_in_force_are_reported(db, settings):
     assert list(checks.timeouts_are_in_force(None, databases=["default"])) == []
 
     settings.DB_TIMEOUTS = {"lock_timeout": 7}
@@ -155,7 +155,7 @@ def test_timeouts__that_do_not_hold_are_reported(db, settings):
     assert (message.is_serious(WARNING), "DB_PGBOUNCER=on" in message.hint) == (True, True)
 
 
-def test_timeouts__that_lag_behind_pgbouncer_stop_nothing(db, settings):
+def test_timeouts__that_are_not_in_force_behind_pgbouncer_are_no_error(db, settings):
     settings.DB_PGBOUNCER, settings.DB_TIMEOUTS = True, {"lock_timeout": 7}
 
     (message,) = checks.timeouts_are_in_force(None, databases=["default"])
@@ -163,7 +163,7 @@ def test_timeouts__that_lag_behind_pgbouncer_stop_nothing(db, settings):
     assert (message.is_serious(WARNING), message.hint) == (False, "Run manage.py migrate.")
 
 
-def test_timeouts__are_read_only_where_the_database_may_be_asked(settings):
+def test_timeouts__are_not_read_without_database_checks(settings):
     assert list(checks.timeouts_are_in_force(None)) == []
 
 
@@ -187,7 +187,7 @@ def test_workflow_s_defaults__keep_the_limits_of_clients(settings, tmp_path):
     assert "workflow own, lockngen.steps: " in message.msg
 
 
-def test_static_files__are_missed_where_pages_need_them(settings, tmp_path):
+def test_static_files__that_are_missing_are_reported(settings, tmp_path):
     assert list(checks.static_files_are_collected(None)) == []  # a development checkout serves them from where they are
 
     settings.STATIC_ROOT = tmp_path
@@ -230,7 +230,7 @@ def room(db) -> int:
         return int(cursor.fetchone()[0]) - 3  # superuser_reserved_connections
 
 
-def test_pools__may_take_all_of_the_server_and_not_more(settings, room):
+def test_pools__may_use_all_connections_of_the_server_and_not_more(settings, room):
     settings.WEB_WORKERS, settings.WORKER_CONCURRENCY = 1, 1
     settings.DB_POOL_MAX_SIZE = room - checks.LISTEN_CONNECTIONS - 1 - checks.QUEUE_CONNECTIONS
     assert list(checks.pools_fit_the_server(None, databases=["default"])) == []
@@ -242,7 +242,7 @@ def test_pools__may_take_all_of_the_server_and_not_more(settings, room):
     assert f"take {room + 1} connections, and the server has {room}" in message.msg
 
 
-def test_pools__are_not_compared_where_nobody_asks_for_the_database(settings):
+def test_pools__are_not_compared_without_database_checks(settings):
     settings.DB_POOL_MAX_SIZE = 10_000
 
     assert (
@@ -250,7 +250,7 @@ def test_pools__are_not_compared_where_nobody_asks_for_the_database(settings):
     )  # a query would be refused: no fixture allows it
 
 
-def test_pools__are_not_compared_with_a_server_that_is_away(settings, db, monkeypatch):
+def test_pools__are_not_compared_with_an_unavailable_server(settings, db, monkeypatch):
     settings.DB_POOL_MAX_SIZE = 10_000
     away = Mock(side_effect=OperationalError("no route"))
 

@@ -228,13 +228,13 @@ def test_comfyui__of_the_host_can_be_reached():
     assert {tuple(services()[name]["extra_hosts"]) for name in OURS} == {("host.docker.internal=host-gateway",)}
 
 
-def test_health__is_asked_of_the_web_alone():
+def test_healthcheck__is_disabled_for_all_but_the_web():
     disabled = [name for name, service in services().items() if service.get("healthcheck") == {"disable": True}]
 
     assert disabled == ["migrate", "worker"]
 
 
-def test_image__is_built_once_where_it_is_looked_for():
+def test_image__is_built_by_the_web_and_used_by_all():
     ours = {name: services()[name] for name in OURS}
 
     assert {service["image"] for service in ours.values()} == {f"lockngen:{__version__}"}
@@ -242,6 +242,6 @@ def test_image__is_built_once_where_it_is_looked_for():
     assert ours["web"]["build"]["tags"] == ["lockngen:latest"]
 
 
-def test_grace__is_longer_than_what_the_processes_take():
+def test_stop_grace_period__is_longer_than_the_processes_need():
     assert grace("web") > gunicorn.graceful_timeout
     assert grace("worker") > settings.RENDER_GRACE

@@ -6,7 +6,7 @@ from django.core.management import call_command
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_dbinfo__shows_what_holds_and_how_long_connecting_takes(settings, capsys):
+def test_dbinfo__shows_the_settings_in_force_and_the_time_of_connecting(settings, capsys):
     call_command("dbinfo", "--json")
 
     facts = json.loads(capsys.readouterr().out)

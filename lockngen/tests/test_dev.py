@@ -82,7 +82,7 @@ def test_console__shows_requests_and_generations_without_housekeeping(dev):
     assert "/ht/live" not in dev.output()
 
 
-def test_dev__states_in_one_line_that_it_runs_already(dev):
+def test_dev__that_already_runs_is_reported_in_one_line(dev):
     other = dev.manage("dev")
 
     assert (other.returncode, other.stdout) == (1, "")
@@ -103,7 +103,7 @@ def test_command__needs_no_configuration(dev, dev_folder, command):
 
 
 @pytest.mark.faults
-def test_dev__hands_a_render_back_when_it_stops_and_ends_it_at_the_next_start(make_dev):
+def test_dev__requeues_a_render_when_it_stops_and_completes_it_after_the_next_start(make_dev):
     dev = make_dev(RENDERER_URL="sketch:?seconds=60", RENDER_GRACE="0.5")
     id = dev.create(width=64, height=64)["id"]
     dev.wait_for(id, "processing")
@@ -182,7 +182,7 @@ def test_dev__kills_what_does_not_end_and_is_not_interrupted_itself(signals, mon
 
 
 @pytest.mark.parametrize(("bind", "host"), [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("::1", "[::1]")])
-def test_dev__asks_and_names_an_address_that_answers(signals, monkeypatch, tmp_path, bind, host):
+def test_dev__prints_an_address_that_responds(signals, monkeypatch, tmp_path, bind, host):
     for name, value in {"BIND": bind, "PORT": str(free_port()), "LOCKNGEN_DATA": str(tmp_path)}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(command.Command, "run", lambda self: None)
@@ -213,7 +213,7 @@ def test_dev__keeps_ctrl_c_from_its_children(dev):
     assert [os.getsid(child.pid) for child in children] == [child.pid for child in children]
 
 
-def test_dev__states_which_of_its_programs_does_not_start(monkeypatch):
+def test_dev__names_the_program_that_does_not_start(monkeypatch):
     ended = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
     ended.wait()
     run = command.Command()

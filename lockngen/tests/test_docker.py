@@ -38,7 +38,7 @@ def test_dockerfile__passes_hadolint():
     assert (run.returncode, run.stdout) == (0, "")
 
 
-def test_dockerfile__runs_as_somebody_else_than_root():
+def test_dockerfile__does_not_run_as_root():
     user, group = instructions()["USER"].split(":")
 
     assert f"--gid {group} lockngen" in (BASE_DIR / "Dockerfile").read_text()
@@ -87,7 +87,7 @@ def ignore_rules() -> list[str]:
     return [line for line in lines if not line.startswith("#")]
 
 
-def test_dockerignore__lets_in_what_it_names_alone(image):
+def test_dockerignore__includes_only_what_it_names(image):
     unwanted = [path for path in image.rglob("*") if path.name.startswith(".") or path.name in ("tests", "__pycache__")]
 
     assert ignore_rules()[0] == "*"

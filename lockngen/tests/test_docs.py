@@ -55,7 +55,7 @@ def test_openapi_document__is_valid_and_names_its_operations_plainly():
 
 
 @pytest.mark.parametrize("document", ["README.md", *(f"docs/{path.name}" for path in (BASE_DIR / "docs").glob("*.md"))])
-def test_links__lead_to_files_that_are_there(document):
+def test_links__lead_to_existing_files(document):
     path = BASE_DIR / document
     links = re.findall(r"\]\(([^)#]+)\)", path.read_text())
 

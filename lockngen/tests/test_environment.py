@@ -135,7 +135,7 @@ def test_development_database__that_fails_is_reported_in_one_line(monkeypatch):
         pass
 
 
-def test_development_database__is_not_passed_by_on_the_way_to_another(monkeypatch):
+def test_development_database__is_not_bypassed_by_another_direct_url(monkeypatch):
     monkeypatch.setattr(embedded, "running", lambda _: nullcontext("postgres://lockn@/lockngen"))
     for name, value in {"DEBUG": "on", "DATABASE_URL": "", "DATABASE_DIRECT_URL": "postgres://a@b/c"}.items():
         monkeypatch.setenv(name, value)

@@ -67,7 +67,7 @@ def test_save__is_on_the_disk_before_it_has_its_name(storage, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
-def test_save__leaves_the_old_file_when_it_breaks_off(storage, tmp_path, error):
+def test_save__leaves_the_old_file_when_it_fails(storage, tmp_path, error):
     class Broken(File):
         def chunks(self, chunk_size=None):
             yield b"half"

@@ -31,7 +31,7 @@ def test_probe__is_answered_whatever_its_host(client, method, host, path):
 def test_other_path__with_an_unknown_host_is_refused_with_the_reason(client, path, host, reason):
     answer = client.get(path, headers={"Host": host})
 
-    if path != "/static/x":  # answered without a look at the host
+    if path != "/static/x":  # answered without a check of the host
         assert (answer.status_code, reason in answer.content) == (400, True)
 
 

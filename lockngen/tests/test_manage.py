@@ -1,4 +1,4 @@
-"""How a command of manage.py ends, as a shell sees it."""
+"""Exit codes and error output of manage.py."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ def manage(*arguments: str, **variables: str) -> subprocess.CompletedProcess:
     "arguments",
     ["apikey list", *(pytest.param(command, marks=pytest.mark.faults) for command in ("waitdb", "dbinfo"))],
 )
-def test_database_away__is_one_exit_code_and_one_line(arguments):
+def test_unavailable_database__is_one_exit_code_and_one_line(arguments):
     done = manage(*arguments.split(), **NO_DATABASE, DB_RETRY_TIMEOUT="0", RETENTION_DELETED="1")
 
     assert (done.returncode, done.stdout) == (3, "")
@@ -49,7 +49,7 @@ def test_ctrl_c__before_a_command_has_begun_is_no_traceback(tmp_path):
     assert "Traceback" not in waiting.output()
 
 
-def test_reader_that_goes_away__is_no_traceback():
+def test_closed_pipe__prints_no_traceback():
     reader, writer = os.pipe()
     os.close(reader)
 

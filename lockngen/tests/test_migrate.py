@@ -107,7 +107,7 @@ def test_killed_migrator__is_followed_by_another_during_its_index_build(start, e
     assert indexes == [("pebble_by_weight", True)]
 
 
-def test_database__that_is_not_there_is_reported_in_one_line(start):
+def test_database__that_does_not_exist_is_reported_in_one_line(start):
     migrator = start(DATABASE_URL="postgres://lockn:secret@127.0.0.1:1/lockngen")
     stdout, stderr = migrator.communicate(timeout=60)
 

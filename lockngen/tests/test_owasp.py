@@ -26,7 +26,7 @@ INJECTED = [
 
 
 @pytest.mark.parametrize("is_deleted", [False, True])
-def test_api1_object_level_authorization__a_stranger_s_generation_is_not_there(
+def test_api1_object_level_authorization__a_generation_of_another_key_is_not_found(
     make_generation, make_key, client_of, is_deleted
 ):
     generation, stranger = make_generation(), client_of(make_key())
@@ -42,7 +42,7 @@ def test_api1_object_level_authorization__a_stranger_s_generation_is_not_there(
 
 
 @pytest.mark.parametrize("state", UNUSABLE)
-def test_api2_authentication__a_key_that_is_dead_opens_nothing(make_key, client_of, make_generation, state):
+def test_api2_authentication__an_unusable_key_is_refused(make_key, client_of, make_generation, state):
     key = make_key()
     generation = make_generation(api_key=key)
     ApiKey.all_objects.filter(pk=key.pk).update(**UNUSABLE[state])
@@ -76,14 +76,14 @@ def test_api2_authentication__a_key_in_the_query_is_refused(key, name):
         "created_at",
     ],
 )
-def test_api3_property_level_authorization__a_client_can_not_assign_what_is_ours(api, make_key, field):
+def test_api3_property_level_authorization__internal_fields_can_not_be_set(api, make_key, field):
     answer = post(api, {"prompt": "x", field: str(make_key().pk)})
 
     assert_problem(answer, 422, field)
     assert not Generation.objects.exists()
 
 
-def test_api3_property_level_authorization__a_client_sees_nothing_of_the_inside(api, make_generation, key):
+def test_api3_property_level_authorization__internal_fields_are_not_returned(api, make_generation, key):
     shown = json.dumps([api.get(f"{URL}/{make_generation().id}").json(), api.get("/api/v1/key").json()])
 
     for secret in ["key_hash", key.key_hash, key.token, str(key.pk), "_path", "attempts", "deleted"]:
@@ -113,14 +113,14 @@ def test_api4_resource_consumption__requests_have_a_limit(make_key, client_of):
 
 
 @pytest.mark.parametrize("path", ["/admin/", "/admin/apikeys/apikey/", "/admin/generations/generation/"])
-def test_api5_function_level_authorization__a_key_is_no_way_into_the_admin(api, path):
+def test_api5_function_level_authorization__a_key_gives_no_access_to_the_admin(api, path):
     answer = api.get(path)
 
     assert answer.status_code == 302
     assert answer["Location"].startswith("/admin/login/")
 
 
-def test_api5_function_level_authorization__a_session_is_no_way_into_the_api(client):
+def test_api5_function_level_authorization__a_session_gives_no_access_to_the_api(client):
     client.force_login(User.objects.create_superuser("root"))
 
     assert_problem(client.get(URL), 401)
@@ -160,7 +160,7 @@ def test_api8_misconfiguration__an_error_shows_no_stack_trace(api, debug, monkey
 
 
 @pytest.mark.parametrize("path", ["/", URL, "/api/v1/docs", "/admin/login/"])
-def test_api8_misconfiguration__answers_carry_the_browser_s_safeguards_and_open_to_no_other_site(client, path):
+def test_api8_misconfiguration__responses_have_security_headers_and_no_cors_headers(client, path):
     answer = client.get(path, headers={"Origin": "https://evil.example.org"})
 
     assert answer["X-Content-Type-Options"] == "nosniff"
@@ -194,7 +194,7 @@ def test_api9_inventory__every_address_of_the_api_is_documented_and_needs_a_key(
     assert Generation.objects.get().status == Status.PENDING
 
 
-def test_api10_consumption_of_others__a_path_leads_nowhere_outside_the_images(api, make_generation, image_folder):
+def test_api10_consumption_of_others__a_file_outside_the_image_folder_is_not_read(api, make_generation, image_folder):
     """A renderer's image is stored under a generated name; a row with another path reads no other file."""
     image_folder.mkdir()
     (image_folder.parent / "secret.png").write_bytes(b"secret")

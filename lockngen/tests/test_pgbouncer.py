@@ -104,17 +104,17 @@ def test_timeouts__are_those_of_the_settings_in_every_session(bouncer, dev):
     assert found == [["31s", "11s", "61s"]] * len(sessions)
 
 
-def test_worker__listens_past_the_bouncer(dev):
+def test_worker__listens_on_a_connection_that_bypasses_pgbouncer(dev):
     assert median(waits(dev, 3)) < 2  # it polls every 5 s
 
 
-def test_events__come_past_the_bouncer(dev):
+def test_events__bypass_pgbouncer(dev):
     id = dev.create(width=64, height=64)["id"]
     started_at = time.monotonic()
 
     assert b"event: end" in dev.ask(f"{URL}/{id}/events")
 
-    assert time.monotonic() - started_at < 4  # without them it looks every 5 s
+    assert time.monotonic() - started_at < 4  # without them it polls every 5 s
 
 
 ITERATE_WHILE_THE_SESSION_IS_TAKEN = """
@@ -128,14 +128,14 @@ with psycopg.connect({address!r}) as other:
 """
 
 
-def test_iterator__needs_no_session_to_itself(bouncer, dev):
+def test_iterator__needs_no_session_of_its_own(bouncer, dev):
     code = ITERATE_WHILE_THE_SESSION_IS_TAKEN.format(address=bouncer.address())
     done = dev.manage("shell", "--verbosity=0", "-c", code)
 
     assert int(done.stdout) > 1, done.stderr
 
 
-def test_complaint__names_the_step_that_is_missing(bouncer, dev, through, settings):
+def test_mismatch__names_the_missing_step(bouncer, dev, through, settings):
     settings.DB_TIMEOUTS = {"statement_timeout": 32_000, "lock_timeout": 11_000}
     assert timeouts.find_mismatch(through) == ("statement_timeout is 31000 ms, not 32000", "Run manage.py migrate.")
 

@@ -75,7 +75,7 @@ print(*(getattr(storage, name, None) for name in ("__class__", "bucket_name", "l
         ),
     ],
 )
-def test_environment__alone_states_where_images_are(variables, expected):
+def test_environment__alone_decides_where_images_are(variables, expected):
     environment = {**os.environ, **variables}
 
     done = subprocess.run(

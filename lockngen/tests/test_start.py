@@ -56,7 +56,7 @@ def status(port: int, path: str) -> int | None:
         return getattr(error, "code", None)
 
 
-def test_web_and_worker__wait_for_a_database_that_comes_late(late_database, launch):
+def test_web_and_worker__wait_for_a_database_that_starts_late(late_database, launch):
     url, make_available = late_database
     port = free_port()
     web = launch(WEB, DATABASE_URL=url, PORT=str(port), WEB_WORKERS="1")
@@ -74,7 +74,7 @@ def test_web_and_worker__wait_for_a_database_that_comes_late(late_database, laun
     assert [process.stop(seconds=10) for process in (web, worker)] == [0, 0]
 
 
-def test_web__goes_on_without_a_database_that_does_not_come(launch):
+def test_web__starts_without_a_database(launch):
     port = free_port()
     web = launch(WEB, **NO_DATABASE, PORT=str(port), WEB_WORKERS="1")
 

@@ -21,7 +21,7 @@ def fresh_probe():
 
 @pytest.mark.usefixtures("fresh_probe")
 @pytest.mark.parametrize("path", ["/ht/storage", "/ht/storage/"])
-def test_storage__is_written_and_read_and_left_clean(client, settings, image_folder, path):
+def test_storage__is_probed_with_a_file_that_is_removed(client, settings, image_folder, path):
     settings.DEBUG = True
 
     status, body = ready(client, path)

@@ -136,7 +136,7 @@ def test_pipelined_requests__are_answered_in_order(connect):
     assert re.findall(rb"HTTP/1.1 (\d+)", read(connection)) == [b"200", b"404", b"200"]
 
 
-def test_clients__that_stop_in_the_middle_hold_up_nobody(web, connect, key, transactional_db):
+def test_clients__that_stop_in_the_middle_delay_no_others(web, connect, key, transactional_db):
     head = post(key, b"", b"Content-Length: 100")
     held = [connect(GET[:20]) for _ in range(40)] + [connect(head + b"{") for _ in range(40)]
     held += [connect(f"GET {URL} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key.token}\r\n\r\n".encode())]

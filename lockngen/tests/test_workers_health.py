@@ -27,7 +27,7 @@ def make_worker(run):
     return lambda seconds=0: run(insert, seconds)
 
 
-def test_workers__without_a_living_one_fail_while_the_web_is_ready(client, settings, make_worker):
+def test_workers__without_a_running_one_fail_while_the_web_is_ready(client, settings, make_worker):
     make_worker(seconds=31)
     settings.DEBUG = True
 

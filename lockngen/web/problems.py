@@ -137,7 +137,7 @@ def _logged_as(answer: HttpResponse, shaped: HttpResponse) -> HttpResponse:
 class ProblemAPI(NinjaAPI):
     """An API whose errors are all problem documents, also in its OpenAPI document.
 
-    A dialect has no document here. It ignores query parameters that it doesn't know, as its clients send many.
+    A dialect has no document here. It ignores unknown query parameters, as its clients send many.
     """
 
     def __init__(self, *, dialect: str = "", **options):

@@ -1,6 +1,6 @@
 """GCRA as the textbook has it ("virtual scheduling", ITU-T I.371, annex A), in exact fractions of a second.
 
-It is written from the book and not from the code: tests hold the code's verdicts against it.
+It is written independently of the code: tests compare the decisions of both.
 """
 
 import math

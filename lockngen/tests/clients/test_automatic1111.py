@@ -90,7 +90,7 @@ def test_webuiapi__chooses_a_model(client):
     assert client.util_get_current_model() == "sketch"
 
 
-def test_webuiapi__sees_progress_and_interrupts(client, http):
+def test_webuiapi__reads_progress_and_interrupts(client, http):
     assert client.get_progress()["progress"] == 0
     made = []
     call = Thread(

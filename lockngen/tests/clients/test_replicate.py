@@ -89,7 +89,7 @@ def test_run__of_the_asynchronous_client_returns_files(client):
     assert size(asyncio.run(run())) == (64, 64)
 
 
-def test_create__waits_only_where_it_is_told_to(client):
+def test_create__waits_only_if_requested(client):
     at_once = client.predictions.create(version=MODEL, input=SMALL)
     too_short = client.predictions.create(version=MODEL, input=SEVERAL, wait=1)
     waited = client.predictions.create(version=MODEL, input=SMALL, wait=30)

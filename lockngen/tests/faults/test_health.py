@@ -25,7 +25,7 @@ def test_frozen__is_reported_in_time_and_survived(stack, client):
     assert time.monotonic() - thawed_at < 5
 
 
-def test_exhausted__is_a_503_and_no_reason_to_restart_the_web(stack, client):
+def test_exhausted_connections__are_a_503_and_leave_the_web_alive(stack, client):
     calls = [("POST", URL, {"prompt": "one too many"}), ("GET", URL), ("GET", "/ht/")]
     with stack.without_connections(), ThreadPoolExecutor(3) as threads:
         answers = [threads.submit(ask, stack, *call) for call in calls]

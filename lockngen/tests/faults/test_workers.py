@@ -64,7 +64,7 @@ def test_worker__stopped_finishes_what_it_can_within_its_grace(stack, client, wo
     assert_ended_once(stack)
 
 
-def test_worker__frozen_past_its_lease_changes_nothing_once_it_thaws(stack, client, worker, run_fast_worker):
+def test_worker__that_was_considered_dead_changes_nothing_when_it_continues(stack, client, worker, run_fast_worker):
     id = begin(client)
     worker.send_signal(signal.SIGSTOP)
     let_leases_end(stack)
