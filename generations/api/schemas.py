@@ -1,6 +1,7 @@
 """The messages are translated where the studio shows them, which sets the language. The API has English ones."""
 
 import re
+import unicodedata
 from datetime import datetime
 from random import randrange
 from typing import Annotated, Any, Literal
@@ -20,7 +21,6 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from generations import renderers
-from generations.api import text as text_rules
 from generations.images.formats import CONTENT_TYPES, THUMBNAIL_PIXELS
 from generations.models import (
     DEFAULT_GUIDANCE,
@@ -47,6 +47,10 @@ MAX_LABELS, MAX_LABEL_NAME, MAX_LABEL_VALUE = 16, 40, 200  # of a generation; ch
 QUALITY_NEEDS_FORMAT, SEED_OUT_OF_RANGE = "quality_needs_format", "seed_out_of_range"  # types of Pydantic's errors
 LABEL_NAME = re.compile(f"[A-Za-z0-9_.-]{{1,{MAX_LABEL_NAME}}}")
 THUMBNAIL_SIZE = f"within {THUMBNAIL_PIXELS} x {THUMBNAIL_PIXELS} pixels"
+# Control, format and space characters.
+INVISIBLE = {"Cc", "Cf", "Zs", "Zl", "Zp"}
+# Invisible characters of other categories: joiners, fillers, variation selectors and the blank Braille pattern.
+BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 OutputFormatName = Literal[tuple(OutputFormat.values)]
 StatusName = Literal[tuple(status.name.lower() for status in Status)]
 
@@ -58,7 +62,7 @@ def _without_nul(text: str) -> str:
 
 
 def _not_blank(text: str) -> str:
-    if text_rules.is_blank(text):
+    if all(unicodedata.category(character) in INVISIBLE for character in BLANK.sub("", text)):
         raise ValueError(_("it is blank: it contains no visible character"))
     return text
 

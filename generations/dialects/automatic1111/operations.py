@@ -61,7 +61,9 @@ def txt2img(request: HttpRequest, body: Txt2Img) -> HttpResponse:
 
 @router.get("sd-models")
 def sd_models(request: HttpRequest) -> HttpResponse:
-    return presenters.response([_sd_model(name) for name in renderers.current_pool().available()])
+    absent = dict.fromkeys(("hash", "sha256", "config"))
+    names = renderers.current_pool().available()
+    return presenters.response([{"title": name, "model_name": name, "filename": name, **absent} for name in names])
 
 
 @router.get("options")
@@ -115,10 +117,6 @@ def _add_static(name: str, content: Any) -> None:
 
 for name, content in STATIC.items():
     _add_static(name, content)
-
-
-def _sd_model(name: str) -> dict[str, Any]:
-    return {"title": name, "model_name": name, "hash": None, "sha256": None, "filename": name, "config": None}
 
 
 @retry.idempotent

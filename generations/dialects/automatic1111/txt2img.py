@@ -19,12 +19,12 @@ RANDOM = -1  # as a seed
 UNKNOWN = -1
 
 
-def _seed(value: Any) -> Any:
-    return None if value in (RANDOM, str(RANDOM), "") else value
-
-
 # AUTOMATIC1111 rounds sizes down as well, and accepts numbers as text.
 Pixels = Annotated[int, AfterValidator(lambda pixels: pixels // 8 * 8), Field(ge=64, le=2048)]
+Seed = Annotated[
+    Annotated[int, Field(ge=0, le=MAX_SEED)] | None,
+    BeforeValidator(lambda seed: None if seed in (RANDOM, str(RANDOM), "") else seed),
+]
 Count = Annotated[int, Field(ge=1, le=MAX_IMAGES)]
 
 
@@ -43,7 +43,7 @@ class Txt2Img(GenerationIn):
     guidance: Annotated[float, Field(ge=0, le=30, allow_inf_nan=False)] = Field(
         DEFAULT_GUIDANCE, validation_alias="cfg_scale"
     )
-    seed: Annotated[Annotated[int, Field(ge=0, le=MAX_SEED)] | None, BeforeValidator(_seed)] = None
+    seed: Seed = None
     batch_size: Count = 1
     n_iter: Count = 1
     sampler_name: str | None = None

@@ -32,11 +32,7 @@ class Cursor(NamedTuple):
         return f"{REVERSE if self.is_reverse else ''}{cursors.encode(self.id)}"
 
 
-def _aware(time: datetime) -> datetime:
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
-
-
-Time = Annotated[datetime, AfterValidator(_aware)]
+Time = Annotated[datetime, AfterValidator(lambda time: time if time.tzinfo else time.replace(tzinfo=UTC))]
 
 
 class PageQuery(Schema):

@@ -3,11 +3,10 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-from generations.renderers.base import WAITING, Model, Progress, RendererFailure, RenderRequest
+from generations.renderers.base import WAITING, Progress, RendererFailure, RenderRequest
 from generations.renderers.comfyui import address, capabilities
 from generations.renderers.comfyui.client import Client
 from generations.renderers.comfyui.events import Events
@@ -32,14 +31,8 @@ class ComfyUIRenderer:
         self.address = address.parse(url)
         self.catalogue = catalogue
         self.authorization = authorization
-
-    @property
-    def concurrency(self) -> int:
-        return self.address.concurrency
-
-    @cached_property
-    def models(self) -> dict[str, Model]:
-        return {name: workflow.model for name, workflow in self.catalogue.workflows.items()}
+        self.concurrency = self.address.concurrency
+        self.models = {name: workflow.model for name, workflow in catalogue.workflows.items()}
 
     def render(self, request: RenderRequest, progress: Progress) -> bytes:
         workflow = self.catalogue.workflows[request.model]

@@ -1,6 +1,6 @@
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -45,16 +45,9 @@ class OpenAIRenderer:
     def __init__(self, url: str, keys: str = ""):
         self.address = address.parse(url)
         self.authorization = address.authorization(keys, self.address.location)
+        self.concurrency, self.defaults = self.address.concurrency, self.address.defaults
         self._refused: dict[str, frozenset[str]] = {}  # optional fields, by the model's name
         self._offer(names.chosen(self.address.models, ()))
-
-    @property
-    def concurrency(self) -> int:
-        return self.address.concurrency
-
-    @property
-    def defaults(self) -> Mapping[str, int | float]:
-        return self.address.defaults
 
     def support(self) -> dict[str, Support]:
         """Which models the server lists at the moment. Raises RendererFailure without an answer."""
