@@ -12,7 +12,7 @@ from generations.api import limits
 from generations.images import downloads, formats
 from generations.images.formats import Output
 from generations.models import Generation, OutputFormat
-from generations.studio import visitor
+from generations.studio import explanations, visitor
 from generations.studio.labels import as_text, from_text
 from generations.submission import PARAMETERS
 
@@ -85,5 +85,6 @@ def _page(request: HttpRequest, generation: Generation, **result) -> HttpRespons
         "values": json.dumps({name: value for name, value in values.items() if value not in (None, "")}),
         "labels": as_text(generation.labels),
         "formats": OutputFormat,
+        "failure": explanations.of_failure(generation.error_message) if generation.error_message else None,
     }
     return render(request, "studio/detail.html", context | {"errors": {}} | result)

@@ -1,4 +1,6 @@
-"""What is wrong with a field, in the visitor's language."""
+"""What is wrong with a field, and why a generation failed, in the visitor's language."""
+
+import re
 
 from django.utils.translation import gettext_lazy as _
 from pydantic_core import ErrorDetails
@@ -20,11 +22,41 @@ TEXTS = {
     QUALITY_NEEDS_FORMAT: _("A quality needs the format JPEG or WebP."),
 }
 
+# Starts of stored errors that are translated. Texts of renderers are shown as they are.
+REASONS = (
+    (r"There is no such model any more\.", _("There is no such model any more.")),
+    (r"Rendering took longer than (\S+) seconds\.", _("Rendering took longer than %s seconds.")),
+    (
+        r"The image waited in the renderer's queue for longer than (\S+) seconds\.",
+        _("The image waited in the renderer's queue for longer than %s seconds."),
+    ),
+    (r"The image is larger than (\S+) MiB\.", _("The image is larger than %s MiB.")),
+    (r"Rendering failed after (\d+) attempts\.", _("Rendering failed after %s attempts.")),
+)
+# What a visitor can do about an error, by the start of its message.
+REMEDIES = (
+    (r"There is no such model|The model .* can't be rendered", _("Choose another model, or ask an operator.")),
+    (r"Rendering took|The image waited", _("Try fewer steps or a smaller size.")),
+    (r"The image is larger", _("Choose a smaller size.")),
+    (r"The renderer refused|The workflow", _("Change the prompt or its values. An operator can check the workflow.")),
+    (r"Rendering failed after", _("The renderer has a problem. Try again later, or ask an operator.")),
+)
+OTHERWISE = _("Try again.")
+
 
 def of(error: ErrorDetails) -> str:
     if error["type"] in TEXTS:
         return TEXTS[error["type"]] % error.get("ctx", {})
     return as_sentence(error["msg"].removeprefix("Value error, "))
+
+
+def of_failure(message: str) -> tuple[str, str]:
+    """The reason, and what to do."""
+    remedy = next((text for start, text in REMEDIES if re.match(start, message)), OTHERWISE)
+    for start, text in REASONS:
+        if found := re.match(start, message):
+            return text % found.groups() + message[found.end() :], remedy
+    return message, remedy
 
 
 def as_sentence(text: str) -> str:

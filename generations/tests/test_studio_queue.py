@@ -9,7 +9,7 @@ from django.test import Client
 
 from generations.models import Generation
 from generations.status import Status
-from generations.studio import queue
+from generations.studio import explanations, queue
 from lockngen.environment import BASE_DIR
 
 pytestmark = pytest.mark.django_db
@@ -115,7 +115,7 @@ def test_failure__is_translated_except_texts_of_renderers(studio, make_failed, m
 
 
 def test_reasons__are_those_that_are_stored():
-    for start, text in queue.REASONS:
+    for start, text in explanations.REASONS:
         assert re.match(start, str(text).replace("%s", "3"))
 
 
@@ -175,6 +175,6 @@ def test_remedies__are_for_messages_that_exist():
     modules = [*(BASE_DIR / "generations/renderers").rglob("*.py"), *(BASE_DIR / "generations").glob("*.py")]
     sources = "".join(path.read_text() for path in modules)
 
-    for starts, _ in queue.REMEDIES:
+    for starts, _ in explanations.REMEDIES:
         for start in starts.split("|"):
             assert f'"{start.partition(" .*")[0]}' in sources, start

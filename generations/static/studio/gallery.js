@@ -8,6 +8,8 @@ const filters = document.getElementById("filters");
 const newImages = document.getElementById("new-images");
 const NEAR = 2000; // pixels
 const TEXT_RATIO = 1.4; // of a tile without an image
+const MIN_RATIO = 1 / 3; // of a tile: longer images are cropped
+const MAX_RATIO = 4;
 const pages = new Map(); // by element: the ids and the proportions of its tiles, and whether it is near
 
 const elements = () => [...gallery.querySelectorAll(".page")];
@@ -18,7 +20,10 @@ export const isBin = () => filters.elements.status.value === "bin";
 
 function read(page) {
   const tiles = [...page.querySelectorAll(".tile")];
-  const ratio = (image) => (image ? image.getAttribute("width") / image.getAttribute("height") : TEXT_RATIO);
+  const ratio = (image) => {
+    const own = image ? image.getAttribute("width") / image.getAttribute("height") : TEXT_RATIO;
+    return Math.min(Math.max(own, MIN_RATIO), MAX_RATIO);
+  };
   pages.set(page, {
     ids: tiles.map((tile) => tile.dataset.id),
     ratios: tiles.map((tile) => ratio(tile.querySelector("img:last-of-type"))),

@@ -129,7 +129,7 @@ box.addEventListener("touchend", (event) => {
 
 // Another client may have deleted, restored or labelled it. What is being typed here stays.
 document.addEventListener("studio:changed", ({ detail: { ids } }) => {
-  if (!current || (ids && !ids.includes(current)) || content.querySelector("input:focus")) return;
+  if (!current || (ids && !ids.includes(current)) || content.querySelector("textarea:focus")) return;
   const facts = content.querySelector(".facts");
   if (facts) htmx.ajax("GET", addressOf(current), { source: content, target: facts, select: ".facts", swap: "outerHTML" });
 });
