@@ -76,7 +76,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown() -> None:
     """After the fixtures of each test. A test without the database may call code that uses an open connection."""
-    connection.close()
+    if connection.connection is not None:  # in the event loop of playwright there is none, and Django refuses to close
+        connection.close()
 
 
 def pytest_collection_finish() -> None:
