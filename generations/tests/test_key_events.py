@@ -169,8 +169,9 @@ def test_stream__names_what_was_deleted_restored_or_labelled(follow, make_key, m
 
 
 @pytest.mark.parametrize("are_simultaneous", [True, False])
-def test_stream__shows_every_end_between_two_reads(key, quick_stream, are_simultaneous):
-    rows = [Generation(api_key=key, prompt="a lighthouse") for _ in range(1200)]
+def test_stream__shows_every_end_between_two_reads(key, quick_stream, monkeypatch, are_simultaneous):
+    monkeypatch.setattr(key_events, "MAX_ROWS", 50)
+    rows = [Generation(api_key=key, prompt="a lighthouse") for _ in range(120)]
     ids = {str(row.pk) for row in Generation.objects.bulk_create(rows)}
     for _ in range(key_events.MAX_ROWS):
         quick_stream.next()

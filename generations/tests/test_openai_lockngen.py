@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from django.db import connection
 
 from generations.models import Generation
 from lockngen.tests.support.databases import database_url, new_database
-from lockngen.tests.support.processes import WORKER, Process, free_port, manage
+from lockngen.tests.support.keys import insert_key
+from lockngen.tests.support.processes import WORKER, Process, free_port
 from lockngen.tests.support.waiting import wait_until
 from lockngen.tests.support.web import Caller, Web
 
@@ -56,14 +58,13 @@ class Service:
 @pytest.fixture(scope="module")
 def upstream(django_db_setup, django_db_blocker, tmp_path_factory):
     """The service that renders. Its attribute `token` is that of a key."""
-    with django_db_blocker.unblock(), new_database() as database:
-        with manage("migrate", "--verbosity", "0", variables={"DATABASE_URL": database}) as migrate:
-            assert migrate.wait(60) == 0
-        command = ("apikey", "create", "downstream", "--rate-limit", "0")
-        with manage(*command, variables={"DATABASE_URL": database}, stdout=-1, text=True) as create:
-            token = create.communicate(timeout=60)[0].split()[-1]
+    with django_db_blocker.unblock():
+        connection.close()
+        connection.close_pool()
+        name = connection.settings_dict["NAME"]
+    with new_database(name) as database:  # migrated, and without rows
         service = Service(tmp_path_factory.mktemp("up") / "up", database, RENDERER_URL="sketch:")
-        service.token = token
+        service.token = insert_key(database, "downstream")
         yield service
         service.close()
 

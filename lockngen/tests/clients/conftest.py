@@ -8,18 +8,14 @@ import psutil
 import pytest
 from PIL import Image
 
-from apikeys import tokens
 from generations.tests.support.certificates import make_certificate
+from lockngen.database import embedded
 from lockngen.tests.support.dev import Dev, running_devs
 from lockngen.tests.support.embedded_servers import open_folder
+from lockngen.tests.support.keys import insert_key
 from lockngen.tests.support.tls_proxy import terminate_tls
 
 SECONDS = 0.3  # of a render, so that clients see it in progress
-# The command `apikey create` would take a second.
-INSERT_KEY = """
-    INSERT INTO apikeys_apikey (id, name, key_hash, prefix, rate_limit)
-    VALUES (gen_random_uuid(), 'Client', %(key_hash)s, %(prefix)s, %(rate_limit)s)
-"""
 
 
 def size(image: bytes) -> tuple[int, int]:
@@ -43,10 +39,8 @@ def make_token(dev) -> Callable[[int], str]:
     """Make a key with this limit of calls a minute; 0 is none."""
 
     def make(rate_limit: int) -> str:
-        token = tokens.make()
-        row = {"key_hash": tokens.digest(token), "prefix": tokens.visible(token), "rate_limit": rate_limit}
-        dev.execute(INSERT_KEY, **row)
-        return token
+        with embedded.running(dev.data) as database:
+            return insert_key(database, "Client", rate_limit)
 
     return make
 

@@ -17,11 +17,11 @@ def database_url(name: str = "") -> str:
 
 
 @contextmanager
-def new_database() -> Iterator[str]:
-    """An empty database, by its URL."""
+def new_database(template: str = "template1") -> Iterator[str]:
+    """A copy of the template, by its URL; by default it is empty. The template may have no connections."""
     name = f"test_{secrets.token_hex(4)}"
     with psycopg.connect(database_url("postgres"), autocommit=True) as server:
-        server.execute(f"CREATE DATABASE {name}")
+        server.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         server.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
         try:
             yield database_url(name)

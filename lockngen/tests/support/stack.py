@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -17,10 +16,10 @@ from pathlib import Path
 import psutil
 
 from apikeys.querysets import DEVELOPMENT_TOKEN
-from lockngen.environment import BASE_DIR
 from lockngen.management.commands.dev import die_with_parent
 from lockngen.tests.support.cluster import Cluster
 from lockngen.tests.support.dev import URL
+from lockngen.tests.support.keys import insert_key
 from lockngen.tests.support.processes import WEB, WORKER, Process, free_port
 from lockngen.tests.support.waiting import wait_until
 from lockngen.web.problems import IN_DOUBT
@@ -150,9 +149,7 @@ class Stack:
 
     def make_token(self, name: str) -> str:
         """The token of a new key without a limit."""
-        command = [sys.executable, "manage.py", "apikey", "create", name, "--rate-limit", "0"]
-        done = subprocess.run(command, cwd=BASE_DIR, env=self.environment, capture_output=True, text=True, check=True)
-        return done.stdout.split()[-1]
+        return insert_key(self.cluster.url, name)
 
     def newest_worker(self) -> int:
         return self.cluster.value("SELECT coalesce(max(id), 0) FROM procrastinate_workers")
