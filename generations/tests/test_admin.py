@@ -95,7 +95,7 @@ def test_restore_and_delete__are_in_the_history_of_each(act, admin_client, make_
         assert len(LogEntry.objects.filter(object_id=row.pk)) == 2
 
 
-def test_delete__says_that_it_can_be_restored(admin_client, make_generation):
+def test_delete__is_described_as_reversible(admin_client, make_generation):
     assert "can be restored here" in admin_client.get(f"{URL}{make_generation().pk}/delete/").content.decode()
 
 

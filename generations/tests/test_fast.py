@@ -252,7 +252,7 @@ def test_rotated_key__sees_what_its_predecessor_made(respond, key, make_generati
 
 
 @pytest.mark.anyio
-async def test_create__that_no_thread_stored_in_time_is_not_taken_for_an_error(monkeypatch):
+async def test_create__that_no_thread_could_store_in_time_is_refused_as_busy(monkeypatch):
     async def prepare(*_) -> tuple:
         return AuthResult("admitted"), {"prompt": "x"}
 

@@ -168,7 +168,7 @@ def test_finished_state__is_never_left(make_finished, status, change):
     assert Generation.objects.values().get() == before
 
 
-def test_requeue__counts_the_attempt_only_if_asked_to(make_processing):
+def test_requeue__counts_the_attempt_only_if_requested(make_processing):
     generation = make_processing()
 
     assert generation.requeue(1, counts_as_attempt=False)

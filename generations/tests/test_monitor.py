@@ -26,7 +26,7 @@ def test_render__stops_when_its_attempt_is_not_current(make_generation, run, ren
         progress(1)
         getattr(Generation.objects.get(pk=generation.pk), end)()
         progress(2)
-        pytest.fail("It went on.")
+        pytest.fail("The render continued.")
 
     render_with(render)
     run(generation)

@@ -1,4 +1,4 @@
-"""What a process keeps of the notifications it receives, and whom it wakes."""
+"""What a process keeps of the notifications it receives, and which subscriptions it wakes."""
 
 import json
 from uuid import UUID, uuid4
@@ -130,7 +130,7 @@ async def test_subscription__collects_what_was_changed_of_its_keys():
 
 @pytest.mark.parametrize("cause", ["many", "too many together", "a gap"])
 @pytest.mark.anyio
-async def test_subscription__that_does_not_know_what_was_changed_says_so(cause, monkeypatch):
+async def test_subscription__has_none_if_the_changed_ones_are_unknown(cause, monkeypatch):
     monkeypatch.setattr(notifications, "MAX_IDS", 2)
     hub, key = ProgressHub(), uuid4()
 

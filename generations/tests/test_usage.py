@@ -86,7 +86,7 @@ def test_revoke__keeps_pending_generations(key, make_generation):
     assert generation.status == Status.PENDING
 
 
-def test_revoke__cancels_pending_generations_if_asked_to(key, make_key, make_generation):
+def test_revoke__cancels_pending_generations_if_requested(key, make_key, make_generation):
     waiting, under_way, strange = (
         make_generation(),
         make_generation(status=Status.PROCESSING),
