@@ -207,6 +207,8 @@ def test_gunicorn__has_the_private_parts_that_are_overridden():
     assert inspect.signature(ASGIProtocol._send_error_response) == inspect.signature(
         server.Protocol._send_error_response
     )
+    assert "await self._serve_http_request(\n" in inspect.getsource(ASGIProtocol._handle_connection)
+    assert inspect.signature(ASGIProtocol._handle_http_request).parameters["complete"].default is None
     assert not inspect.signature(ASGIProtocol._close_transport).parameters.keys() - {"self"}
     assert "ASGIProtocol(self)" in inspect.getsource(gasgi.ASGIWorker._serve)
     assert {"_current_request", "_closed"} <= vars(make_client()).keys()
