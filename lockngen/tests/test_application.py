@@ -9,7 +9,7 @@ from django.http import HttpResponse
 
 from lockngen.web import fast, sample
 from lockngen.web.application import Application
-from lockngen.web.handler import Handler, RawResponse
+from lockngen.web.handler import Handler, RawResponse, as_request
 from lockngen.web.problems import Problem
 
 pytestmark = pytest.mark.anyio
@@ -144,3 +144,15 @@ def test_common_headers__are_none_if_the_response_fails(monkeypatch):
     monkeypatch.setattr("ninja.openapi.views.Response", lambda schema: HttpResponse(status=HTTPStatus.BAD_GATEWAY))
 
     assert sample.common_headers(Handler(), "http") is None
+
+
+@pytest.mark.parametrize("charset", ["hex", "idna", "undefined", "utf-16", "nothing"])
+def test_charset__of_a_multipart_form_has_no_effect(charset):
+    part = 'Content-Disposition: form-data; name="prompt"'
+    body = f"--x\r\n{part}\r\n\r\nWinter in Köln\r\n--x--\r\n".encode()
+    content_type = f"multipart/form-data; boundary=x; charset={charset}".encode()
+    headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
+
+    request = as_request({"method": "POST", "path": "/", "query_string": b"", "headers": headers}, body)
+
+    assert request.POST["prompt"] == "Winter in Köln"

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -67,6 +68,25 @@ def test_head__leaves_the_connection_to_the_next_request(web, key, make_generati
 
         client.request("GET", address, headers=headers)
 
+        assert client.getresponse().status == 200
+
+
+@pytest.mark.django_db(transaction=True)
+def test_head__of_the_studio_s_stream_ends(web, key):
+    with closing(http.client.HTTPConnection("127.0.0.1", web.port, timeout=5)) as client:
+        client.request("GET", "/")
+        page = client.getresponse()
+        csrf = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', page.read().decode())[1]
+        headers = {"Cookie": page.headers["Set-Cookie"], "Content-Type": "application/x-www-form-urlencoded"}
+        client.request("POST", "/studio/sign-in", f"token={key.token}&csrfmiddlewaretoken={csrf}", headers)
+        signed_in = client.getresponse()
+        signed_in.read()
+
+        client.request("HEAD", "/studio/events", headers={"Cookie": signed_in.headers["Set-Cookie"]})
+        head = client.getresponse()
+
+        assert (head.status, head.headers["Content-Type"], head.read()) == (200, "text/event-stream", b"")
+        client.request("GET", "/ht/live")
         assert client.getresponse().status == 200
 
 

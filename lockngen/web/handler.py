@@ -15,7 +15,7 @@ from django.core.handlers.base import BaseHandler
 from django.http import HttpResponse, StreamingHttpResponse
 from django.urls import set_script_prefix
 
-from lockngen.web import threads
+from lockngen.web import problems, threads
 
 CHUNK = 64 * 1024  # bytes of a file that are read at once
 QUERY_CHARACTERS = "".join(map(chr, range(0x21, 0x7F)))
@@ -53,13 +53,18 @@ class Handler(BaseHandler):
         request = as_request(scope, body)
         request.prior, request.id = scope.get("prior"), scope["request_id"]
         response = self.get_response(request)
+        if request.method == "HEAD":  # of a page
+            problems.without_body(response)
         if not response.streaming:
             response.close()  # in this thread, whose connection Django may then close
         return as_raw(response)
 
 
 def as_request(scope: dict[str, Any], body: bytes = b"") -> ASGIRequest:
-    return ASGIRequest(_as_django_reads_it(scope), BytesIO(body))
+    request = ASGIRequest(_as_django_reads_it(scope), BytesIO(body))
+    if request.content_type == "multipart/form-data":
+        request.encoding = None  # it has no charset (RFC 7578), and Python has codecs that can't decode text
+    return request
 
 
 def as_raw(response: HttpResponse) -> RawResponse:

@@ -182,7 +182,7 @@ class ApiProblemsMiddleware:
             request.method = "GET"
         answer = self._as_problem(_refusal(request) or self.get_response(request))
         answer = formatted(request.path_info, answer)
-        return _without_body(answer) if is_head else answer
+        return without_body(answer) if is_head else answer
 
     def _as_problem(self, answer: HttpResponse) -> HttpResponse:
         if answer.status_code < 400 or answer["Content-Type"] == CONTENT_TYPE:
@@ -225,8 +225,8 @@ def _refuse_unknown_parameters(request: HttpRequest, known: list[str]) -> None:
     raise Problem(422, f"Unknown query parameters: {', '.join(unknown)}; {takes}.", errors=errors)
 
 
-def _without_body(answer: HttpResponse) -> HttpResponse:
-    """The same headers, including Content-Length, without a body. An open file is closed with the response."""
+def without_body(answer: HttpResponse) -> HttpResponse:
+    """The same headers, including Content-Length, without a body. What is open is closed with the response."""
     if answer.streaming:
         answer.streaming_content = ()
     else:
