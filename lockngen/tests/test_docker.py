@@ -11,8 +11,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 
+from apikeys import tokens
 from lockngen import __version__
 from lockngen.environment import BASE_DIR
 from lockngen.tests.dockerfiles import (
@@ -182,8 +184,13 @@ def fetch(address: str, token: str = "", body: dict | None = None) -> bytes:
         return answer.read()
 
 
-def test_worker__renders_what_the_web_takes_and_ends_in_time(containers, web):
-    token = containers.run("web", ["python", "manage.py", "apikey", "create", "Test"]).stdout.strip()
+def test_worker__renders_what_the_web_takes_and_ends_in_time(containers, database, web):
+    token = tokens.make()
+    with psycopg.connect(database) as connection:
+        connection.execute(
+            "INSERT INTO apikeys_apikey (id, name, key_hash, prefix) VALUES (gen_random_uuid(), 'Test', %s, %s)",
+            [tokens.digest(token), tokens.visible(token)],
+        )
     body = {"prompt": "a lighthouse at dusk", "width": 64, "height": 64}
     address = f"{web}/api/v1/generations"
 

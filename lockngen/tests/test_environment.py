@@ -1,4 +1,6 @@
 import os
+import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -252,12 +254,18 @@ REFUSED = [
 START = [(command, *case) for command in COMMANDS for case in REFUSED]
 
 
+@pytest.mark.parametrize(("variables", "expected"), REFUSED)
+def test_settings__name_the_variable_that_is_wrong(monkeypatch, variables, expected):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(ImproperlyConfigured, match=f"^{re.escape(expected)}.*$"):
+        runpy.run_path(str(env.BASE_DIR / "lockngen/settings.py"))
+
+
 @pytest.mark.parametrize(
     ("command", "variables", "expected"),
-    [
-        pytest.param(*case, marks=[pytest.mark.faults] if case[0] != "manage.py" and case[1:] != REFUSED[0] else [])
-        for case in START
-    ],
+    [pytest.param(*case, marks=[pytest.mark.faults] if case[1:] != REFUSED[0] else []) for case in START],
 )
 def test_start__ends_with_one_line_that_states_what_to_set(command, variables, expected):
     done = subprocess.run(

@@ -40,10 +40,13 @@ class AuthResult(NamedTuple):
 
 @pytest.fixture(scope="module")
 def webs(django_db_setup, django_db_blocker, tmp_path_factory):
-    """Two servers with two processes each and several threads in every one."""
+    """Two servers with several threads in each process. The first has two processes."""
     folder = tmp_path_factory.mktemp("web")
     with django_db_blocker.unblock():
-        webs = [Web(free_port(), folder / f"{number}.log", "--access-logfile", "-") for number in range(2)]
+        webs = [
+            Web(free_port(), folder / f"{number}.log", "--access-logfile", "-", workers=workers)
+            for number, workers in enumerate((2, 1))
+        ]
     try:
         for web in webs:
             web.wait_until_ready()

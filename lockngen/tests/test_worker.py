@@ -17,7 +17,7 @@ from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.workers import gasgi
 
 from generations.models import Generation
-from lockngen.environment import BASE_DIR
+from lockngen.environment import BASE_DIR, PRESTART_DONE
 from lockngen.tests.support.databases import database_url
 from lockngen.tests.support.dev import URL
 from lockngen.tests.support.processes import WEB, Process, free_port
@@ -239,6 +239,7 @@ def test_sigterm__while_a_worker_loads_the_application_is_not_lost(tmp_path, tra
         "import os, signal\nfrom lockngen.asgi import application\nos.kill(os.getpid(), signal.SIGTERM)\n"
     )
     environment = {"PYTHONPATH": str(tmp_path), "WEB_WORKERS": "1", "PORT": str(free_port()), "DEBUG": "on"}
+    environment[PRESTART_DONE] = "1"
     command = [*WEB[:-1], "signalled:application"]
     web = Process(command, tmp_path / "log", {**os.environ, "DATABASE_URL": database_url(), **environment})
     try:
