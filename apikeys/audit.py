@@ -62,8 +62,6 @@ class KeyEventQuerySet(models.QuerySet):
 
 
 class KeyEvent(models.Model):
-    """One change of a key."""
-
     ACTOR_LENGTH = 150  # of a username in Django
     Action = Action
 

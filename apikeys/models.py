@@ -166,7 +166,6 @@ class ApiKey(SoftDeleteModel):
 
     @property
     def successor(self) -> "ApiKey | None":
-        """The key that replaced this one."""
         return getattr(self, "replaced_by", None)
 
     @property

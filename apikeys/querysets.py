@@ -68,7 +68,6 @@ class ApiKeyQuerySet(AuthenticationQuerySet):
         return self.filter(prefix__startswith=start) if len(start) > len(tokens.LIVE) else self.none()
 
     def with_state(self):
-        """Annotate the state of each key."""
         # A subquery, because rows of an outer join can't be locked.
         is_replaced = Exists(self.model.all_objects.filter(rotated_from=OuterRef("pk")))
         return self.annotate(state=states.case(When(is_replaced, Value(states.GRACE)), default=states.ACTIVE))

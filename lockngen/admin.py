@@ -151,7 +151,6 @@ class SoftDeleteAdmin(LargeTableAdmin):
         self.message_user(request, f"Restored: {count}.", messages.SUCCESS)
 
     def log_action_on(self, request: HttpRequest, rows: list, message: str) -> None:
-        """Record the user in the history of each row."""
         LogEntry.objects.log_actions(request.user.pk, rows, CHANGE, change_message=message)
 
     @admin.display(description="deleted")

@@ -102,7 +102,6 @@ def direct_url_bypasses_pgbouncer(app_configs, **kwargs) -> Iterator[checks.Chec
 
 
 def server_address(database: dict[str, Any]) -> tuple:
-    """The host and port of a database's server."""
     options = database.get("OPTIONS", {})
     return database["HOST"] or options.get("host"), database["PORT"] or options.get("port")
 

@@ -111,7 +111,6 @@ class Pool(Check):
 
 
 def pool_figures() -> dict[str, int]:
-    """The figures of this process's connection pool."""
     stats = connection.pool.get_stats()
     names = ("pool_size", "pool_available", "pool_max", "requests_waiting")
     return {name.removeprefix("pool_"): stats[name] for name in names}

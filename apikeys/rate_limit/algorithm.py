@@ -17,8 +17,6 @@ OWED = f"""greatest(0, least(bucket.spent, rate * {COST}) - rate * greatest(0, l
 
 @dataclass(frozen=True)
 class RateLimitState:
-    """The state of a key's rate limit."""
-
     limit: int  # requests a minute, and the size of a burst
     spent: int  # used and not yet regained
 

@@ -32,8 +32,6 @@ ALIVE = RawResponse(
 
 
 class Application:
-    """The ASGI application of a process."""
-
     def __init__(self):
         self._handler = Handler()
         # Made before the first request, as nothing may fail after an operation, and as this imports all views.

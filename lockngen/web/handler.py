@@ -47,7 +47,6 @@ class Handler(BaseHandler):
         self.load_middleware()
 
     def __call__(self, scope: dict[str, Any], body: bytes) -> RawResponse:
-        """Respond to a request."""
         set_script_prefix(settings.FORCE_SCRIPT_NAME or "")
         signals.request_started.send(sender=type(self), scope=scope)
         request = as_request(scope, body)

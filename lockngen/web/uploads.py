@@ -18,8 +18,6 @@ class Disconnected(Exception):
 
 
 class Upload:
-    """The body of one request."""
-
     in_memory = 0  # bytes, of all uploads of this process
 
     def __init__(self, scope: dict[str, Any], receive: Callable[[], Awaitable[dict[str, Any]]]):

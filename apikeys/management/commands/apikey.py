@@ -177,7 +177,6 @@ def caller() -> Actor:
 
 
 def duration(text: str) -> timedelta:
-    """A duration such as 30d, 12h or 90m."""
     match = re.fullmatch(r"([1-9][0-9]{0,4})([mhd])", text)
     if match is None:
         raise ArgumentTypeError(f"{text!r} is not a duration: use a number and m, h or d, such as 30d")

@@ -23,7 +23,11 @@ from lockngen import environment as env
 from lockngen import ports
 from lockngen.database.direct import directly
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, a supervisor, the end of the terminal
+PROGRAMS = {
+    "web": [sys.executable, "-m", "gunicorn", "-c", "lockngen/web/gunicorn.py", "lockngen.asgi"],
+    "worker": [sys.executable, "manage.py", "procrastinate", "worker"],
+}
 READY_TIMEOUT = 60  # seconds until the web and the worker must be ready
 RESTART_PAUSE = 1  # seconds before a process that exited is restarted
 STOP_TIMEOUT = settings.RENDER_GRACE + 10  # seconds that a stopping process has before it is killed
@@ -51,10 +55,10 @@ class Command(BaseCommand):
             env.remember_data_folder()
             self.stderr.write(f"Data folder: {env.data_folder()}")
         for number in SIGNALS:
-            signal.signal(number, stop)
+            signal.signal(number, signal.default_int_handler)  # raises KeyboardInterrupt
         try:
             self.run()
-        except Stopped:
+        except KeyboardInterrupt:
             self.stderr.write("Stopping …")
         finally:
             self.end_children()
@@ -69,15 +73,11 @@ class Command(BaseCommand):
         self.check(databases=["default"], fail_level=WARNING)
         token = self.development_token()
         last_worker = ProcrastinateWorker.objects.aggregate(id=Max("id"))["id"] or 0
-        for name in self.programs():
+        for name in PROGRAMS:
             self.start(name)
         self.wait_until_ready(last_worker)
         self.greet(token)
         self.supervise()
-
-    def programs(self) -> dict[str, list[str]]:
-        gunicorn = [sys.executable, "-m", "gunicorn", "-c", "lockngen/web/gunicorn.py", "lockngen.asgi"]
-        return {"web": gunicorn, "worker": [sys.executable, "manage.py", "procrastinate", "worker"]}
 
     def development_token(self) -> str | None:
         if not settings.DEBUG:
@@ -89,7 +89,7 @@ class Command(BaseCommand):
     def start(self, name: str) -> None:
         # A new session: Ctrl-C reaches this process only, which ends the others in order.
         self.children[name] = subprocess.Popen(
-            self.programs()[name],
+            PROGRAMS[name],
             cwd=settings.BASE_DIR,
             env={**os.environ, env.PRESTART_DONE: "1", env.SHOW_REQUESTS: "1"},
             start_new_session=True,
@@ -153,14 +153,6 @@ class Command(BaseCommand):
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
-
-
-class Stopped(Exception):
-    """Ctrl-C, SIGTERM, or the terminal was closed."""
-
-
-def stop(*_) -> None:
-    raise Stopped
 
 
 def lock_data_folder(folder: Path):
