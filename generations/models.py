@@ -10,6 +10,7 @@ from apikeys.querysets import TransitionRefused
 from generations.dialects.automatic1111.chosen_model import ChosenModel  # noqa: F401  a model of this app
 from generations.images.pending_deletion import PendingDeletion  # noqa: F401  a model of this app
 from generations.progress import notifications
+from generations.progress.previews import Preview
 from generations.progress.reports import Report
 from generations.querysets import PROMPT_WORDS, GenerationQuerySet
 from generations.renderers.base import DEFAULT_MODEL
@@ -228,8 +229,10 @@ class Generation(Stateful, SoftDeleteModel):
         """Whether this attempt is running and is the latest."""
         return self._current(attempt).exists()
 
-    def publish(self, report: Report) -> bool:
-        """Publish progress if this attempt is current; return whether it is. Stores nothing."""
+    def publish(self, report: Report, preview: bytes | None = None) -> bool:
+        """Publish progress if this attempt is current; return whether it is. Stores nothing but a preview."""
+        if preview:
+            Preview.objects.publish(self.pk, report.attempt, preview)
         return bool(self._current(report.attempt).values_list(notifications.notify_expression(self.pk, report)))
 
     def is_at(self, attempt: int, status: Status) -> bool:

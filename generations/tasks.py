@@ -15,6 +15,7 @@ from procrastinate.jobs import Job
 from generations import renderers
 from generations.images import files, orphans, retention
 from generations.models import Generation
+from generations.progress.previews import Preview
 from generations.renderers.base import (
     Progress,
     RendererFailure,
@@ -213,6 +214,13 @@ def requeue_stranded(timestamp: int) -> None:
         logger.warning("Generation %s had no job: one was enqueued.", id)
     for id in WebhookDelivery.objects.all().stranded().enqueue():
         logger.warning("Webhook %s had no job: one was enqueued.", id)
+
+
+@app.periodic(cron="* * * * *")
+@maintenance_task(name="generations.remove_previews", queueing_lock="remove_previews")
+def remove_previews(timestamp: int) -> None:
+    """Remove the previews of attempts that have ended."""
+    Preview.objects.delete_ended()
 
 
 @app.periodic(cron="17 * * * *")

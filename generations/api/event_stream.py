@@ -17,12 +17,13 @@ async def of(generation: Generation, request: HttpRequest) -> event_streams.Sour
     last_sent = None
     async with aclosing(follow(generation, request.auth.pk)) as states:
         async for current in states:
-            state = ProgressOut.of(current)
+            viewer = Viewer.of(request)
+            state = ProgressOut.of(current, viewer)
             if state != last_sent:
                 last_sent = state
                 yield event_streams.event("progress", state.model_dump_json())
             if current.is_unfinished:
                 yield None
                 continue
-            shown = presenters.generation(current, Viewer.of(request))
+            shown = presenters.generation(current, viewer)
             yield event_streams.event("end", presenters.as_json(shown).decode())

@@ -81,7 +81,7 @@ class KeyEvents:
     """The events of one client, and the states that were last sent to it."""
 
     def __init__(self, request: HttpRequest, since: datetime | None):
-        self._key_id, self._viewer = request.auth.pk, Viewer.of(request)
+        self._request, self._key_id = request, request.auth.pk
         self._lineage = {request.auth.pk}
         if request.auth.rotated_from_id:
             self._lineage |= set(ApiKey.all_objects.filter(pk__in=request.auth.lineage).values_list("pk", flat=True))
@@ -140,11 +140,12 @@ class KeyEvents:
         """An event whose id is a time, in milliseconds: what ended before has been sent. One that is sent again has the
         current state.
         """
-        data = presenters.as_json(presenters.generation(row, self._viewer)).decode()
+        data = presenters.as_json(presenters.generation(row, Viewer.of(self._request))).decode()
         return event_streams.event("generation", data, id=str(int(at.timestamp() * 1000)))
 
     def _progresses(self) -> Iterator[bytes]:
-        progress = {row.pk: ProgressOut.of(row) for row in self._unfinished if row.status == Status.PROCESSING}
+        viewer = Viewer.of(self._request)
+        progress = {row.pk: ProgressOut.of(row, viewer) for row in self._unfinished if row.status == Status.PROCESSING}
         for id, state in progress.items():
             if self._progress.get(id) != state:
                 shown = {"id": str(id), **state.model_dump()}

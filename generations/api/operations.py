@@ -11,7 +11,7 @@ from apikeys.authentication import BearerToken
 from generations.api import creation, event_stream, limits, presenters
 from generations.api.key_events import KeyEvents, since
 from generations.api.presenters import Viewer
-from generations.api.queries import ImageQuery, ListQuery, SignedQuery, WaitQuery, parsed_id
+from generations.api.queries import ImageQuery, ListQuery, PreviewQuery, SignedQuery, WaitQuery, parsed_id
 from generations.api.schemas import (
     ChangedOut,
     GenerationChange,
@@ -168,6 +168,29 @@ def image(request: HttpRequest, id: str, query: Query[ImageQuery]):
     """
     generation = _own(request, id)
     return downloads.response(request, generation, query.size, lambda: limits.download(request.auth))
+
+
+@router.get(
+    "/{id}/preview",
+    operation_id="getGenerationPreview",
+    summary="Fetch a preview",
+    auth=[SignedUrl(lambda request: "preview"), BearerToken(is_free=True)],
+    openapi_extra={
+        "responses": {
+            200: {
+                "description": "The image as far as it is rendered",
+                "content": {"image/webp": {"schema": {"type": "string", "format": "binary"}}},
+            }
+        }
+    },
+    response=problems(404, 422),
+)
+@retry.idempotent
+def preview(request: HttpRequest, id: str, query: Query[PreviewQuery]):
+    """The latest preview of a generation that is being rendered, a small WebP. This call isn't counted. 404 before the
+    renderer has sent one, and once the generation has ended.
+    """
+    return downloads.preview(_own(request, id))
 
 
 @router.get(

@@ -42,6 +42,10 @@ def signed_image(viewer: Viewer, id: UUID | str) -> str:
     return f"{address(viewer, id)}/image?signature={viewer.signatures.of(str(id), 'image')}"
 
 
+def signed_preview(viewer: Viewer, id: UUID | str, number: int) -> str:
+    return f"{address(viewer, id)}/preview?number={number}&signature={viewer.signatures.of(str(id), 'preview')}"
+
+
 def generation(row: Any, viewer: Viewer, progress: Callable[[Any], int] = notifications.percent) -> dict[str, Any]:
     """A generation, or a row with its columns, as GenerationOut."""
     id = str(row.id)

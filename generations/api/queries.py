@@ -49,6 +49,12 @@ class ImageQuery(SignedQuery):
     size: Size = Field("full", description=f"`thumb` is a WebP {THUMBNAIL_SIZE}.")
 
 
+class PreviewQuery(SignedQuery):
+    number: Annotated[int, BeforeValidator(_digits)] | None = Field(
+        None, description="Has no effect: it gives each preview another address."
+    )
+
+
 # A cursor is documented as the text that is sent, not as the parsed id.
 CURSOR = {"anyOf": [{"type": "string", "pattern": "^[A-Za-z0-9_-]{22}$"}, {"type": "null"}]}
 

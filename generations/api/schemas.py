@@ -21,6 +21,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from generations import renderers
+from generations.api import presenters
+from generations.api.presenters import Viewer
 from generations.images.formats import CONTENT_TYPES, THUMBNAIL_PIXELS
 from generations.models import (
     DEFAULT_GUIDANCE,
@@ -265,15 +267,20 @@ class ProgressOut(Schema):
     progress: Percent
     step: int | None = Field(description="Completed steps of the renderer; null if it counts no steps.")
     steps: int | None
+    preview: str | None = Field(
+        description="Signed address of the image as far as it is rendered, another one for each image; null if the "
+        "renderer has sent none."
+    )
 
     @classmethod
-    def of(cls, generation: Generation) -> "ProgressOut":
+    def of(cls, generation: Generation, viewer: Viewer) -> "ProgressOut":
         report = events.last_report(generation)
         return cls(
             status=generation.status_name,
             progress=events.percent(generation),
             step=report and report.step,
             steps=report and report.steps,
+            preview=report and report.preview and presenters.signed_preview(viewer, generation.pk, report.preview),
         )
 
 

@@ -23,7 +23,7 @@ from ninja.security import APIKeyQuery
 from apikeys.models import ApiKey
 from lockngen.web.problems import Problem
 
-Purpose = Literal["image", "thumbnail", "events", "prediction"]
+Purpose = Literal["image", "thumbnail", "preview", "events", "prediction"]
 STEPS = 10  # an address stays the same for a tenth of its lifetime, so that browsers can cache it
 
 SALT = "lockngen.signed_urls"
@@ -57,7 +57,7 @@ class SignedUrl(APIKeyQuery):
     """Authenticates by `signature`. A call without one is left to the next authentication."""
 
     param_name = "signature"
-    openapi_description = "Part of the addresses in `signed_urls` of a generation."
+    openapi_description = "Part of the addresses in `signed_urls` of a generation, and of that of a preview."
 
     def __init__(self, purpose: Callable[[HttpRequest], Purpose]):
         super().__init__()

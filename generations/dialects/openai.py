@@ -2,7 +2,7 @@
 
 import json
 import re
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Annotated, Any, Literal
 
 from django.http import HttpRequest, HttpResponse
@@ -27,6 +27,8 @@ from generations.api.waiting import follow
 from generations.dialects import models, outcomes
 from generations.dialects.outcomes import NO_RETRY, TYPE, WaitingCall
 from generations.models import DEFAULT_GUIDANCE, DEFAULT_STEPS, Generation
+from generations.progress import notifications
+from lockngen.database import retry
 from lockngen.web import event_streams, problems, threads
 from lockngen.web.event_streams import EventStream
 from lockngen.web.problems import Problem
@@ -55,7 +57,7 @@ class ImagesIn(GenerationIn):
     size: Annotated[str, AfterValidator(_size)] | None = None
     response_format: Literal["b64_json", "url"] = "b64_json"
     stream: StrictBool = False
-    partial_images: Annotated[StrictInt, Field(ge=0, le=3)] = 0  # renderers have no previews
+    partial_images: Annotated[StrictInt, Field(ge=0, le=3)] = 0  # of each image, if its renderer sends previews
     quality: Annotated[StrictInt, Field(ge=0, le=100), AfterValidator(lambda percent: max(1, percent))] | None = Field(
         None, validation_alias="output_compression"
     )
@@ -127,6 +129,7 @@ class Call(WaitingCall):
     def __init__(self, request: HttpRequest, body: ImagesIn, created: creation.Created):
         super().__init__(created)
         self._viewer, self._format = Viewer.of(request), body.response_format
+        self._partial_images = body.partial_images
 
     def content(self, generations: list[Generation]) -> dict[str, Any]:
         images = [self._image(generation) for generation in generations]
@@ -137,23 +140,36 @@ class Call(WaitingCall):
         """Yield the images one after another, then the end; or the reason why there are no more."""
         try:
             for generation in self._generations:
+                index = 0
                 async with aclosing(follow(generation, self._viewer.key_id)) as states:
                     async for current in states:
                         generation = current
                         if generation.is_unfinished and (EventStream.is_ending() or self.is_over):
                             break
-                        yield None
+                        partial = await self._partial(generation, index)
+                        index += partial is not None
+                        yield partial
                 yield await threads.read_file(self._completed, generation)
             yield b"data: [DONE]\n\n"
         except Problem as problem:
             error = _error(json.loads(problems.of(problem).content))
             yield b"data: %s\n\n" % presenters.as_json(error)
 
+    async def _partial(self, generation: Generation, index: int) -> bytes | None:
+        """The next partial image, if there is a preview. They divide the render into equal parts, of its progress."""
+        report = notifications.last_report(generation)
+        is_due = report and report.percent * (self._partial_images + 1) >= 100 * (index + 1)
+        if not (is_due and report.preview):
+            return None
+        image = None
+        with suppress(threads.Busy, *retry.ERRORS):
+            image = await threads.API.run(outcomes.preview, generation)
+        size = {"size": f"{generation.width}x{generation.height}", "output_format": "webp"}
+        facts = {"b64_json": image, "partial_image_index": index, **size}
+        return image and _event("image_generation.partial_image", generation, facts)
+
     def _completed(self, generation: Generation) -> bytes:
-        name = "image_generation.completed"
-        data = {"type": name, **self._image(generation), "created_at": int(generation.created_at.timestamp())}
-        data |= {**_facts(generation), "quality": "auto", "background": "auto"}
-        return event_streams.event(name, presenters.as_json(data).decode())
+        return _event("image_generation.completed", generation, self._image(generation) | _facts(generation))
 
     def _image(self, generation: Generation) -> dict[str, str]:
         if not self.is_completed(generation):
@@ -163,6 +179,12 @@ class Call(WaitingCall):
         if self._format == "url":
             return {"url": presenters.signed_image(self._viewer, generation.pk)}
         return {"b64_json": outcomes.base64(generation)}
+
+
+def _event(name: str, generation: Generation, facts: dict[str, Any]) -> bytes:
+    created_at = int(generation.created_at.timestamp())
+    data = {"type": name, **facts, "created_at": created_at, "quality": "auto", "background": "auto"}
+    return event_streams.event(name, presenters.as_json(data).decode())
 
 
 def _facts(generation: Generation) -> dict[str, str]:

@@ -12,6 +12,7 @@ from generations.api.creation import Created
 from generations.api.waiting import TIMER_ERROR, HeldResponse
 from generations.images import downloads
 from generations.models import Generation
+from generations.progress.previews import Preview
 from generations.status import Status
 from lockngen.web import problems
 from lockngen.web.event_streams import EventStream
@@ -77,3 +78,9 @@ class WaitingCall:
 def base64(generation: Generation) -> str:
     """The image of a completed generation. Raises Problem."""
     return b64encode(downloads.content(generation)).decode()
+
+
+def preview(generation: Generation) -> str | None:
+    """The image as far as it is rendered, in base64, if there is a preview."""
+    image = Preview.objects.of(generation)
+    return image and b64encode(image).decode()

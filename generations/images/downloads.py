@@ -13,6 +13,7 @@ from django.utils.cache import get_conditional_response
 
 from generations.images import files, formats
 from generations.models import Generation
+from generations.progress.previews import Preview
 from lockngen.plain import one_line
 from lockngen.web import problems
 from lockngen.web.problems import Problem
@@ -56,6 +57,15 @@ def response(
     answer["Cache-Control"] = CACHE_CONTROL
     answer["Vary"] = "Authorization"
     return answer
+
+
+def preview(generation: Generation) -> HttpResponse:
+    """The image as far as it is rendered. Raises Http404 if there is no preview."""
+    image = Preview.objects.of(generation)
+    if image is None:
+        raise Http404("The generation has no preview at the moment.")
+    headers = {"Cache-Control": "no-store", "Content-Disposition": "inline"}
+    return HttpResponse(image, content_type=formats.CONTENT_TYPES["webp"], headers=headers)
 
 
 def format_of(generation: Generation) -> str:

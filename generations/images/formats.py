@@ -18,6 +18,8 @@ from lockngen.plain import plain
 
 THUMBNAIL_PIXELS = 384  # maximum of the longer side
 THUMBNAIL_QUALITY = 80  # of 100; a higher quality adds bytes without a visible difference at that size
+PREVIEW_PIXELS, PREVIEW_QUALITY = 512, 60  # of a preview, which is replaced every second: a few kilobytes
+MAX_PREVIEW_PIXELS = 2**22  # of what a renderer sends as a preview, which is decoded beside its renders
 PLACEHOLDER_PIXELS, PLACEHOLDER_QUALITY = 16, 20  # shown until a thumbnail is loaded: about 100 bytes
 DEFAULT_QUALITY = 90  # of a JPEG or WebP whose quality isn't requested
 COMPRESSION = 3  # of a PNG, of 9; a higher one takes several times as long for a few percent
@@ -78,6 +80,12 @@ def read(image: bytes, output: Output = AS_RENDERED) -> RenderedImage:
         return RenderedImage(content, *decoded.size, *_reduced(decoded))
 
 
+def preview(image: bytes) -> bytes:
+    """A small WebP of an image that is still rendered. Raises like `check`."""
+    with _decoded(image, MAX_PREVIEW_PIXELS) as decoded:
+        return _webp(_small(decoded, PREVIEW_PIXELS), PREVIEW_QUALITY)
+
+
 def check(image: bytes) -> None:
     """Raise NotAccepted for another format or a size beyond the limits, ValueError for a broken PNG, JPEG or WebP."""
     with _decoded(image):
@@ -93,12 +101,12 @@ def suffix(image: bytes) -> str:
 
 
 @contextmanager
-def _decoded(image: bytes) -> Iterator[Image.Image]:
+def _decoded(image: bytes, max_pixels: int | None = None) -> Iterator[Image.Image]:
     try:
         limits.check_file(image)
         # open() reads only the size; load() decodes the image and fails if it is incomplete.
         with Image.open(BytesIO(limits.without_metadata(image)), formats=("PNG", "JPEG", "WEBP")) as decoded:
-            limits.check_size(*decoded.size, image)
+            limits.check_size(*decoded.size, image, max_pixels)
             with _one_large if decoded.width * decoded.height > LARGE else nullcontext():
                 decoded.load()
                 yield decoded
@@ -152,12 +160,17 @@ def _reduced(decoded: Image.Image) -> tuple[bytes, str]:
     if decoded.width * decoded.height > LARGE or decoded.mode.startswith("I"):
         # The conversions below copy the image, so it is reduced first, which needs no copy.
         decoded.thumbnail((4 * THUMBNAIL_PIXELS, 4 * THUMBNAIL_PIXELS), Image.Resampling.NEAREST)
-    small = _in_8_bit_colour(decoded)
-    small.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), reducing_gap=2)  # never enlarges
-    ImageOps.exif_transpose(small, in_place=True)
+    small = _small(decoded, THUMBNAIL_PIXELS)
     thumbnail = _webp(small, THUMBNAIL_QUALITY)
     small.thumbnail((PLACEHOLDER_PIXELS, PLACEHOLDER_PIXELS))
     return thumbnail, b64encode(_webp(small, PLACEHOLDER_QUALITY)).decode()
+
+
+def _small(decoded: Image.Image, pixels: int) -> Image.Image:
+    small = _in_8_bit_colour(decoded)
+    small.thumbnail((pixels, pixels), reducing_gap=2)  # never enlarges
+    ImageOps.exif_transpose(small, in_place=True)
+    return small
 
 
 def _webp(image: Image.Image, quality: int) -> bytes:

@@ -42,16 +42,17 @@ def check_file(image: bytes) -> None:
             raise NotAccepted(f"its format is {name}; only PNG, JPEG and WebP are accepted")
 
 
-def check_size(width: int, height: int, image: bytes) -> None:
+def check_size(width: int, height: int, image: bytes, max_pixels: int | None = None) -> None:
+    max_pixels = max_pixels or MAX_PIXELS
     if max(width, height) > MAX_SIDE:
         raise NotAccepted(f"it has {width} x {height} pixels; sides up to {MAX_SIDE} are accepted")
     if image.startswith(b"RIFF"):
         check_webp_size(width, height)
-    if width * height > MAX_PIXELS:
-        raise NotAccepted(f"it has {width} x {height} pixels; up to {MAX_PIXELS} in all are accepted")
+    if width * height > max_pixels:
+        raise NotAccepted(f"it has {width} x {height} pixels; up to {max_pixels} in all are accepted")
     if image.startswith(JPEG):
         scans = image.count(START_OF_SCAN)
-        if scans * width * height > MAX_SCANNED:
+        if scans * width * height > MAX_SCANNED * max_pixels // MAX_PIXELS:
             raise NotAccepted(f"it has {scans} scans of {width} x {height} pixels, which take too long to decode")
 
 

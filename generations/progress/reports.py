@@ -16,12 +16,14 @@ class Report:
     percent: int = 0  # 0 to MAX_PERCENT
     step: int | None = None
     steps: int | None = None
+    preview: int | None = None
+    """The number of the attempt's latest preview, if it has one."""
 
     @classmethod
-    def of(cls, attempt: int, percent: int) -> "Report":
+    def of(cls, attempt: int, percent: int, preview: int | None = None) -> "Report":
         """The report for a renderer's progress."""
         step, steps = getattr(percent, "step", None), getattr(percent, "steps", None)
-        return cls(attempt, max(0, min(MAX_PERCENT, int(percent))), step, steps)
+        return cls(attempt, max(0, min(MAX_PERCENT, int(percent))), step, steps, preview)
 
 
 class ProgressThrottle:

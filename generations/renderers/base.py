@@ -17,14 +17,19 @@ Progress = Callable[[int], None]
 
 
 class Percent(int):
-    """The percentage, with the current step and the number of steps."""
+    """The percentage, with the current step and the number of steps, and the image as far as it is rendered.
 
-    step: int
-    steps: int
+    What isn't given is that of the percentage, if it is a Percent too.
+    """
 
-    def __new__(cls, percent: int, step: int, steps: int) -> "Percent":
+    step: int | None = None
+    steps: int | None = None
+    preview: bytes | None = None
+    """A PNG, JPEG or WebP."""
+
+    def __new__(cls, percent: int, **details) -> "Percent":
         self = super().__new__(cls, percent)
-        self.step, self.steps = step, steps
+        self.__dict__.update(getattr(percent, "__dict__", {}), **details)
         return self
 
 

@@ -13,7 +13,7 @@ from anyascii import anyascii
 from PIL import Image, ImageChops, ImageColor, ImageDraw, ImageFont, ImageOps, PngImagePlugin
 
 from generations.renderers import options
-from generations.renderers.base import Model, Progress, RenderError, RenderRequest
+from generations.renderers.base import Model, Percent, Progress, RenderError, RenderRequest
 
 OPTIONS = {"seconds": options.seconds, "fail": options.flag, "concurrency": options.concurrency}
 SMALLEST_CAPTIONED = 160  # pixels; a narrower or lower image has no caption
@@ -62,14 +62,15 @@ class SketchRenderer:
     def render(self, request: RenderRequest, progress: Progress) -> bytes:
         started_at = time.monotonic()
 
-        def report(percent: int) -> None:
+        def report(percent: int, preview: bytes | None = None) -> None:
             elapsed = time.monotonic() - started_at
-            progress(min(99, int(100 * elapsed / self.seconds) if self.seconds else percent))
+            percent = min(99, int(100 * elapsed / self.seconds) if self.seconds else percent)
+            progress(Percent(percent, preview=preview) if preview else percent)
 
         report(0)
         png = b"" if self.fail else encode(paint(request, report), request)
         while (left := started_at + self.seconds - time.monotonic()) > 0:
-            report(0)
+            report(0, png)
             time.sleep(min(0.05, left))
         if self.fail:
             raise RenderError("The sketch renderer is set to fail.")

@@ -10,6 +10,7 @@ from django.views.decorators.http import require_POST, require_safe
 from apikeys.querysets import TransitionRefused
 from generations.api import limits
 from generations.api.key_events import KeyEvents, since
+from generations.images import downloads
 from generations.models import Generation
 from generations.progress import notifications
 from generations.querysets import QueueFull
@@ -37,6 +38,13 @@ def queue(request: HttpRequest) -> HttpResponse:
 def events(request: HttpRequest) -> HttpResponse:
     """The events of `GET /api/v1/events` for the visitor's key."""
     return EventStream(KeyEvents(request, since(request)).stream(), limits.wait(request.auth))
+
+
+@require_safe
+@visitor.with_key
+def preview(request: HttpRequest, id) -> HttpResponse:
+    """The image of a generation as far as it is rendered, for the session."""
+    return downloads.preview(get_object_or_404(Generation.objects.owned_by(request.auth), pk=id))
 
 
 @require_POST

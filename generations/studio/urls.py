@@ -13,6 +13,7 @@ urlpatterns = [
     path("studio/generations", prompts.create, name="create"),
     path("studio/queue", queue.queue, name="queue"),
     path("studio/events", queue.events, name="events"),
+    path("studio/previews/<uuid:id>", queue.preview, name="preview"),
     path("studio/generations/<uuid:id>/cancel", queue.cancel, name="cancel"),
     path("studio/generations/<uuid:id>/dismiss", queue.dismiss, name="dismiss"),
     path("studio/generations/<uuid:id>/again", queue.again, name="again"),

@@ -166,13 +166,15 @@ def test_progress__shows_the_running_call_of_the_key(call, caller_of, make_key):
     attempt = second.start()
 
     def shown() -> dict | None:
-        second.publish(Report(attempt, 50, 10, 20))
+        second.publish(Report(attempt, 50, 10, 20, preview=1), b"a preview")
         shown = call("GET", "progress").result().content
         return shown if shown["state"]["sampling_step"] else None
 
     shown = wait_until(shown)
 
     assert shown["progress"] == 0.75
+    assert b64decode(shown["current_image"]) == b"a preview"
+    assert call("GET", "progress?skip_current_image=true").result().content["current_image"] is None
     assert 0 < shown["eta_relative"] < 20
     state = shown["state"]
     assert (state["job"], state["job_count"], state["job_no"]) == (str(second.id), 2, 1)

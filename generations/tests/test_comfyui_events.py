@@ -1,12 +1,17 @@
 """The WebSocket of ComfyUI: its events are hints, and a render needs none of them."""
 
 import time
+from dataclasses import replace
+from io import BytesIO
+from unittest.mock import Mock
 from uuid import uuid4
 
 import pytest
+from PIL import Image
 
 from generations.renderers.base import Waiting
 from generations.renderers.comfyui import events, prompt
+from generations.tests.support.comfyui.faults import PREVIEW_SIZE
 from generations.tests.support.comfyui.renders import make_renderer
 
 
@@ -62,3 +67,111 @@ def test_render__ignores_the_events_of_other_prompts(double, render, make_reques
 
     assert while_waiting
     assert all(isinstance(percent, Waiting) and percent == 0 for percent in while_waiting)
+
+
+def previews_of(render, request) -> list[bytes | None]:
+    """The different previews that are reported, in their order."""
+    reported = []
+    render(request, lambda percent: reported.append(getattr(percent, "preview", None)))
+    return list(dict.fromkeys(reported))
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_preview__is_reported_with_the_percentage(double, render, make_request, is_old):
+    double.set(seconds=0.3, is_old=is_old)
+
+    none, preview = previews_of(render, make_request())
+
+    image = Image.open(BytesIO(preview))
+    assert (none, image.size) == (None, PREVIEW_SIZE)
+    assert image.getpixel((5, 5))[0] > 250
+
+
+def test_preview__is_requested_as_the_option_says(double, make_request):
+    double.set(seconds=0.1)
+    renderer = make_renderer(double)
+    renderer.address = replace(renderer.address, preview_method="none")
+
+    assert previews_of(renderer.render, make_request()) == [None]
+    assert double.prompts()[0]["extra_data"] == {"preview_method": "none"}
+
+
+def test_preview__of_another_client_s_prompt_is_ignored(double, make_request):
+    """The other prompt has no client_id, so its previews are sent to all clients, without an id."""
+    double.set(seconds=0.5)
+    double.submit(str(uuid4()), extra_data={"preview_method": "auto"})
+    while_waiting = []
+
+    def progress(percent: int) -> None:
+        if double.queue()[1]:
+            while_waiting.append(getattr(percent, "preview", None))
+
+    make_renderer(double).render(make_request(), progress)
+
+    assert set(while_waiting) == {None}
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"",
+        b"\0\0\0",
+        b"\0\0\0\1",
+        b"\0\0\0\2\0\0\0\1image",
+        b"\0\0\0\4\xff\xff\xff\xff{}image",
+        b"\0\0\0\4\0\0\0\4nullimage",
+        b"\0\0\0\4\0\0\0\2[]image",
+        b"\0\0\0\4\0\0\0\2{{image",
+        b"\0\0\0\4\0\0\xff\xff" + b"[" * 65535,
+    ],
+)
+def test_frame__that_is_no_preview_is_ignored(frame):
+    assert events._event(frame) == {}
+
+
+def test_frame__of_a_preview_is_read():
+    metadata = b'{"prompt_id": "a"}'
+
+    assert events._event(b"\0\0\0\1\0\0\0\2image") == {"type": "preview", "data": {"image": b"image"}}
+    assert events._event(b"\0\0\0\4\0\0\0\x12" + metadata + b"image") == {
+        "type": "preview",
+        "data": {"prompt_id": "a", "image": b"image"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("received", "is_reported"),
+    [
+        ([("progress", "own"), ("preview", None)], True),
+        ([("progress", "own"), ("progress", "other"), ("preview", None)], False),
+        ([("preview", None)], False),
+        ([("preview", "own")], True),
+        ([("progress", "own"), ("preview", "other")], False),
+    ],
+)
+def test_preview__belongs_to_the_prompt_of_its_id_or_of_the_event_before_it(make_request, received, is_reported):
+    catalogue = make_renderer(Mock(url="comfyui://x:1")).catalogue
+    request = make_request()
+    followed = prompt.Prompt(Mock(), Mock(), request, catalogue.workflows["blank"], Mock(), patience=1)
+    ids = {"own": str(request.id), "other": str(uuid4())}
+
+    for kind, whose in received:
+        data = {"prompt_id": ids[whose]} if whose else {}
+        followed._process({"type": kind, "data": data | ({"image": b"image"} if kind == "preview" else {})})
+
+    assert followed.preview == (b"image" if is_reported else None)
+
+
+def test_event__that_claims_to_be_a_preview_is_none(make_request):
+    followed = prompt.Prompt(
+        Mock(),
+        Mock(),
+        request := make_request(),
+        make_renderer(Mock(url="comfyui://x:1")).catalogue.workflows["blank"],
+        Mock(),
+        patience=1,
+    )
+
+    followed._process({"type": "preview", "data": {"prompt_id": str(request.id), "image": "text"}})
+
+    assert followed.preview is None

@@ -53,7 +53,7 @@ def address(generation) -> str:
 
 
 def progress(status: str, percent: int, step: int | None = None, steps: int | None = None) -> tuple[str, dict]:
-    return "progress", {"status": status, "progress": percent, "step": step, "steps": steps}
+    return "progress", {"status": status, "progress": percent, "step": step, "steps": steps, "preview": None}
 
 
 def test_stream__sends_the_state_each_change_and_the_end(api, make_generation, follow, publish):

@@ -95,7 +95,8 @@ def test_stream__shows_progress(follow, make_generation):
     generation.publish(Report(attempt, 40, 12, 30))
 
     shown = next(data for name, data, _ in seen if name == "progress" and data["progress"])
-    assert shown == {"id": str(generation.id), "status": "processing", "progress": 40, "step": 12, "steps": 30}
+    steps = {"step": 12, "steps": 30, "preview": None}
+    assert shown == {"id": str(generation.id), "status": "processing", "progress": 40, **steps}
 
 
 def test_stream__repeats_what_a_client_has_missed(follow, make_generation):

@@ -149,7 +149,8 @@ def test_report__of_the_current_attempt_is_published(make_generation, sent):
 
     assert generation.publish(Report(attempt, 40, 12, 30))
 
-    assert sent() == [{"id": str(generation.id), "attempt": 1, "percent": 40, "step": 12, "steps": 30}]
+    report = {"attempt": 1, "percent": 40, "step": 12, "steps": 30, "preview": None}
+    assert sent() == [{"id": str(generation.id), **report}]
 
 
 def test_report__of_a_superseded_attempt_is_not_published(make_generation, sent):
@@ -186,7 +187,7 @@ def test_render__publishes_its_progress_in_the_check_of_its_attempt(make_generat
     monkeypatch.setattr(Generation, "is_current", lambda *arguments: checks.append(percent) or is_current(*arguments))
     sent()
 
-    for percent in (0, Percent(10, 3, 30), Percent(10, 3, 30), 100):
+    for percent in (0, Percent(10, step=3, steps=30), Percent(10, step=3, steps=30), 100):
         progress(percent)
 
     assert [(event["percent"], event["step"]) for event in sent()] == [(10, 3), (99, None)]

@@ -1,13 +1,20 @@
 """Calls of OpenAI's HTTP API that wait for their images, and errors, through a real web process."""
 
 import json
+from base64 import b64decode
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from queue import SimpleQueue
 
 import openai
 import pytest
 
 from apikeys import tokens
+from generations.images import files, formats
 from generations.models import Generation
+from generations.progress.reports import Report
 from generations.tests.support.calls import URL as NATIVE
+from generations.tests.support.encoded import PNG
 from generations.tests.support.openai_dialect import URL, assert_error
 from generations.tests.support.waiting_calls import QUICK_WEB, WaitingCall
 from lockngen.tests.support.waiting import wait_until
@@ -226,6 +233,41 @@ def test_stream__has_each_image_and_then_the_end(call, run):
     assert set(shown[0]) == {"type", "b64_json", "created_at", "size", "output_format", "quality", "background"}
     assert shown[0]["b64_json"] != shown[1]["b64_json"]
     assert end == ("", "[DONE]")
+
+
+@pytest.mark.parametrize(("partial_images", "percents"), [(0, []), (1, [60]), (3, [30, 60, 80])])
+def test_stream__of_the_sdk_has_partial_images_at_equal_parts_of_the_progress(web, key, partial_images, percents):
+    client = openai.OpenAI(base_url=f"http://127.0.0.1:{web.port}/v1", api_key=key.token, max_retries=0)
+    received = SimpleQueue()
+
+    def follow() -> None:
+        options = {"stream": True, "partial_images": partial_images}
+        with client.images.generate(prompt="a cat", size="64x64", **options) as stream:
+            for event in stream:
+                received.put(event)
+
+    with ThreadPoolExecutor() as threads:
+        call = threads.submit(follow)
+        generation = wait_until(lambda: Generation.objects.first())
+        attempt = generation.start()
+        shown = []
+        for number, percent in enumerate((10, 30, 60, 80, 99), 1):
+            repeat = partial(generation.publish, Report(attempt, percent, preview=number), b"%d" % percent)
+            if percent in percents:  # a report that is sent before the process listens is lost
+                wait_until(lambda: repeat() and not received.empty())  # noqa: B023
+                shown.append(received.get())
+            else:
+                repeat()
+        image = files.store(generation, attempt, formats.read(PNG))
+        generation.complete(attempt, **image)
+        call.result(30)
+
+    assert [b64decode(event.b64_json) for event in shown] == [b"%d" % percent for percent in percents]
+    assert [event.partial_image_index for event in shown] == list(range(partial_images))
+    assert {(event.type, event.output_format, event.size) for event in shown} <= {
+        ("image_generation.partial_image", "webp", "64x64")
+    }
+    assert [received.get().type for _ in range(received.qsize())] == ["image_generation.completed"]
 
 
 def test_stream__ends_with_the_failure(call):

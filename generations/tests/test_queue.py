@@ -154,6 +154,7 @@ def test_periodic_tasks__have_these_schedules():
     assert {periodic.task.name: periodic.cron for periodic in registered} == {
         "generations.rescue_stalled": "* * * * * */15",
         "generations.requeue_stranded": "* * * * *",
+        "generations.remove_previews": "* * * * *",
         "generations.rebase_shares": "17 * * * *",
         "generations.remove_finished_jobs": "17 * * * *",
         "generations.purge": "*/10 * * * *",

@@ -1,6 +1,8 @@
 """The studio's queue: what is shown of unfinished and failed generations, and what a visitor can do with them."""
 
+import json
 import re
+from dataclasses import asdict
 from datetime import timedelta
 
 import pytest
@@ -8,6 +10,7 @@ from django.db.models.functions import Now
 from django.test import Client
 
 from generations.models import Generation
+from generations.progress.reports import Report
 from generations.status import Status
 from generations.studio import explanations, queue
 from lockngen.environment import BASE_DIR
@@ -76,6 +79,29 @@ def test_cancel__ends_a_generation(studio, submit):
     generation.refresh_from_db()
     assert generation.status == Status.CANCELLED
     assert "Nothing is waiting." in text(answer)
+
+
+def test_preview__is_shown_for_the_session_only(studio, submit, hub):
+    generation = submit()
+    address = f"/studio/previews/{generation.id}"
+    assert "Preview of a lighthouse" not in text(studio.get("/studio/queue"))
+    report = Report(generation.start(), 40, preview=3)
+    generation.publish(report, b"a preview")
+    hub.receive(json.dumps({"id": str(generation.id), **asdict(report)}))
+
+    assert f'alt="Preview of a lighthouse" data-src="{address}" src="{address}?number=3"' in text(
+        studio.get("/studio/queue")
+    )
+    assert studio.get(f"{address}?number=3").content == b"a preview"
+    assert studio.get(f"{address}?number=3")["Cache-Control"] == "no-store"
+    assert Client().get(address).status_code == 302
+
+
+def test_preview__of_another_key_is_not_found(studio, make_generation, make_key):
+    generation = make_generation(api_key=make_key())
+    generation.publish(Report(generation.start(), 40, preview=1), b"a preview")
+
+    assert studio.get(f"/studio/previews/{generation.id}").status_code == 404
 
 
 @pytest.mark.parametrize(

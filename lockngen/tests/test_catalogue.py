@@ -116,6 +116,11 @@ COLUMNS = {
         "taken_at": "timestamp with time zone NOT NULL",
         "started": "bigint",
     },
+    "generations_preview": {
+        "generation_id": "uuid NOT NULL",
+        "attempt": "integer NOT NULL",
+        "image": "bytea NOT NULL",
+    },
     "generations_discardedfile": {
         "id": "bigint NOT NULL",
         "path": "character varying(500) NOT NULL",
@@ -196,9 +201,10 @@ INDEXES = {
         "generations_turn_pkey": "UNIQUE btree (api_key_id)",
         "turn_started": "btree (started)",
     },
+    "generations_preview": {"generations_preview_pkey": "UNIQUE btree (generation_id)"},
     "generations_discardedfile": {"generations_discardedfile_pkey": "UNIQUE btree (id)"},
 }
-UNLOGGED = {"apikeys_bucket", "generations_turn"}  # what a crash may empty
+UNLOGGED = {"apikeys_bucket", "generations_turn", "generations_preview"}  # what a crash may empty
 TABLES = pytest.mark.parametrize("table", COLUMNS)
 
 

@@ -26,6 +26,7 @@ VALUES = {
     models.DateTimeField: lambda *_: timezone.now(),
     models.UUIDField: lambda *_: uuid.uuid4(),
     models.JSONField: lambda _, number: {"number": number},
+    models.BinaryField: lambda _, number: b"%d" % number,
 }
 
 

@@ -91,10 +91,10 @@ def set_options(request: HttpRequest, body: OptionsIn) -> HttpResponse:
 
 @router.get("progress", auth=BasicPassword(is_free=True))
 @retry.idempotent
-def show_progress(request: HttpRequest) -> HttpResponse:
+def show_progress(request: HttpRequest, skip_current_image: bool = False) -> HttpResponse:
     """The progress of the key's own running call. The rate limit doesn't count this call."""
     free_calls.count(request.auth)
-    return presenters.response(progress.of_call(progress.running_call(request.auth)))
+    return presenters.response(progress.of_call(progress.running_call(request.auth), not skip_current_image))
 
 
 @router.post("interrupt")

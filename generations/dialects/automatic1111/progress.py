@@ -2,6 +2,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from apikeys.models import ApiKey
+from generations.dialects import outcomes
 from generations.dialects.automatic1111.txt2img import LABELS
 from generations.models import Generation
 from generations.progress import notifications
@@ -16,7 +17,7 @@ def running_call(key: ApiKey) -> list[Generation]:
     return list(Generation.all_objects.filter(submission=first.submission_id).order_by("id"))
 
 
-def of_call(generations: list[Generation]) -> dict[str, Any]:
+def of_call(generations: list[Generation], with_preview: bool) -> dict[str, Any]:
     """The progress as AUTOMATIC1111 shows it; without generations, that of an idle server."""
     finished = sum(not generation.is_unfinished for generation in generations)
     current = next((generation for generation in generations if generation.is_unfinished), None)
@@ -37,7 +38,7 @@ def of_call(generations: list[Generation]) -> dict[str, Any]:
             "sampling_step": (report and report.step) or 0,
             "sampling_steps": (report and report.steps) or 0,
         },
-        "current_image": None,
+        "current_image": outcomes.preview(current) if report and report.preview and with_preview else None,
         "textinfo": None,
     }
 

@@ -8,7 +8,16 @@ from generations.renderers.http.address import Location, Product
 from lockngen import retry_policies
 
 COMFYUI = Product("ComfyUI", "comfyui", 8188, "COMFYUI_AUTHORIZATION")
-OPTIONS = {"patience": options.seconds, "concurrency": options.concurrency}
+PREVIEW_METHODS = ("auto", "latent2rgb", "taesd", "none", "default")
+
+
+def _preview_method(value: str) -> str:
+    if value not in PREVIEW_METHODS:
+        raise ValueError(f"one of {', '.join(PREVIEW_METHODS)}")
+    return value
+
+
+OPTIONS = {"patience": options.seconds, "concurrency": options.concurrency, "preview_method": _preview_method}
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +27,11 @@ class Address:
     """Seconds for which a server may be unavailable before a render fails."""
     concurrency: int = 2
     """The server renders one prompt at a time; with two, an image is fetched while the next one is rendered."""
+
+    preview_method: str = PREVIEW_METHODS[0]
+    """How the server makes previews. `default` is the server's own setting, which is `none` unless it was started with
+    another one. Servers that are older than this part of the interface use their own setting always.
+    """
 
     @property
     def websocket(self) -> str:

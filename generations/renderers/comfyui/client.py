@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from generations.renderers.base import RendererFailure, RenderError
 from generations.renderers.comfyui import outcome, refusal
+from generations.renderers.comfyui.address import PREVIEW_METHODS
 from generations.renderers.http import diagnosis
 from generations.renderers.http.calls import Answer, Calls, Unreachable
 from generations.renderers.untrusted import as_dict, as_list
@@ -43,15 +44,16 @@ class Position:
 class Client:
     """The tag of a prompt is the `client_id` of its submission, which the queue and the history contain."""
 
-    def __init__(self, calls: Calls):
-        self._calls = calls
+    def __init__(self, calls: Calls, preview_method: str = PREVIEW_METHODS[0]):
+        self._calls, self._preview_method = calls, preview_method
 
     def submit(self, graph: dict[str, Any], id: str, output: str) -> str:
         """Queue a graph under an id that is also its tag, and return the prompt's id: older servers generate their own.
 
         Raises RenderError if the server refuses the graph or this output node of it.
         """
-        body = {"prompt": graph, "prompt_id": id, "client_id": id}
+        extra = {"preview_method": self._preview_method}  # an older server ignores it
+        body = {"prompt": graph, "prompt_id": id, "client_id": id, "extra_data": extra}
         answer = self._call("POST", "/prompt", body, most=MIDDLE, accepted=400)
         content = answer.json()
         refusals = refusal.read(content, graph)

@@ -2,6 +2,7 @@
 
 import json
 import ssl
+import struct
 import time
 from contextlib import ExitStack, suppress
 from typing import Any
@@ -15,6 +16,9 @@ from lockngen import retry_policies
 OPEN_TIMEOUT = 1.0  # seconds; without events, the result is polled for
 LARGEST_MESSAGE = 1024 * 1024  # bytes; previews are images of 512 pixels
 LARGEST_EVENT = 256 * 1024  # bytes of one that is read
+# A server that supports it sends the id of a preview's prompt with it. It reads this only from the first message.
+FEATURES = json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
+PREVIEW, PREVIEW_WITH_METADATA = 1, 4  # types of binary messages
 FAILURES = (OSError, EOFError, ValueError, WebSocketException)
 
 
@@ -58,14 +62,19 @@ class Events:
         if self._connection or time.monotonic() < self._connect_at:
             return
         try:
-            self._connection = self._opened.enter_context(connect(self._url, **self._options))
-            self._failures, self._has_received = 0, False
+            connection = self._opened.enter_context(connect(self._url, **self._options))
+            connection.send(FEATURES)
+            self._connection, self._failures, self._has_received = connection, 0, False
         except FAILURES:
+            self._drop()
             self._failures += 1
         self._connect_at = time.monotonic() + retry_policies.COMFYUI_EVENTS.pause(self._failures + 1)
 
     def next(self, seconds: float) -> dict[str, Any]:
-        """The next event as `{"type": …, "data": {…}}`, or an empty one after some seconds."""
+        """The next event as `{"type": …, "data": {…}}`, or an empty one after some seconds.
+
+        That of a preview is `{"type": "preview", "data": {"image": …}}`, with its `prompt_id` unless the server is old.
+        """
         deadline = time.monotonic() + seconds
         self.connect()
         try:
@@ -87,7 +96,9 @@ class Events:
 
 
 def _event(frame: str | bytes) -> dict[str, Any]:
-    if isinstance(frame, bytes) or len(frame) > LARGEST_EVENT:  # a preview, or not an event
+    if isinstance(frame, bytes):
+        return _preview(frame)
+    if len(frame) > LARGEST_EVENT:
         return {}
     try:
         event = json.loads(frame)
@@ -95,3 +106,20 @@ def _event(frame: str | bytes) -> dict[str, Any]:
         return {}
     is_event = isinstance(event, dict) and isinstance(event.get("type"), str) and isinstance(event.get("data"), dict)
     return event if is_event else {}
+
+
+def _preview(frame: bytes) -> dict[str, Any]:
+    """The type and a second number begin the frame: the image's format, or the length of the metadata before it."""
+    if len(frame) < 8:
+        return {}
+    kind, number = struct.unpack_from(">II", frame)
+    if kind == PREVIEW:
+        return {"type": "preview", "data": {"image": frame[8:]}}
+    if kind == PREVIEW_WITH_METADATA and number <= LARGEST_EVENT:
+        try:
+            metadata = json.loads(frame[8 : 8 + number])
+        except (ValueError, RecursionError):
+            return {}
+        if isinstance(metadata, dict):
+            return {"type": "preview", "data": {"prompt_id": metadata.get("prompt_id"), "image": frame[8 + number :]}}
+    return {}

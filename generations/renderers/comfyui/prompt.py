@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from tenacity import RetryCallState, retry_if_exception_type, stop_after_delay
 
 from generations.images import formats
-from generations.renderers.base import WAITING, Progress, RendererFailure, RenderError, RenderRequest
+from generations.renderers.base import WAITING, Percent, Progress, RendererFailure, RenderError, RenderRequest
 from generations.renderers.comfyui import outcome
 from generations.renderers.comfyui.client import MAX_LOGGED, Client, Gone
 from generations.renderers.comfyui.events import Events
@@ -51,6 +51,8 @@ class Prompt:
         self.stages = Stages(self.graph)
         self.prompt_id = self.tag
         self.has_begun = False
+        self.last_event_of: str | None = None  # the id of a prompt
+        self.preview: bytes | None = None
         self.may_have_been_submitted = request.attempt > 1
 
     def render(self) -> bytes:
@@ -102,9 +104,16 @@ class Prompt:
     def _process(self, event: dict[str, Any]) -> bool:
         """Process an event of this prompt; return whether it is the end."""
         kind, data = event.get("type"), event.get("data", {})
-        if data.get("prompt_id") != self.prompt_id:  # ComfyUI broadcasts the events of prompts without a client_id
+        is_preview = isinstance(data.get("image"), bytes)
+        # An older server sends a preview without an id, after an event of its prompt.
+        prompt_id = data.get("prompt_id", self.last_event_of if is_preview else None)
+        self.last_event_of = prompt_id or self.last_event_of
+        if prompt_id != self.prompt_id:  # ComfyUI broadcasts the events of prompts without a client_id
             return False
         self.has_begun = True
+        if is_preview:
+            self.preview = data["image"]
+            return False
         self.stages.process(kind, data)
         return kind in ENDS or (kind == "executing" and data.get("node") is None)
 
@@ -151,4 +160,4 @@ class Prompt:
             time.sleep(min(TICK, left))
 
     def tick(self) -> None:
-        self.progress(self.stages.percent if self.has_begun else WAITING)
+        self.progress(Percent(self.stages.percent, preview=self.preview) if self.has_begun else WAITING)

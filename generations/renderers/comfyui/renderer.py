@@ -68,4 +68,4 @@ class ComfyUIRenderer:
     @contextmanager
     def _client(self, **limits) -> Iterator[Client]:
         with Calls(self.address.location, self.authorization, **limits) as calls:
-            yield Client(calls)
+            yield Client(calls, self.address.preview_method)

@@ -44,7 +44,7 @@ class Stages:
         if self._node in self.slow or not self.slow:
             value = min(largest, max(0, value))
             percent = max(self.percent, self._share(value / largest))
-            self.percent = Percent(percent, int(value), int(largest))
+            self.percent = Percent(percent, step=int(value), steps=int(largest))
 
     def _share(self, of_this_node: float) -> int:
         return int(MAX_PERCENT * (len(self._done & self.slow) + of_this_node) / max(1, len(self.slow)))

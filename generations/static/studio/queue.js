@@ -40,15 +40,20 @@ async function reconnect() {
   else connect();
 }
 
-function showProgress({ id, progress, step, steps }) {
-  const bar = queue.querySelector(`[data-id="${id}"] progress`);
-  if (!bar) return refresh();
-  bar.value = progress;
+function showProgress({ id, progress, preview }) {
+  const row = queue.querySelector(`[data-id="${id}"].processing`);
+  if (!row) return refresh();
+  row.querySelector("progress").value = progress;
+  if (!preview) return;
+  const image = row.querySelector(".preview img");
+  image.src = `${image.dataset.src}?number=${new URL(preview).searchParams.get("number")}`;
+  image.hidden = false;
 }
 
 document.body.addEventListener("studio:created", refresh);
 document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
 addEventListener("online", refresh);
+queue.addEventListener("error", ({ target }) => { if (target.matches(".preview img")) target.hidden = true; }, true);
 queue.addEventListener("htmx:afterSwap", () => {
   const count = Number(queue.querySelector("[data-count]").dataset.count);
   document.title = count ? `(${count}) ${title}` : title;

@@ -10,6 +10,7 @@ import heapq
 import json
 import re
 import ssl
+import struct
 import sys
 import time
 import uuid
@@ -18,11 +19,13 @@ from pathlib import Path
 from aiohttp import WSMsgType, web
 
 from generations.tests.support.comfyui import nodes
-from generations.tests.support.comfyui.faults import Faults, NodeFailed, fail, image
+from generations.tests.support.comfyui.faults import Faults, NodeFailed, fail, image, preview
 
 STEPS = 5  # of a prompt
 HELD_AT = 3  # the step at which prompts wait while they are held
-PREVIEW = b"\x00\x00\x00\x01\x00\x00\x00\x02" + b"no more than a preview"
+PREVIEW, PREVIEW_WITH_METADATA = 1, 4  # types of binary messages
+JPEG = 1  # format of a preview
+PREVIEW_METHODS = {"auto", "latent2rgb", "taesd"}
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -34,12 +37,12 @@ class Server:
     def __init__(self, folder: Path, faults: Faults):
         self.folder, self.faults, self.calls = folder, faults, []
         nodes.leave_out(faults.lacks)
-        self.sockets = {}
+        self.sockets, self.with_metadata = {}, set()
         self.clear()
 
     def clear(self) -> None:
         self.number, self.waiting, self.running, self.history, self.cache = 0, [], {}, {}, {}
-        self.client_id, self.interrupt = None, False
+        self.client_id, self.interrupt, self.makes_previews = None, False, False
         self.arrived = asyncio.Event()
 
     def app(self) -> web.Application:
@@ -169,9 +172,17 @@ class Server:
             async for message in socket:
                 if message.type == WSMsgType.ERROR:
                     break
+                await self.negotiate(id, json.loads(message.data))
         finally:
             self.sockets.pop(id, None)  # even another connection of this id, as in a real server
+            self.with_metadata.discard(id)
         return socket
+
+    async def negotiate(self, id: str, message: dict) -> None:
+        if message["type"] == "feature_flags" and not self.faults.is_old:
+            if message["data"].get("supports_preview_metadata"):
+                self.with_metadata.add(id)
+            await self.send("feature_flags", {"supports_preview_metadata": True}, id)
 
     async def send(self, event: str, data: dict | bytes, id: str | None = None) -> None:
         """Send to one client, by default to that of the running prompt, or to all if the prompt has no client."""
@@ -202,6 +213,8 @@ class Server:
             item = heapq.heappop(self.waiting)
             self.running[item[1]] = item
             self.client_id, self.interrupt = item[3].get("client_id"), False
+            # An older server has no setting for each prompt, and was started with --preview-method.
+            self.makes_previews = self.faults.is_old or item[3].get("preview_method") in PREVIEW_METHODS
             entry = await self.execute(item)
             await asyncio.sleep(self.faults.history_delay)
             del self.running[item[1]]
@@ -267,7 +280,15 @@ class Server:
             if step == 2:
                 fail(faults.error)
             await self.send("progress", {"value": step, "max": STEPS, "prompt_id": prompt_id, "node": id})
-            await self.send("preview", PREVIEW)
+            if self.makes_previews:
+                await self.send("preview", self.preview(preview(faults.preview), prompt_id, id))
+
+    def preview(self, content: bytes, prompt_id: str, node: str) -> bytes:
+        """The message of a preview, in the form that the client of the running prompt supports."""
+        if self.client_id not in self.with_metadata:
+            return struct.pack(">II", PREVIEW, JPEG) + content
+        metadata = json.dumps({"node_id": node, "prompt_id": prompt_id, "image_type": "image/jpeg"}).encode()
+        return struct.pack(">II", PREVIEW_WITH_METADATA, len(metadata)) + metadata + content
 
     def save(self, prefix: str, content: bytes) -> dict:
         subfolder, _, name = prefix.rpartition("/")

@@ -10,6 +10,8 @@ from io import BytesIO
 
 from PIL import Image, PngImagePlugin
 
+PREVIEW_SIZE, PREVIEW_COLOR = (512, 384), (255, 0, 0)
+
 
 class NodeFailed(Exception):
     def __init__(self, kind: str, message: str):
@@ -26,6 +28,7 @@ class Faults:
     is_held: bool = False  # prompts stop at half of their steps until this is unset
     error: str = ""  # oom, node, or crash, which ends the process
     image: str = "png"  # or jpeg, webp, gif, bmp, garbage, cut, wide, large, none
+    preview: str = "jpeg"  # or garbage, wide
     history_delay: float = 0.0  # seconds between execution_success and the history
     is_old: bool = False  # generates the ids of prompts itself, and interrupts any prompt
     sockets: str = "kept"  # or dropped after each progress, silent, mute before the handshake, or refused
@@ -59,6 +62,14 @@ def image(graph: dict, kind: str) -> bytes:
     content = file.getvalue()
     changes = {"cut": lambda png: png[:-30], "large": lambda png: png + bytes(65 * 2**20), "wide": widened}
     return changes[kind](content) if kind in changes else content
+
+
+def preview(kind: str) -> bytes:
+    if kind == "garbage":
+        return b"<html>no image</html>"
+    file = BytesIO()
+    Image.new("RGB", PREVIEW_SIZE, PREVIEW_COLOR).save(file, "png" if kind == "wide" else "jpeg")
+    return widened(file.getvalue()) if kind == "wide" else file.getvalue()
 
 
 def widened(png: bytes) -> bytes:

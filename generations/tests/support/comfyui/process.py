@@ -64,14 +64,14 @@ class Double(Process):
     def history(self) -> dict:
         return self.http.get("/history").json()
 
-    def submit(self, id: str) -> None:
+    def submit(self, id: str, **more) -> None:
         """Queue a prompt of another client, with a color of its own so that it isn't cached."""
         image = {"width": 64, "height": 64, "batch_size": 1, "color": UUID(id).int % 2**24}
         graph = {
             "1": {"class_type": "EmptyImage", "inputs": image},
             "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": id}},
         }
-        self.http.post("/prompt", json={"prompt": graph, "prompt_id": id}).raise_for_status()
+        self.http.post("/prompt", json={"prompt": graph, "prompt_id": id, **more}).raise_for_status()
 
     def wait_for(self, condition) -> None:
         wait_until(lambda: condition(self))
