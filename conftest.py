@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from types import SimpleNamespace
@@ -67,6 +68,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Schedulin
     return Scheduling(config, log)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """All modules and tests exist until the end, so the garbage collector doesn't need to traverse them."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that start whole systems first: they take long, and at the end one process would wait for another's."""
@@ -78,12 +90,6 @@ def pytest_runtest_teardown() -> None:
     """After the fixtures of each test. A test without the database may call code that uses an open connection."""
     if connection.connection is not None:  # in the event loop of playwright there is none, and Django refuses to close
         connection.close()
-
-
-def pytest_collection_finish() -> None:
-    """All modules and tests exist until the end, so the garbage collector doesn't need to traverse them."""
-    gc.collect()
-    gc.freeze()
 
 
 def let_tests_empty_the_audit(**_) -> None:
