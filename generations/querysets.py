@@ -170,16 +170,13 @@ class GenerationQuerySet(SoftDeleteQuerySet):
         """Enqueue a job for each and return their ids. An existing waiting job is kept."""
         generations = list(self.select_related("api_key"))
         for generation in generations:
+            id, (priority,) = str(generation.id), _assign_priorities([generation])
+            # The task is referred to by name, because its module imports the models. The lock limits a generation to
+            # one waiting job.
+            job = queue.configure_task(queues.RENDER_TASK, queue=generation.queue, queueing_lock=id, priority=priority)
             with suppress(AlreadyEnqueued):
-                self._enqueue(generation, *_assign_priorities([generation]))
+                job.defer(generation_id=id)
         return [generation.id for generation in generations]
-
-    def _enqueue(self, generation, priority: int) -> None:
-        # The task is referred to by name, because its module imports the models. The lock limits a generation to one
-        # waiting job.
-        id = str(generation.id)
-        job = queue.configure_task(queues.RENDER_TASK, queue=generation.queue, queueing_lock=id, priority=priority)
-        job.defer(generation_id=id)
 
     def cancel(self) -> int:
         fields = {"status": Status.CANCELLED, "completed_at": Now()}
