@@ -5,6 +5,7 @@ import time
 from functools import partial
 
 from django.conf import settings
+from django.contrib.sessions.backends.db import SessionStore
 from django.db import connection
 from procrastinate import BaseRetryStrategy, JobContext, RetryDecision
 from procrastinate.contrib.django import app
@@ -237,6 +238,13 @@ async def remove_finished_jobs(context: JobContext, timestamp: int) -> None:
     await context.app.job_manager.delete_old_jobs(
         nb_hours=FINISHED_JOBS_KEPT, include_failed=True, include_cancelled=True, include_aborted=True
     )
+
+
+@app.periodic(cron="27 4 * * *")
+@maintenance_task(name="generations.remove_expired_sessions", queueing_lock="sessions")
+def remove_expired_sessions(timestamp: int) -> None:
+    """Of the studio and the admin: a browser doesn't send their cookie any more."""
+    SessionStore.clear_expired()
 
 
 @app.periodic(cron="*/10 * * * *")

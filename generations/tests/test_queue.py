@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.contrib.sessions.backends.db import SessionStore
 from procrastinate.contrib.django import app
 from procrastinate.exceptions import AlreadyEnqueued, ConnectorException
 from procrastinate.manager import JobManager
@@ -97,6 +98,19 @@ def test_remove_finished_jobs__keeps_those_of_a_day(key, sql, run_task, end, age
     assert sql("SELECT count(*) FROM procrastinate_jobs") == [(left,)]
 
 
+def test_remove_expired_sessions__keeps_the_others(sql, run_task):
+    for expiry in (60, -60):  # seconds
+        session = SessionStore()
+        session.set_expiry(expiry)
+        session.create()
+    current = {key for (key,) in sql("SELECT session_key FROM django_session WHERE expire_date > now()")}
+
+    run_task(tasks.remove_expired_sessions)
+
+    assert {key for (key,) in sql("SELECT session_key FROM django_session")} == current
+    assert len(current) == 1
+
+
 def test_generation__has_one_waiting_job(key):
     generation = Generation.objects.submit(api_key=key, prompt="a lighthouse")
     job = app.configure_task("generations.render", queueing_lock=str(generation.id))
@@ -158,6 +172,7 @@ def test_periodic_tasks__have_these_schedules():
         "generations.rebase_shares": "17 * * * *",
         "generations.remove_finished_jobs": "17 * * * *",
         "generations.purge": "*/10 * * * *",
+        "generations.remove_expired_sessions": "27 4 * * *",
         "generations.find_orphans": "47 4 * * 0",
     }
 
