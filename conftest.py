@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import count
 from types import SimpleNamespace
 
 import django
@@ -140,10 +141,13 @@ def django_db_setup(django_db_setup, django_db_blocker):
         connection.close_pool()  # new connections have the setting
 
 
+image_folder_numbers = count()
+
+
 @pytest.fixture(autouse=True)
-def image_folder(settings, tmp_path):
-    """Each test has its own image folder."""
-    settings.MEDIA_ROOT = tmp_path / "images"
+def image_folder(settings, tmp_path_factory):
+    """Each test has its own image folder, which the storage creates if the test stores images."""
+    settings.MEDIA_ROOT = tmp_path_factory.getbasetemp() / f"images-{next(image_folder_numbers)}"
     return settings.MEDIA_ROOT
 
 

@@ -129,7 +129,9 @@ def test_dev__starts_its_worker_again_when_that_dies(dev):
     assert dev.wait_for(dev.create(width=64, height=64)["id"], "completed")
 
 
-def test_idle_worker__starts_within_300_ms_and_ends_within_2_seconds(dev):
+# The 95th percentile of 20 is measured where nothing else uses the processors.
+@pytest.mark.parametrize("position", [9, pytest.param(18, marks=pytest.mark.faults)], ids=["median", "95th percentile"])
+def test_idle_worker__starts_within_300_ms_and_ends_within_2_seconds(dev, position):
     waits, totals = [], []
     for _ in range(20):
         generation = dev.wait_for(dev.create()["id"], "completed")
@@ -139,8 +141,8 @@ def test_idle_worker__starts_within_300_ms_and_ends_within_2_seconds(dev):
         waits.append((started - created).total_seconds())
         totals.append((completed - created).total_seconds())
 
-    assert sorted(waits)[18] < 0.3, waits  # the 95th percentile of 20
-    assert sorted(totals)[18] < 2, totals
+    assert sorted(waits)[position] < 0.3, waits
+    assert sorted(totals)[position] < 2, totals
 
 
 @pytest.mark.parametrize("count", [60, pytest.param(200, marks=pytest.mark.faults)])

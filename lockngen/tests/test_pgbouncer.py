@@ -62,7 +62,7 @@ def waits(dev, count: int) -> list[float]:
     return [(started - created).total_seconds() for created, started in times]
 
 
-def create(dev, seconds: float = 5) -> dict:
+def create(dev, seconds: float = 20) -> dict:
     """A new generation, as soon as possible; until then every response is 503 with Retry-After."""
 
     def try_to_create() -> dict | None:
