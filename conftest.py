@@ -95,10 +95,8 @@ def pytest_runtest_teardown() -> None:
 
 def let_tests_empty_the_audit(**_) -> None:
     """Transactional tests empty all tables, which a trigger of the audit log prevents."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT FROM pg_trigger WHERE tgname = 'keyevent_is_never_emptied'")
-        if cursor.fetchone() is not None:
-            cursor.execute("ALTER TABLE apikeys_keyevent DISABLE TRIGGER keyevent_is_never_emptied")
+    if connection.query("SELECT 1 FROM pg_trigger WHERE tgname = 'keyevent_is_never_emptied'"):
+        connection.query("ALTER TABLE apikeys_keyevent DISABLE TRIGGER keyevent_is_never_emptied")
 
 
 post_migrate.connect(let_tests_empty_the_audit)
@@ -124,8 +122,7 @@ def empty_tables(test_case: TransactionTestCase) -> None:
     Upstream would have to offer: a public method that empties the tables.
     """
     tables = set(connection.introspection.django_table_names(only_existing=True, include_views=False))
-    with connection.cursor() as cursor:
-        cursor.execute(EMPTY_TABLES.format(" ".join(sorted((tables | QUEUE) - KEPT))))
+    connection.query(EMPTY_TABLES.format(" ".join(sorted((tables | QUEUE) - KEPT))))
 
 
 TransactionTestCase._fixture_teardown = empty_tables
@@ -135,8 +132,7 @@ TransactionTestCase._fixture_teardown = empty_tables
 def django_db_setup(django_db_setup, django_db_blocker):
     """The tests' database. Its commits don't wait for the disk: no test of this database stops its server."""
     with django_db_blocker.unblock():
-        with connection.cursor() as cursor:
-            cursor.execute(f'ALTER DATABASE "{connection.settings_dict["NAME"]}" SET synchronous_commit = off')
+        connection.query(f'ALTER DATABASE "{connection.settings_dict["NAME"]}" SET synchronous_commit = off')
         connection.close()
         connection.close_pool()  # new connections have the setting
 

@@ -38,9 +38,8 @@ def test_revoke__records_the_cancelled_generations(key, make_generation):
 )
 def test_audit_log__is_append_only(key, statement):
     key.revoke(by=ANN)
-    with connection.cursor() as cursor:
-        # The tests' own clean-up needs this one to be off.
-        cursor.execute("ALTER TABLE apikeys_keyevent ENABLE TRIGGER keyevent_is_never_emptied")
+    # The tests' own clean-up needs this one to be off.
+    connection.query("ALTER TABLE apikeys_keyevent ENABLE TRIGGER keyevent_is_never_emptied")
 
     with pytest.raises(Exception, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statement.format(table="apikeys_keyevent"))

@@ -93,9 +93,8 @@ def test_back_and_forward__without_debug_removes_the_key(seed, settings):
 
 def test_reverse__keeps_a_referenced_key(seed):
     seeded = rows()
-    with connection.cursor() as cursor:
-        cursor.execute("CREATE TABLE referrer (key uuid REFERENCES apikeys_apikey DEFERRABLE INITIALLY DEFERRED)")
-        cursor.execute("INSERT INTO referrer SELECT id FROM apikeys_apikey")
+    connection.query("CREATE TABLE referrer (key uuid REFERENCES apikeys_apikey DEFERRABLE INITIALLY DEFERRED)")
+    connection.query("INSERT INTO referrer SELECT id FROM apikeys_apikey")
     try:
         migrate(FIRST)
         left = rows()
@@ -104,5 +103,4 @@ def test_reverse__keeps_a_referenced_key(seed):
         assert len(left) == 1
         assert left == rows() == seeded  # seeding again finds it
     finally:
-        with connection.cursor() as cursor:
-            cursor.execute("DROP TABLE referrer")
+        connection.query("DROP TABLE referrer")

@@ -160,8 +160,7 @@ def test_bucket__does_not_prevent_hard_delete(key):
 def test_bucket__does_not_prevent_removal_in_sql(key):
     authenticate(key)
 
-    with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM apikeys_apikey")
-        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    connection.query("DELETE FROM apikeys_apikey")
+    connection.query("SET CONSTRAINTS ALL IMMEDIATE")
 
     assert RateLimitBucket.objects.count() == 1

@@ -181,11 +181,9 @@ def prepare(key: ApiKey) -> str:
     """The name of the prepared statement in the server, once there is one."""
     while True:
         authenticate(key)
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT name FROM pg_prepared_statements WHERE statement LIKE '%apikeys_bucket%'")
-            if names := cursor.fetchall():
-                ((name,),) = names
-                return name
+        if names := connection.query("SELECT name FROM pg_prepared_statements WHERE statement LIKE '%apikeys_bucket%'"):
+            ((name,),) = names
+            return name
 
 
 def discard_connections() -> None:
@@ -200,9 +198,9 @@ def test_statement__is_planned_once_per_connection(key, other):
     for _ in range(30):
         authenticate(key)
 
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT statement, generic_plans, custom_plans FROM pg_prepared_statements")
-        ((text, generic, custom),) = cursor.fetchall()
+    ((text, generic, custom),) = connection.query(
+        "SELECT statement, generic_plans, custom_plans FROM pg_prepared_statements"
+    )
     assert "apikeys_bucket" in text
     assert (custom, generic) == (5, 20)  # after 5 that weren't prepared, by DB_PREPARE_THRESHOLD
 
@@ -213,8 +211,6 @@ def test_statement__is_not_prepared_without_a_threshold(key, other, monkeypatch)
 
     auth_results = [authenticate(key) for _ in range(10)]
 
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_prepared_statements")
-        assert cursor.fetchone() == (0,)
+    assert connection.query("SELECT count(*) FROM pg_prepared_statements") == [(0,)]
     assert [auth_result.is_admitted for auth_result in auth_results] == [True] * 10
     discard_connections()

@@ -208,15 +208,9 @@ UNLOGGED = {"apikeys_bucket", "generations_turn", "generations_preview"}  # what
 TABLES = pytest.mark.parametrize("table", COLUMNS)
 
 
-def ask(statement: str, *parameters) -> list[tuple]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-        return cursor.fetchall()
-
-
 @TABLES
 def test_columns__have_the_exact_types_lengths_and_defaults(table):
-    found = ask(
+    found = connection.query(
         """SELECT attname, concat_ws(' ', format_type(atttypid, atttypmod), CASE WHEN attnotnull THEN 'NOT NULL' END,
                                      'DEFAULT ' || pg_get_expr(adbin, adrelid))
            FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
@@ -229,7 +223,7 @@ def test_columns__have_the_exact_types_lengths_and_defaults(table):
 
 @TABLES
 def test_checks__are_there_by_name_and_valid(table):
-    found = ask(
+    found = connection.query(
         "SELECT conname FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'c' AND convalidated", table
     )
 
@@ -237,7 +231,7 @@ def test_checks__are_there_by_name_and_valid(table):
 
 
 def test_foreign_keys__cascade_nothing():
-    found = ask(
+    found = connection.query(
         """SELECT pg_get_constraintdef(oid) FROM pg_constraint
            WHERE conrelid = 'generations_generation'::regclass AND contype = 'f' AND convalidated
            ORDER BY conname DESC"""
@@ -251,7 +245,7 @@ def test_foreign_keys__cascade_nothing():
 
 @TABLES
 def test_indexes__are_the_ones_that_serve_a_query(table):
-    found = ask("SELECT indexname, indexdef FROM pg_indexes WHERE tablename = %s", table)
+    found = connection.query("SELECT indexname, indexdef FROM pg_indexes WHERE tablename = %s", table)
 
     shape = {name: ("UNIQUE " if "UNIQUE INDEX" in text else "") + text.split(" USING ")[1] for name, text in found}
     assert shape == INDEXES[table]
@@ -261,10 +255,10 @@ def test_indexes__are_the_ones_that_serve_a_query(table):
 def test_table__survives_a_crash_unless_it_may_be_emptied(table):
     expected = "u" if table in UNLOGGED else "p"
 
-    assert ask("SELECT relpersistence FROM pg_class WHERE oid = %s::regclass", table) == [(expected,)]
+    assert connection.query("SELECT relpersistence FROM pg_class WHERE oid = %s::regclass", table) == [(expected,)]
 
 
 def test_bucket__has_no_foreign_key_constraint():
-    assert ask("SELECT conname FROM pg_constraint WHERE 'apikeys_bucket'::regclass IN (conrelid, confrelid)") == [
-        ("apikeys_bucket_pkey",)
-    ]
+    constraints = "SELECT conname FROM pg_constraint WHERE 'apikeys_bucket'::regclass IN (conrelid, confrelid)"
+
+    assert connection.query(constraints) == [("apikeys_bucket_pkey",)]

@@ -225,9 +225,8 @@ def test_automatic_migrations__are_fine_in_development(settings):
 @pytest.fixture
 def room(db) -> int:
     """How many connections the tests' server has for us."""
-    with connection.cursor() as cursor:
-        cursor.execute("SHOW max_connections")
-        return int(cursor.fetchone()[0]) - 3  # superuser_reserved_connections
+    ((connections,),) = connection.query("SHOW max_connections")
+    return int(connections) - 3  # superuser_reserved_connections
 
 
 def test_pools__may_use_all_connections_of_the_server_and_not_more(settings, room):

@@ -59,8 +59,7 @@ def webs(django_db_setup, django_db_blocker, tmp_path_factory):
 @pytest.fixture
 def auth_results(transactional_db):
     """Reads every result since the start of the test, in the order in which their calls held the bucket."""
-    with connection.cursor() as cursor:
-        cursor.execute("""
+    connection.query("""
             CREATE UNLOGGED TABLE results (number bigserial, at timestamptz, is_admitted bool);
             CREATE FUNCTION record_result() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
                 INSERT INTO results (at, is_admitted) VALUES (NEW.measured_at, NEW.is_admitted);
@@ -68,16 +67,13 @@ def auth_results(transactional_db):
             END $$;
             CREATE TRIGGER record_result AFTER INSERT OR UPDATE ON apikeys_bucket
             FOR EACH ROW EXECUTE FUNCTION record_result();
-        """)
+    """)
 
     def read() -> list[AuthResult]:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT at, is_admitted FROM results ORDER BY number")
-            return [AuthResult(*row) for row in cursor.fetchall()]
+        return [AuthResult(*row) for row in connection.query("SELECT at, is_admitted FROM results ORDER BY number")]
 
     yield read
-    with connection.cursor() as cursor:
-        cursor.execute("DROP TRIGGER record_result ON apikeys_bucket; DROP FUNCTION record_result; DROP TABLE results")
+    connection.query("DROP TRIGGER record_result ON apikeys_bucket; DROP FUNCTION record_result; DROP TABLE results")
 
 
 def response_of(answer) -> Response:
@@ -151,8 +147,7 @@ def test_revocation__holds_from_the_next_request_on_in_every_process(webs, make_
     callers = [Caller(web.port, key.token) for web in webs for _ in range(8)]
     assert {answer.status for answer in call_at_once(callers, lambda caller: caller.ask(URL), times=1)} == {200}
 
-    with connection.cursor() as cursor:
-        cursor.execute("UPDATE apikeys_apikey SET revoked_at = now()")
+    connection.query("UPDATE apikeys_apikey SET revoked_at = now()")
 
     assert {answer.status for answer in call_at_once(callers, lambda caller: caller.ask(URL), times=1)} == {401}
 

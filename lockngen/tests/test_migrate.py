@@ -157,23 +157,21 @@ def test_migrate__may_take_long_but_not_wait_long_for_a_lock(monkeypatch):
     shown = []
 
     def show(self, *args, **options):
-        with connection.cursor() as cursor:
-            for name in ("statement_timeout", "lock_timeout"):
-                shown.extend(cursor.execute(f"SHOW {name}").fetchone())
+        for name in ("statement_timeout", "lock_timeout"):
+            shown.extend(connection.query(f"SHOW {name}"))
 
     monkeypatch.setattr(django_migrate.Command, "handle", show)
 
     call_command("migrate")
 
-    assert shown == ["0", f"{settings.DB_LOCK_TIMEOUT:g}s"]
+    assert shown == [("0",), (f"{settings.DB_LOCK_TIMEOUT:g}s",)]
 
 
 @pytest.mark.django_db(transaction=True)
 def test_migrate__states_that_a_table_stayed_locked(monkeypatch, other):
     def alter(self, *args, **options):
-        with connection.cursor() as cursor:
-            cursor.execute("SET lock_timeout = '10ms'")
-            cursor.execute("ALTER TABLE apikeys_apikey ADD never boolean")
+        connection.query("SET lock_timeout = '10ms'")
+        connection.query("ALTER TABLE apikeys_apikey ADD never boolean")
 
     monkeypatch.setattr(django_migrate.Command, "handle", alter)
 
@@ -224,9 +222,7 @@ def test_migrate__gives_lock_and_timeout_back(other):
     call_command("migrate", verbosity=0)
 
     assert other.execute("SELECT pg_try_advisory_lock(%s)", [LOCK]).fetchone() == (True,)
-    with connection.cursor() as cursor:
-        cursor.execute("SHOW statement_timeout")
-        assert cursor.fetchone() == (f"{settings.DB_STATEMENT_TIMEOUT:g}s",)
+    assert connection.query("SHOW statement_timeout") == [(f"{settings.DB_STATEMENT_TIMEOUT:g}s",)]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -35,8 +35,7 @@ def make_work():
 
 
 def end_own_connection() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+    connection.query("SELECT pg_terminate_backend(pg_backend_pid())")
 
 
 def fail_with(error: Exception):
@@ -255,8 +254,7 @@ def test_rolled_back_commit__is_retried(other, make_work):
     """)
 
     def insert_victim():
-        with connection.cursor() as cursor:
-            cursor.execute("INSERT INTO commit_victims VALUES ('Ann')")
+        connection.query("INSERT INTO commit_victims VALUES ('Ann')")
 
     work = make_work(insert_victim)
 

@@ -122,8 +122,7 @@ def test_connection__is_returned_when_there_is_no_more_work(settings):
     in_use = []
 
     def query() -> None:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
+        connection.query("SELECT 1")
         in_use.append(threading.current_thread())
 
     async def run() -> None:

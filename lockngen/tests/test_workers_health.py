@@ -12,19 +12,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def run():
-    def run(statement: str, *parameters) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(statement, parameters)
-
-    return run
-
-
-@pytest.fixture
-def make_worker(run):
+def make_worker():
     """A worker whose last heartbeat was so many seconds ago."""
     insert = "INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now() - %s * interval '1 second')"
-    return lambda seconds=0: run(insert, seconds)
+    return lambda seconds=0: connection.query(insert, seconds)
 
 
 def test_workers__without_a_running_one_fail_while_the_web_is_ready(client, settings, make_worker):
