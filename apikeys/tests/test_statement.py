@@ -126,7 +126,7 @@ def many_keys(db, key):
         cursor.execute(
             """INSERT INTO apikeys_apikey (id, key_hash, prefix, name)
                SELECT gen_random_uuid(), encode(sha256(n::text::bytea), 'hex'), 'lg_live_' || n, 'Client ' || n
-               FROM generate_series(1, 100000) AS n"""
+               FROM generate_series(1, 10000) AS n"""
         )
         cursor.execute("ANALYZE apikeys_apikey")
     return key
@@ -145,7 +145,7 @@ def scans(plan) -> set[tuple[str, str]]:
     }
 
 
-def test_plan__uses_the_index_with_100_000_keys(many_keys):
+def test_plan__uses_the_index_with_10_000_keys(many_keys):
     parameters = {"digest": tokens.digest(many_keys.token), "units": 1}
     with connection.cursor() as cursor:
         cursor.execute("EXPLAIN (FORMAT json) " + statement(ApiKey), parameters)

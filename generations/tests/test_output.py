@@ -75,8 +75,9 @@ def test_cancelled_generation__leaves_no_converted_file(make_generation, run, re
     assert (generation.status, stored_files()) == (Status.CANCELLED, set())
 
 
-def test_worker__stores_what_was_requested(api, tmp_path, image_folder):
+def test_worker__stores_what_was_requested(client_of, make_key, tmp_path, image_folder):
     """Real renders by a real worker."""
+    api = client_of(make_key(rate_limit=0))
     size = {"prompt": "a harbour", "negative_prompt": "fog", "width": 64, "height": 64, "seed": 5}
     outputs = [{}, {"output_format": "png"}, {"output_format": "jpeg", "quality": 30}, {"keep_metadata": False}]
     ids = [json.loads(post(api, size | output).content)["id"] for output in outputs]
