@@ -10,6 +10,8 @@ from lockngen.tests.support.embedded_servers import open_folder
 from lockngen.tests.support.stack import MORTAL_WORKER, Client, Program, Stack
 from lockngen.tests.support.waiting import wait_until
 
+FAST = "sketch:"
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
@@ -20,7 +22,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def shared_stack() -> Iterator[Stack]:
     with open_folder() as folder:
-        stack = Stack(folder, WEBHOOK_ALLOWED_HOSTS="127.0.0.1")
+        stack = Stack(folder, WEBHOOK_ALLOWED_HOSTS="127.0.0.1", RENDERER_URL=FAST)
         try:
             stack.start()
             yield stack
@@ -29,8 +31,9 @@ def shared_stack() -> Iterator[Stack]:
 
 
 @pytest.fixture
-def stack(shared_stack) -> Stack:
-    """The stack, after whatever the last test did to it."""
+def stack(request, shared_stack) -> Stack:
+    """The stack, after whatever the last test did to it. Its worker has the module's RENDERER_URL."""
+    shared_stack.worker.restart_with(RENDERER_URL=getattr(request.module, "RENDERER_URL", FAST))
     wait_until(lambda: shared_stack.client.get("/ht/").status == 200, 20, shared_stack.web.output)
     return shared_stack
 
@@ -41,8 +44,15 @@ def client(stack) -> Iterator[Client]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def parked_worker(shared_stack) -> Iterator[Program]:
+    shared_stack.worker.park()
+    yield shared_stack.worker
+    shared_stack.worker.resume()
+
+
 @pytest.fixture
-def run_workers(stack) -> Iterator:
+def run_workers(stack, parked_worker) -> Iterator:
     """Workers that a prompt can kill, instead of the stack's own."""
     started: list[Program] = []
 
@@ -50,7 +60,5 @@ def run_workers(stack) -> Iterator:
         started.extend(stack.run_workers(count, "mortal", MORTAL_WORKER, **variables))
         return started
 
-    stack.worker.park()
     yield run
     stack.close_workers(started)
-    stack.worker.resume()

@@ -7,28 +7,20 @@ from collections.abc import Iterator
 
 import pytest
 
+from lockngen.tests.faults.conftest import FAST
 from lockngen.tests.support.dev import URL
 from lockngen.tests.support.oracle import assert_ended_once, assert_rendered
 from lockngen.tests.support.stack import POLLING, Client, Program, Stack, let_leases_end, rescue
 from lockngen.tests.support.waiting import wait_until
 
-SLOW = "sketch:?seconds=1.5"
-FAST = "sketch:"
-
-
-@pytest.fixture(scope="module")
-def slow_worker(shared_stack) -> Iterator[Program]:
-    shared_stack.worker.park()
-    shared_stack.worker.resume(RENDERER_URL=SLOW)
-    yield shared_stack.worker
-    shared_stack.worker.park()
-    shared_stack.worker.resume(RENDERER_URL=FAST)
+RENDERER_URL = "sketch:?seconds=1.5"
 
 
 @pytest.fixture
-def worker(stack, slow_worker) -> Iterator[Program]:
-    yield slow_worker
-    slow_worker.resume()
+def worker(stack) -> Iterator[Program]:
+    """The stack's worker, with this module's slow renderer."""
+    yield stack.worker
+    stack.worker.resume()
 
 
 @pytest.fixture

@@ -85,6 +85,13 @@ class Program(Process):
             self.wanted.set()
             wait_until(lambda: self.process is not before, 10)
 
+    def restart_with(self, **variables: str) -> None:
+        """Start it again with these variables, if it has other ones."""
+        if self.environment.items() >= variables.items():
+            return
+        self.park()
+        self.resume(**variables)
+
     def close(self) -> None:
         self.over.set()
         self.wanted.set()
