@@ -49,7 +49,7 @@ def test_stream__follows_a_generation_from_its_start_to_its_end(web, key, make_g
     attempt = generation.start()
     assert summary(next(received)) == ("progress", "processing", 0)
     generation.publish(Report(attempt, 40, 12, 30))
-    assert next(received)[1] == {"status": "processing", "progress": 40, "step": 12, "steps": 30}
+    assert next(received)[1] == {"status": "processing", "progress": 40, "step": 12, "steps": 30, "preview": None}
     with Caller(web.port, key.token) as caller:
         shown = json.loads(caller.ask(f"{URL}/{generation.id}").body)
     assert shown["progress"] == 40
