@@ -2,6 +2,7 @@
 
 import threading
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import psycopg_pool
 import pytest
@@ -36,13 +37,6 @@ def make_work():
 
 def end_own_connection() -> None:
     connection.query("SELECT pg_terminate_backend(pg_backend_pid())")
-
-
-def fail_with(error: Exception):
-    def fail():
-        raise error
-
-    return fail
 
 
 def stored(*_, **__) -> ApiKey | None:
@@ -81,7 +75,7 @@ def test_unit_of_work__long_running_is_retried_by_the_worker_s_policy(other, mak
 
 @pytest.mark.parametrize("error", [ValueError("no"), errors.DiskFull(), IntegrityError()])
 def test_unit_of_work__permanent_error_is_not_retried(transactional_db, make_work, error):
-    work = make_work(fail_with(error))
+    work = make_work(Mock(side_effect=error))
 
     with pytest.raises(type(error)):
         retry.unit_of_work()(work)()
@@ -90,9 +84,14 @@ def test_unit_of_work__permanent_error_is_not_retried(transactional_db, make_wor
     assert not ApiKey.objects.exists()
 
 
-def test_unit_of_work__inside_a_transaction_is_refused(transactional_db, make_work):
+@pytest.mark.parametrize("in_one_statement", [False, True])
+def test_unit_of_work__inside_a_transaction_is_refused(transactional_db, make_work, in_one_statement):
+    work = make_work()
+
     with transaction.atomic(), pytest.raises(RuntimeError, match="durable"):
-        retry.unit_of_work()(make_work())()
+        retry.unit_of_work(in_one_statement=in_one_statement)(work)()
+
+    assert work.calls == 0
 
 
 def test_unit_of_work__victim_of_a_deadlock_is_retried(other):
@@ -104,11 +103,10 @@ def test_unit_of_work__victim_of_a_deadlock_is_retried(other):
     @retry.unit_of_work()
     def raise_both(first: str, second: str) -> None:
         attempts.append(first)
-        with connection.cursor() as cursor:
-            cursor.execute(f"UPDATE deadlock_{first} SET value = value + 1")
-            if len(attempts) <= 2:
-                both_have_one.wait()
-            cursor.execute(f"UPDATE deadlock_{second} SET value = value + 1")
+        connection.query(f"UPDATE deadlock_{first} SET value = value + 1")
+        if len(attempts) <= 2:
+            both_have_one.wait()
+        connection.query(f"UPDATE deadlock_{second} SET value = value + 1")
 
     def in_thread(*names: str) -> threading.Thread:
         def body():
@@ -154,11 +152,8 @@ def test_lost_commit__stays_in_doubt_while_find_fails(transactional_db, make_wor
     work = make_work()
     lose_commits(1)
 
-    def fail():
-        raise errors.TooManyConnections
-
     with pytest.raises(retry.InDoubt):
-        retry.unit_of_work(find=fail)(work)()
+        retry.unit_of_work(find=Mock(side_effect=errors.TooManyConnections))(work)()
 
     assert work.calls == 1
     assert stored() is not None
@@ -231,15 +226,6 @@ def test_one_statement__that_was_not_executed_is_retried(other, make_work):
     made = retry.unit_of_work(find=stored, in_one_statement=True)(fail_or_work)()
 
     assert list(ApiKey.objects.all()) == [made]
-
-
-def test_one_statement__inside_another_transaction_is_refused(transactional_db, make_work):
-    work = make_work()
-
-    with pytest.raises(RuntimeError, match="durable"), transaction.atomic():
-        retry.unit_of_work(in_one_statement=True)(work)()
-
-    assert work.calls == 0
 
 
 def test_rolled_back_commit__is_retried(other, make_work):
