@@ -14,6 +14,7 @@ from apikeys.models import ApiKey
 from apikeys.querysets import DEVELOPMENT_TOKEN
 from generations.models import Generation
 from generations.studio import visitor
+from generations.templatetags.studio import MODULES
 from lockngen.environment import BASE_DIR
 
 pytestmark = pytest.mark.django_db
@@ -296,3 +297,13 @@ def test_modules__are_loaded_by_one_address_each():
     assert loaded == {"studio.js", "operator.js"}
     assert loaded.isdisjoint(imported)
     assert {path.name for path in (folder / "static/studio").glob("*.js")} == loaded | imported
+    assert {f"{name}.js" for name in MODULES["studio"]} == imported
+
+
+def test_scripts__are_preloaded_by_the_addresses_that_are_used(studio):
+    page = studio.get("/").content.decode()
+
+    modules = re.findall(r'<link rel="modulepreload" href="(.*?)">', page)
+    assert modules == [f"/static/studio/{name}.js" for name in MODULES["studio"]]
+    (script,) = re.findall(r'<link rel="preload" as="script" href="(.*?)">', page)
+    assert f'<script src="{script}" defer></script>' in page
