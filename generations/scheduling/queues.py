@@ -16,7 +16,6 @@ DELIVERY_TASK = "generations.deliver_webhook"
 MAINTENANCE = "maintenance"
 WEBHOOKS = "webhooks"
 RENDER = "render"  # for the default model
-UNFINISHED_JOB = Q(status__in=("todo", "doing"))
 STRANDED_AFTER = timedelta(minutes=1)  # a younger row may not have its job yet
 
 
@@ -27,5 +26,6 @@ def of_model(model: str) -> str:
 
 def is_stranded() -> Q:
     """The condition that a row has no job, for instance because it was removed by hand."""
-    jobs = ProcrastinateJob.objects.filter(UNFINISHED_JOB, queueing_lock=Cast(OuterRef("pk"), TextField()))
+    lock = Cast(OuterRef("pk"), TextField())
+    jobs = ProcrastinateJob.objects.filter(queueing_lock=lock, status__in=("todo", "doing"))
     return ~Q(Exists(jobs)) & Q(created_at__lt=Now() - STRANDED_AFTER)

@@ -13,6 +13,7 @@ from django.db import OperationalError
 from django.db.models.functions import Now
 
 from generations.images import retention
+from generations.webhooks import models
 from generations.webhooks.models import WebhookDelivery, WebhookDeliveryQuerySet
 from generations.webhooks.signature import WebhookSecret
 
@@ -96,6 +97,17 @@ def test_resend__of_all_failed(make_delivery):
 
     assert run("resend", "--failed")[1] == "2 webhooks will be sent again.\n"
     assert run("resend", "--failed")[1] == "0 webhooks will be sent again.\n"
+
+
+def test_resend__of_many_is_made_in_batches(make_delivery, monkeypatch, sql):
+    monkeypatch.setattr(models, "SENT_AT_ONCE", 2)
+    ids = [str(make_delivery().pk) for _ in range(5)]
+    sql("DELETE FROM procrastinate_jobs")
+
+    assert run("resend", "--failed")[1] == "5 webhooks will be sent again.\n"
+
+    jobs = sql("SELECT queueing_lock, queue_name, task_name, args->>'delivery_id' FROM procrastinate_jobs")
+    assert sorted(jobs) == sorted((id, "webhooks", "generations.deliver_webhook", id) for id in ids)
 
 
 def test_resend__gives_each_one_job(make_delivery, sql):
