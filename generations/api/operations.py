@@ -178,7 +178,7 @@ def image(request: HttpRequest, id: str, query: Query[ImageQuery]):
     openapi_extra={
         "responses": {
             200: {
-                "description": "The image as far as it is rendered",
+                "description": "The partially rendered image",
                 "content": {"image/webp": {"schema": {"type": "string", "format": "binary"}}},
             }
         }

@@ -268,7 +268,7 @@ class ProgressOut(Schema):
     step: int | None = Field(description="Completed steps of the renderer; null if it counts no steps.")
     steps: int | None
     preview: str | None = Field(
-        description="Signed address of the image as far as it is rendered, another one for each image; null if the "
+        description="Signed address of the partially rendered image, another one for each image; null if the "
         "renderer has sent none."
     )
 

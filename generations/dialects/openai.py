@@ -156,7 +156,7 @@ class Call(WaitingCall):
             yield b"data: %s\n\n" % presenters.as_json(error)
 
     async def _partial(self, generation: Generation, index: int) -> bytes | None:
-        """The next partial image, if there is a preview. They divide the render into equal parts, of its progress."""
+        """The next partial image, if there is a preview. They are sent at equal parts of the progress."""
         report = notifications.last_report(generation)
         is_due = report and report.percent * (self._partial_images + 1) >= 100 * (index + 1)
         if not (is_due and report.preview):

@@ -81,6 +81,6 @@ def base64(generation: Generation) -> str:
 
 
 def preview(generation: Generation) -> str | None:
-    """The image as far as it is rendered, in base64, if there is a preview."""
+    """The latest preview in base64, if there is one."""
     image = Preview.objects.of(generation)
     return image and b64encode(image).decode()

@@ -60,7 +60,7 @@ def response(
 
 
 def preview(generation: Generation) -> HttpResponse:
-    """The image as far as it is rendered. Raises Http404 if there is no preview."""
+    """The latest preview. Raises Http404 if there is none."""
     image = Preview.objects.of(generation)
     if image is None:
         raise Http404("The generation has no preview at the moment.")

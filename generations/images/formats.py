@@ -81,7 +81,7 @@ def read(image: bytes, output: Output = AS_RENDERED) -> RenderedImage:
 
 
 def preview(image: bytes) -> bytes:
-    """A small WebP of an image that is still rendered. Raises like `check`."""
+    """A small WebP of a partially rendered image. Raises like `check`."""
     with _decoded(image, MAX_PREVIEW_PIXELS) as decoded:
         return _webp(_small(decoded, PREVIEW_PIXELS), PREVIEW_QUALITY)
 

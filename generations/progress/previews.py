@@ -1,4 +1,4 @@
-"""The image of a generation as far as it is rendered."""
+"""Previews: images that are only partially rendered."""
 
 from uuid import UUID
 

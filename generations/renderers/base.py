@@ -17,9 +17,9 @@ Progress = Callable[[int], None]
 
 
 class Percent(int):
-    """The percentage, with the current step and the number of steps, and the image as far as it is rendered.
+    """The percentage, with the current step, the number of steps and the partially rendered image.
 
-    What isn't given is that of the percentage, if it is a Percent too.
+    Details that aren't given are those of the percentage, if it is a Percent too.
     """
 
     step: int | None = None

@@ -43,7 +43,7 @@ def events(request: HttpRequest) -> HttpResponse:
 @require_safe
 @visitor.with_key
 def preview(request: HttpRequest, id) -> HttpResponse:
-    """The image of a generation as far as it is rendered, for the session."""
+    """The preview of a generation that is being rendered, for the session."""
     return downloads.preview(get_object_or_404(Generation.objects.owned_by(request.auth), pk=id))
 
 
