@@ -4,7 +4,6 @@ import json
 import logging
 import re
 import subprocess
-import sys
 import time
 from base64 import b64decode
 from concurrent.futures import ThreadPoolExecutor
@@ -206,10 +205,12 @@ def test_curl_example__writes_files(dev, token, tmp_path):
     }
 
 
-def test_python_example__writes_a_file(dev, token, tmp_path):
-    code = snippet("OpenAI", "python", dev.port, token)
+def test_python_example__writes_a_file(dev, token, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    values = {}
 
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=60)
+    exec(snippet("OpenAI", "python", dev.port, token), values)
+    values["client"].close()
 
     assert size(tmp_path / "lighthouse.png") == (768, 512)
 

@@ -255,10 +255,12 @@ def test_output__is_fetched_with_tls(token, tls_address, certificate, monkeypatc
     assert size(image) == (64, 64)
 
 
-def test_python_example__writes_a_file(dev, token, tmp_path):
-    code = snippet("Replicate", "python", dev.port, token)
+def test_python_example__writes_a_file(dev, token, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    values = {}
 
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=60)
+    exec(snippet("Replicate", "python", dev.port, token), values)
+    values["client"]._client.close()
 
     assert size((tmp_path / "lighthouse.png").read_bytes()) == (768, 512)
 
