@@ -40,7 +40,7 @@ QUEUED = ["a castle above the clouds, sunset", "tall ships at anchor, blue hour"
 
 def main() -> None:
     with open_folder() as folder, running_devs(folder) as make_dev, sync_playwright() as playwright:
-        dev = make_dev()
+        dev = make_dev(is_first_start=True)
         fill(dev)
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         for scheme in ("light", "dark"):
