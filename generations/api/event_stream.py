@@ -6,7 +6,6 @@ from django.http import HttpRequest
 
 from generations.api import presenters
 from generations.api.presenters import Viewer
-from generations.api.schemas import ProgressOut
 from generations.api.waiting import follow
 from generations.models import Generation
 from lockngen.web import event_streams
@@ -18,10 +17,10 @@ async def of(generation: Generation, request: HttpRequest) -> event_streams.Sour
     async with aclosing(follow(generation, request.auth.pk)) as states:
         async for current in states:
             viewer = Viewer.of(request)
-            state = ProgressOut.of(current, viewer)
+            state = presenters.progress(current, viewer)
             if state != last_sent:
                 last_sent = state
-                yield event_streams.event("progress", state.model_dump_json())
+                yield event_streams.event("progress", presenters.as_json(state).decode())
             if current.is_unfinished:
                 yield None
                 continue

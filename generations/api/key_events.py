@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db.models.functions import Now
@@ -14,7 +15,7 @@ from django.http import HttpRequest
 from apikeys.models import ApiKey
 from generations.api import presenters
 from generations.api.presenters import Viewer
-from generations.api.schemas import ChangedOut, ProgressOut
+from generations.api.schemas import ChangedOut
 from generations.models import Generation
 from generations.progress import notifications
 from generations.status import UNFINISHED, Status
@@ -88,7 +89,7 @@ class KeyEvents:
         self._since, self._is_new, self._has_ended = since, since is None, False
         self._unfinished: list[Generation] = []
         self._states: dict[UUID, tuple[int, int]] = {}
-        self._progress: dict[UUID, ProgressOut] = {}
+        self._progress: dict[UUID, dict[str, Any]] = {}
 
     async def stream(self) -> Source:
         """Yield `generation` for the unfinished and for those that ended since, then at each change of a status.
@@ -145,10 +146,11 @@ class KeyEvents:
 
     def _progresses(self) -> Iterator[bytes]:
         viewer = Viewer.of(self._request)
-        progress = {row.pk: ProgressOut.of(row, viewer) for row in self._unfinished if row.status == Status.PROCESSING}
+        running = [row for row in self._unfinished if row.status == Status.PROCESSING]
+        progress = {row.pk: presenters.progress(row, viewer) for row in running}
         for id, state in progress.items():
             if self._progress.get(id) != state:
-                shown = {"id": str(id), **state.model_dump()}
+                shown = {"id": str(id), **state}
                 yield event_streams.event("progress", presenters.as_json(shown).decode())
         self._progress = progress
 

@@ -83,6 +83,19 @@ def generation(row: Any, viewer: Viewer, progress: Callable[[Any], int] = notifi
     }
 
 
+def progress(generation: Any, viewer: Viewer) -> dict[str, Any]:
+    """The state of a generation as ProgressOut."""
+    report = notifications.last_report(generation)
+    has_preview = report and report.preview
+    return {
+        "status": generation.status_name,
+        "progress": notifications.percent(generation),
+        "step": report and report.step,
+        "steps": report and report.steps,
+        "preview": signed_preview(viewer, generation.pk, report.preview) if has_preview else None,
+    }
+
+
 def page(rows: list[Any], limit: int, viewer: Viewer) -> dict[str, Any]:
     """The first `limit` of the rows as GenerationPage. One more row shows that there is another page."""
     items = [generation(row, viewer) for row in rows[:limit]]

@@ -21,8 +21,6 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from generations import renderers
-from generations.api import presenters
-from generations.api.presenters import Viewer
 from generations.images.formats import CONTENT_TYPES, THUMBNAIL_PIXELS
 from generations.models import (
     DEFAULT_GUIDANCE,
@@ -31,10 +29,8 @@ from generations.models import (
     DEFAULT_STEPS,
     MODEL_LENGTH,
     PROMPT_LENGTH,
-    Generation,
     OutputFormat,
 )
-from generations.progress import notifications as events
 from generations.renderers.base import MAX_SEED, Model
 from generations.renderers.pool import RendererPool
 from generations.status import Status
@@ -271,17 +267,6 @@ class ProgressOut(Schema):
         description="Signed address of the partially rendered image, another one for each image; null if the "
         "renderer has sent none."
     )
-
-    @classmethod
-    def of(cls, generation: Generation, viewer: Viewer) -> "ProgressOut":
-        report = events.last_report(generation)
-        return cls(
-            status=generation.status_name,
-            progress=events.percent(generation),
-            step=report and report.step,
-            steps=report and report.steps,
-            preview=report and report.preview and presenters.signed_preview(viewer, generation.pk, report.preview),
-        )
 
 
 class ChangedOut(Schema):

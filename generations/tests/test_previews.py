@@ -11,6 +11,7 @@ from django.test import Client
 from PIL import Image
 
 from generations import tasks
+from generations.api.schemas import ProgressOut
 from generations.api.signed_urls import Signatures
 from generations.models import Generation
 from generations.progress import notifications
@@ -20,7 +21,8 @@ from generations.renderers.base import Percent
 from generations.rendering import monitor
 from generations.status import Status
 from generations.tests.support.calls import URL, assert_problem
-from generations.tests.support.comfyui.faults import widened
+from generations.tests.support.comfyui.faults import PREVIEW_SIZE, widened
+from generations.tests.support.comfyui.renders import make_renderer
 from generations.tests.support.encoded import PNG, encoded
 
 pytestmark = pytest.mark.django_db
@@ -121,7 +123,9 @@ def test_superseded_attempt__does_not_replace_the_preview_of_a_later_one(make_ge
 
 
 def shown_in(event: bytes) -> dict:
-    return json.loads(dict(line.split(": ", 1) for line in event.decode().strip().split("\n"))["data"])
+    shown = json.loads(dict(line.split(": ", 1) for line in event.decode().strip().split("\n"))["data"])
+    assert shown.keys() - {"id"} == ProgressOut.model_fields.keys()
+    return shown
 
 
 @pytest.mark.django_db(transaction=True)
@@ -242,3 +246,18 @@ def test_render__survives_the_loss_of_its_previews(rendered, monkeypatch):
 
     assert previews == [None, None]
     assert generation.status == Status.COMPLETED
+
+
+@pytest.mark.django_db(transaction=True)
+def test_render__with_comfyui_publishes_its_previews(double, make_generation, run, render_with, monkeypatch):
+    monkeypatch.setattr(tasks, "CHECK_INTERVAL", -1)
+    monkeypatch.setattr(monitor, "ANSWER_TIMEOUT", 30)
+    double.set(seconds=0.5)
+    generation = make_generation(model="blank")
+    render_with(make_renderer(double).render)
+
+    run(generation)
+
+    image = Image.open(BytesIO(Preview.objects.get(generation=generation, attempt=1).image))
+    assert (generation.status, image.format, image.size) == (Status.COMPLETED, "WEBP", PREVIEW_SIZE)
+    assert image.getpixel((5, 5))[0] > 250

@@ -10,7 +10,6 @@ import heapq
 import json
 import re
 import ssl
-import struct
 import sys
 import time
 import uuid
@@ -23,8 +22,6 @@ from generations.tests.support.comfyui.faults import Faults, NodeFailed, fail, i
 
 STEPS = 5  # of a prompt
 HELD_AT = 3  # the step at which prompts wait while they are held
-PREVIEW, PREVIEW_WITH_METADATA = 1, 4  # types of binary messages
-JPEG = 1  # format of a preview
 PREVIEW_METHODS = {"auto", "latent2rgb", "taesd"}
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -42,7 +39,7 @@ class Server:
 
     def clear(self) -> None:
         self.number, self.waiting, self.running, self.history, self.cache = 0, [], {}, {}, {}
-        self.client_id, self.interrupt, self.makes_previews = None, False, False
+        self.client_id, self.interrupt = None, False
         self.arrived = asyncio.Event()
 
     def app(self) -> web.Application:
@@ -231,14 +228,14 @@ class Server:
 
         await record("execution_start")
         order = [id for id in graph if any(id in nodes.ancestors(graph, output) for output in outputs)]
-        cached = [id for id in order if signature(graph, id) in self.cache]
+        cached = [id for id in order if nodes.signature(graph, id) in self.cache]
         await record("execution_cached", nodes=cached)
         try:
             for node in sorted(order, key=lambda id: len(nodes.ancestors(graph, id))):
                 if node not in cached:
                     await self.send("executing", {"node": node, "prompt_id": prompt_id})
-                    self.cache[signature(graph, node)] = await self.run(graph, node, prompt_id)
-                if found := self.cache[signature(graph, node)]:
+                    self.cache[nodes.signature(graph, node)] = await self.run(graph, node, prompt_id)
+                if found := self.cache[nodes.signature(graph, node)]:
                     shown[node] = found
                     await self.send("executed", {"node": node, "output": found, "prompt_id": prompt_id})
             await record("execution_success")
@@ -281,14 +278,8 @@ class Server:
                 fail(faults.error)
             await self.send("progress", {"value": step, "max": STEPS, "prompt_id": prompt_id, "node": id})
             if self.makes_previews:
-                await self.send("preview", self.preview(preview(faults.preview), prompt_id, id))
-
-    def preview(self, content: bytes, prompt_id: str, node: str) -> bytes:
-        """The message of a preview, in the form that the client of the running prompt supports."""
-        if self.client_id not in self.with_metadata:
-            return struct.pack(">II", PREVIEW, JPEG) + content
-        metadata = json.dumps({"node_id": node, "prompt_id": prompt_id, "image_type": "image/jpeg"}).encode()
-        return struct.pack(">II", PREVIEW_WITH_METADATA, len(metadata)) + metadata + content
+                metadata = {"node_id": id, "prompt_id": prompt_id} if self.client_id in self.with_metadata else None
+                await self.send("preview", preview(metadata))
 
     def save(self, prefix: str, content: bytes) -> dict:
         subfolder, _, name = prefix.rpartition("/")
@@ -297,15 +288,6 @@ class Server:
         filename = f"{name}_{len([*folder.glob(f'{name}_*')]) + 1:05}_.png"
         (folder / filename).write_bytes(content)
         return {"filename": filename, "subfolder": subfolder, "type": "output"}
-
-
-def signature(graph: dict, id: str) -> str:
-    """The cache key of a node: everything that its output depends on."""
-    inputs = {
-        name: [signature(graph, value[0]), value[1]] if isinstance(value, list) else value
-        for name, value in graph[id]["inputs"].items()
-    }
-    return json.dumps([graph[id]["class_type"], inputs], sort_keys=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The faults of the double, and its images."""
+"""The faults of the double, its images and its previews."""
 
 import json
 import os
@@ -10,6 +10,8 @@ from io import BytesIO
 
 from PIL import Image, PngImagePlugin
 
+PREVIEW, PREVIEW_WITH_METADATA = 1, 4  # types of binary messages
+JPEG = 1  # format of a preview
 PREVIEW_SIZE, PREVIEW_COLOR = (512, 384), (255, 0, 0)
 
 
@@ -28,7 +30,6 @@ class Faults:
     is_held: bool = False  # prompts stop at half of their steps until this is unset
     error: str = ""  # oom, node, or crash, which ends the process
     image: str = "png"  # or jpeg, webp, gif, bmp, garbage, cut, wide, large, none
-    preview: str = "jpeg"  # or garbage, wide
     history_delay: float = 0.0  # seconds between execution_success and the history
     is_old: bool = False  # generates the ids of prompts itself, and interrupts any prompt
     sockets: str = "kept"  # or dropped after each progress, silent, mute before the handshake, or refused
@@ -64,12 +65,14 @@ def image(graph: dict, kind: str) -> bytes:
     return changes[kind](content) if kind in changes else content
 
 
-def preview(kind: str) -> bytes:
-    if kind == "garbage":
-        return b"<html>no image</html>"
+def preview(metadata: dict | None) -> bytes:
+    """The message of a preview, in the newer form if there are metadata."""
     file = BytesIO()
-    Image.new("RGB", PREVIEW_SIZE, PREVIEW_COLOR).save(file, "png" if kind == "wide" else "jpeg")
-    return widened(file.getvalue()) if kind == "wide" else file.getvalue()
+    Image.new("RGB", PREVIEW_SIZE, PREVIEW_COLOR).save(file, "jpeg")
+    if metadata is None:
+        return struct.pack(">II", PREVIEW, JPEG) + file.getvalue()
+    text = json.dumps({**metadata, "image_type": "image/jpeg"}).encode()
+    return struct.pack(">II", PREVIEW_WITH_METADATA, len(text)) + text + file.getvalue()
 
 
 def widened(png: bytes) -> bytes:

@@ -1,5 +1,7 @@
 """The nodes of the double, as `/object_info` describes them, and ComfyUI's validation of a graph."""
 
+import json
+
 LARGEST_INTEGER = 2**64 - 1
 CHECKPOINTS = ["flux1-dev-fp8.safetensors", "sd_xl_base_1.0.safetensors"]
 SIZE = ["INT", {"min": 16, "max": 16384}]
@@ -84,6 +86,15 @@ def ancestors(graph: dict, id: str) -> list[str]:
     """A node and its inputs, in the order of execution."""
     found = [found for _, link in links(graph[id]) if link[0] in graph for found in ancestors(graph, link[0])]
     return [*dict.fromkeys([*found, id])]
+
+
+def signature(graph: dict, id: str) -> str:
+    """The cache key of a node: everything that its output depends on."""
+    inputs = {
+        name: [signature(graph, value[0]), value[1]] if isinstance(value, list) else value
+        for name, value in graph[id]["inputs"].items()
+    }
+    return json.dumps([graph[id]["class_type"], inputs], sort_keys=True)
 
 
 def links(node: dict) -> list[tuple[str, list]]:
