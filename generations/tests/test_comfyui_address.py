@@ -147,6 +147,7 @@ def test_address__is_parsed(url, http, websocket, patience):
         ("comfyui://g pu", "comfyui://host:8188"),
         ("comfyui://gpu#x", "comfyui://host:8188"),
         ("comfyui://gpu?patience=long", "patience"),
+        ("comfyui://gpu?preview_method=best", "preview_method must be one of auto, latent2rgb, taesd, none, default"),
         ("comfyui://gpu?speed=1", "patience"),
         ("comfyui://gpu?patience=1&patience=2", "patience"),
         ("comfyui://me:secret@gpu", "COMFYUI_AUTHORIZATION"),

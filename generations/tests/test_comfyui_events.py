@@ -1,7 +1,6 @@
 """The WebSocket of ComfyUI: its events are hints, and a render needs none of them."""
 
 import time
-from dataclasses import replace
 from io import BytesIO
 from unittest.mock import Mock
 from uuid import uuid4
@@ -10,7 +9,8 @@ import pytest
 from PIL import Image
 
 from generations.renderers.base import Waiting
-from generations.renderers.comfyui import events, prompt
+from generations.renderers.comfyui import ComfyUIRenderer, events, prompt
+from generations.renderers.workflows import read
 from generations.tests.support.comfyui.faults import PREVIEW_SIZE
 from generations.tests.support.comfyui.renders import make_renderer
 
@@ -89,8 +89,7 @@ def test_preview__is_reported_with_the_percentage(double, render, make_request, 
 
 def test_preview__is_requested_as_the_option_says(double, make_request):
     double.set(seconds=0.1)
-    renderer = make_renderer(double)
-    renderer.address = replace(renderer.address, preview_method="none")
+    renderer = ComfyUIRenderer(f"{double.url}&preview_method=none", read().beginning_with("blank"))
 
     assert previews_of(renderer.render, make_request()) == [None]
     assert double.prompts()[0]["extra_data"] == {"preview_method": "none"}
