@@ -82,7 +82,7 @@ def wait_until_listening(dev, seconds: float = 40) -> None:
 def test_prompts_of_8_clients__share_few_sessions(bouncer, dev):
     with ThreadPoolExecutor(8) as clients:
         created = list(clients.map(lambda seed: dev.create(seed=seed, width=64, height=64), range(40)))
-        done = list(clients.map(lambda generation: dev.wait_for(generation["id"], "completed"), created))
+    done = [dev.wait_for(generation["id"], "completed") for generation in created]
 
     sessions = [server for server in bouncer.console("SHOW SERVERS") if server["database"] == "lockngen"]
     assert {generation["id"] for generation in done} <= {generation["id"] for generation in dev.newest()}

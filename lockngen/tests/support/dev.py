@@ -89,7 +89,7 @@ class Dev(Process):
             generation = json.loads(self.ask(f"{URL}/{id}"))
             return generation if generation["status"] in statuses else None
 
-        return wait_until(read, seconds, self.output)
+        return wait_until(read, seconds, self.output, pause=0.05)
 
     def newest(self) -> list[dict]:
         return json.loads(self.ask(f"{URL}?limit=100"))["items"]
