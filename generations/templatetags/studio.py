@@ -21,7 +21,7 @@ STATUSES = {
 MODULES = {
     "studio": [
         *("keys", "forms", "prompt", "queue", "gallery", "justified"),
-        *("selection", "lightbox", "bin", "calls", "zoom"),
+        *("selection", "lightbox", "bin", "calls", "clipboard", "zoom"),
     ],
     "operator": ["keys"],
 }

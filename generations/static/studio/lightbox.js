@@ -1,5 +1,6 @@
 // The lightbox: one image with its values, and the way to the next. The images of the gallery are its list.
 import { move } from "./bin.js";
+import { canCopyImages, copyImage, copyText } from "./clipboard.js";
 import { addressOf, ids, loadMore, tileOf } from "./gallery.js";
 import { register } from "./keys.js";
 import * as zoom from "./zoom.js";
@@ -9,6 +10,7 @@ const content = document.getElementById("lightbox-content");
 const gallery = document.getElementById("gallery");
 const SWIPE = 60; // pixels
 const PREFETCHED = 3; // images before the end of the list, from which on more are loaded
+box.classList.toggle("without-copy-image", !canCopyImages);
 let current = null; // the id of the generation that is shown
 
 function linkTo(id) {
@@ -78,25 +80,6 @@ async function moveAndContinue() {
   else close();
 }
 
-function confirm(button) {
-  const text = button.textContent;
-  button.textContent = button.dataset.done;
-  setTimeout(() => { button.textContent = text; }, 1500);
-}
-
-/** The clipboard takes only PNG. */
-async function copyImage(button) {
-  const png = content.querySelector('[href$=".png"]').href;
-  const blob = fetch(png).then((response) => response.blob());
-  await navigator.clipboard.write([new ClipboardItem({ "image/png": blob })]);
-  confirm(button);
-}
-
-async function copyLink(button) {
-  await navigator.clipboard.writeText(linkTo(current).href);
-  confirm(button);
-}
-
 gallery.addEventListener("click", (event) => {
   const tile = event.target.closest(".tile");
   if (!tile) return;
@@ -111,8 +94,8 @@ box.addEventListener("click", (event) => {
   if ("close" in button.dataset) close();
   if (button.dataset.use) use(button);
   if (button.dataset.move) moveAndContinue();
-  if ("copyImage" in button.dataset) copyImage(button);
-  if ("copyLink" in button.dataset) copyLink(button);
+  if ("copyImage" in button.dataset) copyImage(content.querySelector('[href$=".png"]').href, button);
+  if ("copyLink" in button.dataset) copyText(linkTo(current).href, button);
 });
 
 for (const key of ["ArrowRight", "j"]) register(key, "next", () => step(1), box);

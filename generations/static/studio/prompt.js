@@ -1,4 +1,5 @@
 // The prompt form.
+import { copyText } from "./clipboard.js";
 import { register } from "./keys.js";
 
 const form = document.getElementById("prompt");
@@ -75,13 +76,6 @@ function choose(buttons, chosen) {
   for (const button of buttons) button.setAttribute("aria-pressed", button === chosen);
 }
 
-async function copy(button) {
-  await navigator.clipboard.writeText(document.querySelector("#request code").textContent);
-  const text = button.textContent;
-  button.textContent = button.dataset.done;
-  setTimeout(() => { button.textContent = text; }, 1500);
-}
-
 form.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
 });
@@ -101,7 +95,7 @@ form.addEventListener("click", (event) => {
     choose(box.querySelectorAll("[data-language]"), button);
     showCode();
   }
-  if ("copy" in button.dataset) copy(button);
+  if ("copy" in button.dataset) copyText(box.querySelector("code").textContent, button);
 });
 
 /** Others fill the form by this event: detail has fields by name, and `submit` to send it. */

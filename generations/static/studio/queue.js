@@ -4,6 +4,8 @@ const queue = document.getElementById("queue");
 const title = document.title;
 const MIN_INTERVAL = 400; // milliseconds between two requests of the queue
 let timer = null;
+let events = null;
+let count = 0; // of the unfinished
 
 function refresh() {
   timer ??= setTimeout(() => {
@@ -13,7 +15,7 @@ function refresh() {
 }
 
 function connect() {
-  const events = new EventSource(queue.dataset.events);
+  events = new EventSource(queue.dataset.events);
   events.addEventListener("open", () => {
     refresh();
     document.dispatchEvent(new CustomEvent("studio:connected")); // also after a lost connection
@@ -31,13 +33,17 @@ function connect() {
     // The browser reconnects by itself, unless the response was an error: the session may have ended.
     if (events.readyState === EventSource.CLOSED) setTimeout(reconnect, 3000);
   });
-  return events;
+}
+
+/** A browser has six connections to a host: without this, the seventh window of the studio would wait for ever. */
+function closeIfUnused() {
+  if (document.hidden && !count) events.close();
 }
 
 async function reconnect() {
   const response = await fetch(queue.dataset.home, { method: "HEAD", redirect: "manual" }).catch(() => null);
   if (response?.headers.get("X-Signed-In") === "no") location.assign(queue.dataset.home);
-  else connect();
+  else if (events.readyState === EventSource.CLOSED) connect();
 }
 
 function showProgress({ id, progress, preview }) {
@@ -51,11 +57,16 @@ function showProgress({ id, progress, preview }) {
 }
 
 document.body.addEventListener("studio:created", refresh);
-document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) closeIfUnused();
+  else if (events.readyState === EventSource.CLOSED) connect();
+  else refresh();
+});
 addEventListener("online", refresh);
 queue.addEventListener("error", ({ target }) => { if (target.matches(".preview img")) target.hidden = true; }, true);
 queue.addEventListener("htmx:afterSwap", () => {
-  const count = Number(queue.querySelector("[data-count]").dataset.count);
+  count = Number(queue.querySelector("[data-count]").dataset.count);
   document.title = count ? `(${count}) ${title}` : title;
+  closeIfUnused();
 });
 connect();
