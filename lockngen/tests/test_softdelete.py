@@ -1,4 +1,5 @@
 import pytest
+from asgiref.sync import async_to_sync
 from django.db import IntegrityError, connection, models, transaction
 from django.http import Http404
 from django.shortcuts import get_object_or_404
@@ -122,16 +123,10 @@ def test_get_object_or_404__hides_deleted_rows(make_generation):
         get_object_or_404(Generation, pk=generation.pk)
 
 
-async def adelete(generation):
-    return await generation.adelete()
-
-
 def test_adelete__is_soft_as_well(make_generation):
-    from asgiref.sync import async_to_sync
-
     generation = make_generation()
 
-    assert async_to_sync(adelete)(generation) == (1, {"generations.Generation": 1})
+    assert async_to_sync(generation.adelete)() == (1, {"generations.Generation": 1})
     assert Generation.all_objects.count() == 1
 
 
