@@ -1,22 +1,25 @@
-"""One Chromium, one login and one whole LockN Gen for all tests of the pages.
+"""One Chromium, one login and one whole LockN Gen, as in production, for all tests of the pages.
 
 They end with this package, as the event loop of playwright prevents other tests from using the database.
 """
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
-from playwright.sync_api import Browser, Page, StorageState, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, StorageState, expect, sync_playwright
 
+from generations.tests.support.copies import COPY
 from lockngen.tests.browser.origins import serve_origin
 from lockngen.tests.browser.screenshots import keep
-from lockngen.tests.support.dev import Dev, running_devs
+from lockngen.tests.browser.service import ADMIN, Service, serve
 from lockngen.tests.support.embedded_servers import open_folder
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+SCREEN = {"width": 1280, "height": 860}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,41 +37,64 @@ def origins() -> Iterator[list[str]]:
 
 
 @pytest.fixture(scope="package")
-def dev(origins) -> Iterator[Dev]:
-    with open_folder() as folder, running_devs(folder) as make_dev:
-        yield make_dev(CORS_ALLOWED_ORIGINS=origins[0])
+def running_service(django_db_setup, origins) -> Iterator[Service]:
+    with open_folder() as folder, serve(folder, CORS_ALLOWED_ORIGINS=origins[0]) as service:
+        service.make_admin()
+        yield service
+
+
+@pytest.fixture
+def service(running_service) -> Service:
+    """The service, with a new key that its calls use."""
+    running_service.token = running_service.make_token()
+    return running_service
 
 
 @pytest.fixture(scope="package")
-def browser() -> Iterator[Browser]:
+def browser(running_service) -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
         yield browser
         browser.close()
 
 
-@pytest.fixture
-def open_page(browser, dev) -> Iterator[Callable[..., Page]]:
-    """Open pages in a context of their own; an error on one, or a request to another site, fails the test."""
-    errors, pages = [], []
+def collect_errors(context: BrowserContext, origin: str, expected: str = "") -> list[str]:
+    """The errors on all pages of a context, those of the content security policy too, and requests to other hosts.
 
-    def open_page(**options) -> Page:
-        address = f"http://127.0.0.1:{dev.port}"
-        page = browser.new_page(viewport={"width": 1280, "height": 860}, base_url=address, **options)
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("request", lambda request: errors.append(request.url) if is_foreign(request.url, dev.port) else None)
-        pages.append(page)
-        return page
+    Errors that match `expected` are left out.
+    """
+    errors = []
+
+    def add(error: str) -> None:
+        if not (expected and re.search(expected, error)):
+            errors.append(error)
+
+    context.on("console", lambda message: add(message.text) if message.type == "error" else None)
+    context.on("weberror", lambda found: add(str(found.error)))
+    context.on("request", lambda request: None if is_own(request.url, origin) else add(request.url))
+    return errors
+
+
+def is_own(url: str, origin: str) -> bool:
+    return url.startswith((f"{origin}/", "data:", "blob:"))
+
+
+@pytest.fixture
+def open_page(browser, service) -> Iterator[Callable[..., Page]]:
+    """Open pages in a context of their own. An error on one, or a request to another host, fails the test."""
+    contexts, found = [], []
+
+    def open_page(*, expected: str = "", script: str = "", **options) -> Page:
+        context = browser.new_context(viewport=SCREEN, base_url=service.origin, **options)
+        contexts.append(context)
+        found.append(collect_errors(context, service.origin, expected))
+        context.add_init_script(script)
+        return context.new_page()
 
     yield open_page
-    for page in pages:
-        page.close()
-    assert errors == []
-
-
-def is_foreign(url: str, port: int) -> bool:
-    return not url.startswith((f"http://127.0.0.1:{port}/", "data:", "blob:"))
+    for context in contexts:
+        context.close()
+    assert [error for errors in found for error in errors] == []
 
 
 @pytest.fixture
@@ -76,26 +102,58 @@ def page(open_page) -> Page:
     return open_page()
 
 
-@pytest.fixture(scope="package")
-def admin_user(dev) -> tuple[str, str]:
-    password = "correct horse battery"
-    variables = {"DJANGO_SUPERUSER_PASSWORD": password}
-    done = dev.manage("createsuperuser", "--noinput", "--username=ann", "--email=ann@example.org", **variables)
-    assert done.returncode == 0, done.stderr
-    return "ann", password
+def send_form(context: BrowserContext, page: str, target: str, /, **fields: str) -> None:
+    """Send a form of a page without opening it."""
+    context.request.get(page)
+    (csrf,) = (cookie["value"] for cookie in context.cookies() if cookie["name"] == "csrftoken")
+    answer = context.request.post(target, form={**fields, "csrfmiddlewaretoken": csrf}, max_redirects=0)
+    assert answer.status == 302, answer.text()
+
+
+@pytest.fixture
+def open_studio(open_page, service) -> Callable[..., Page]:
+    """Open the studio of a key, by default of the one that `service` uses."""
+
+    def open_studio(path: str = "/", token: str = "", **options) -> Page:
+        page = open_page(**options)
+        send_form(page.context, "/", "/studio/sign-in", token=token or service.token)
+        page.goto(path)
+        expect(page.get_by_role("heading", name="Queue")).to_be_visible()
+        return page
+
+    return open_studio
+
+
+@pytest.fixture
+def studio(open_studio) -> Page:
+    return open_studio()
 
 
 @pytest.fixture(scope="package")
-def session(browser, dev, admin_user) -> StorageState:
+def image(running_service) -> str:
+    """The id of a completed generation of another key, which tests copy."""
+    running_service.token = running_service.make_token()
+    id = running_service.create(prompt="a lighthouse", width=192, height=128)["id"]
+    return running_service.wait_for(id, "completed")["id"]
+
+
+@pytest.fixture
+def fill_gallery(service, image) -> Callable[[int], None]:
+    """Give the key that `service` uses so many images."""
+
+    def fill(count: int) -> None:
+        service.execute(COPY, id=image, prefix=service.token[:14], count=count)
+
+    return fill
+
+
+@pytest.fixture(scope="package")
+def session(browser, running_service) -> StorageState:
     """The cookies after a login."""
-    page = browser.new_page(base_url=f"http://127.0.0.1:{dev.port}")
-    page.goto("/admin/")
-    page.get_by_label("Username").fill(admin_user[0])
-    page.get_by_label("Password").fill(admin_user[1])
-    page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_role("heading", name="Administration")).to_be_visible()
-    state = page.context.storage_state()
-    page.close()
+    context = browser.new_context(base_url=running_service.origin)
+    send_form(context, "/admin/login/", "/admin/login/", username=ADMIN[0], password=ADMIN[1])
+    state = context.storage_state()
+    context.close()
     return state
 
 

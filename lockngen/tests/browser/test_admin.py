@@ -7,9 +7,9 @@ from lockngen.tests.browser.screenshots import keep
 PROMPTS = ["a lighthouse at dusk", "snow on the mountains", "a neon city by the river", "dunes under a large sun"]
 
 
-def test_admin__shows_images_and_deletes_and_restores_them(admin, dev):
+def test_admin__shows_images_and_deletes_and_restores_them(admin, service):
     for number, prompt in enumerate(PROMPTS):
-        dev.wait_for(dev.create(prompt=prompt, seed=number)["id"], "completed")
+        service.wait_for(service.create(prompt=prompt, seed=number)["id"], "completed")
 
     admin.goto("/admin/generations/generation/")
     for number in range(4):
@@ -22,24 +22,24 @@ def test_admin__shows_images_and_deletes_and_restores_them(admin, dev):
     expect(admin.get_by_text("can be restored here")).to_be_visible()
     admin.get_by_role("button", name="Yes, delete").click()
     expect(admin.get_by_text("Successfully deleted 1 generation.")).to_be_visible()
-    assert PROMPTS[-1] not in [generation["prompt"] for generation in dev.newest()]
+    assert PROMPTS[-1] not in [generation["prompt"] for generation in service.newest()]
 
     admin.locator("#changelist-filter").get_by_role("link", name="Yes").first.click()
     admin.locator("#result_list tbody tr").first.get_by_role("checkbox").check()
     admin.get_by_label("Action:").select_option("restore")
     admin.get_by_role("button", name="Go").click()
     expect(admin.get_by_text("Restored: 1.")).to_be_visible()
-    assert PROMPTS[-1] in [generation["prompt"] for generation in dev.newest()]
+    assert PROMPTS[-1] in [generation["prompt"] for generation in service.newest()]
 
 
-def test_admin__shows_one_generation_without_a_way_to_change_it(admin, dev):
-    id = dev.wait_for(dev.create(prompt=PROMPTS[0])["id"], "completed")["id"]
+def test_admin__shows_one_generation_without_a_way_to_change_it(admin, service):
+    id = service.wait_for(service.create(prompt=PROMPTS[0])["id"], "completed")["id"]
 
     admin.goto(f"/admin/generations/generation/{id}/change/")
 
     image = admin.locator(".field-full_image img")
     image.evaluate("image => image.decode()")
-    assert image.evaluate("image => image.naturalWidth") == 512
+    assert image.evaluate("image => image.naturalWidth") == 96
     keep(admin, "admin-generation")
     assert admin.get_by_role("button", name="Save").count() == 0
 
@@ -48,9 +48,9 @@ def shown_token(page: Page) -> str:
     return page.get_by_label("Token").input_value()
 
 
-def test_admin__makes_a_key_and_shows_its_token_once(key_page, dev):
+def test_admin__makes_a_key_and_shows_its_token_once(key_page, service):
     token = shown_token(key_page)
-    assert dev.answers_to(token) == 200
+    assert service.answers_to(token) == 200
 
     key_page.get_by_role("button", name="Copy").click()
     expect(key_page.get_by_role("button", name="Copied")).to_be_visible()
@@ -64,15 +64,15 @@ def test_admin__makes_a_key_and_shows_its_token_once(key_page, dev):
     key_page.keyboard.press("Control+V")
     expect(key_page.get_by_label("Token")).to_have_value(token)
 
-    count = dev.count("apikeys_apikey")
+    count = service.count("apikeys_apikey")
     key_page.reload()  # which sends the form again
     expect(key_page.get_by_text("already exists")).to_be_visible()
     assert token not in key_page.content()
-    assert dev.count(f"apikeys_apikey WHERE prefix = '{token[:14]}'") == 1
-    assert dev.count("apikeys_apikey") == count
+    assert service.count(f"apikeys_apikey WHERE prefix = '{token[:14]}'") == 1
+    assert service.count("apikeys_apikey") == count
 
 
-def test_admin__rotates_and_revokes_a_key(key_page, dev):
+def test_admin__rotates_and_revokes_a_key(key_page, service):
     old = shown_token(key_page)
     key_page.get_by_role("link", name="continue to the key").click()
     key_page.get_by_role("button", name="Rotate").click()
@@ -81,7 +81,7 @@ def test_admin__rotates_and_revokes_a_key(key_page, dev):
     key_page.get_by_role("button", name="Rotate the key").click()
     expect(key_page.get_by_role("heading", name="Key rotated")).to_be_visible()
     new = shown_token(key_page)
-    assert (dev.answers_to(old), dev.answers_to(new)) == (401, 200)
+    assert (service.answers_to(old), service.answers_to(new)) == (401, 200)
 
     key_page.reload()
     expect(key_page.get_by_text("was rotated before")).to_be_visible()
@@ -97,10 +97,10 @@ def test_admin__rotates_and_revokes_a_key(key_page, dev):
     expect(key_page.locator(".field-state_label .key-state")).to_have_text("revoked")
     expect(key_page.locator(".key-events tbody tr").first).to_contain_text("ann (admin)")
     keep(key_page, "admin-key")
-    assert dev.answers_to(new) == 401
+    assert service.answers_to(new) == 401
 
 
-def test_admin__shows_what_goes_on_and_renews_it(admin, dev):
+def test_admin__shows_what_goes_on_and_renews_it(admin, service):
     admin.clock.install()
     admin.goto("/admin/")
     admin.get_by_role("link", name="Status").click()
@@ -109,7 +109,7 @@ def test_admin__shows_what_goes_on_and_renews_it(admin, dev):
     before = admin.locator("#as-of").inner_text()
     admin.evaluate("window.isSamePage = true")
 
-    dev.wait_for(dev.create(prompt=PROMPTS[0])["id"], "completed")
+    service.wait_for(service.create(prompt=PROMPTS[0])["id"], "completed")
 
     admin.wait_for_timeout(1000)  # the time shown has seconds
     admin.clock.fast_forward("00:10")

@@ -7,7 +7,8 @@ from playwright.sync_api import Page, expect
 
 from lockngen.tests.browser.origins import TRY_FROM_ANOTHER_SITE, USE_FROM_ANOTHER_SITE
 from lockngen.tests.browser.screenshots import keep
-from lockngen.tests.support.dev import URL
+from lockngen.tests.support.dev import URL, running_devs
+from lockngen.tests.support.embedded_servers import open_folder
 from lockngen.tests.support.snippets import snippet
 
 
@@ -19,21 +20,23 @@ def test_greeting__leads_to_everything(page):
     expect(page).to_have_url("/api/v1/docs")
 
 
-def test_studio__makes_an_image(page):
-    page.goto("/")
-    page.get_by_role("button", name="Use the development key").click()
+@pytest.mark.faults
+def test_development_key__opens_the_studio_with_one_click(browser):
+    with open_folder() as folder, running_devs(folder) as make_dev:
+        page = browser.new_page(base_url=f"http://127.0.0.1:{make_dev().port}")
+        page.goto("/")
 
-    page.locator("#prompt-text").fill("a lighthouse in the studio")
-    page.get_by_role("button", name="Create").click()
+        page.get_by_role("button", name="Use the development key").click()
 
-    expect(page.get_by_role("img", name="a lighthouse in the studio")).to_be_visible(timeout=15_000)
+        expect(page.get_by_role("heading", name="Queue")).to_be_visible()
+        page.close()
 
 
-def test_docs__let_a_newcomer_make_an_image(page, dev):
+def test_docs__let_a_newcomer_make_an_image(page, service):
     page.goto("/api/v1/docs")
     page.get_by_role("button", name="Authorize").click()
     bearer = page.locator(".auth-container").filter(has_text="BearerToken")
-    bearer.locator("input[type=text]").fill(dev.token)
+    bearer.locator("input[type=text]").fill(service.token)
     bearer.get_by_role("button", name="Apply credentials").click()
     bearer.get_by_role("button", name="Close").click()
     keep(page, "docs")
@@ -58,11 +61,11 @@ def foreign_page(browser) -> Iterator[Page]:
     page.close()
 
 
-def test_page_of_a_configured_origin__uses_the_api(foreign_page, origins, dev):
-    token = dev.manage("apikey", "create", "Another site", "--rate-limit", "60").stdout.strip()
+def test_page_of_a_configured_origin__uses_the_api(foreign_page, origins, service):
+    token = service.make_token(rate_limit=60)
     foreign_page.goto(origins[0])
 
-    shown = foreign_page.evaluate(USE_FROM_ANOTHER_SITE, [f"http://127.0.0.1:{dev.port}{URL}", token])
+    shown = foreign_page.evaluate(USE_FROM_ANOTHER_SITE, [f"{service.origin}{URL}", token])
 
     assert 0 < shown.pop("remaining") < 60
     assert shown == {
@@ -74,21 +77,21 @@ def test_page_of_a_configured_origin__uses_the_api(foreign_page, origins, dev):
     }
 
 
-def test_example_of_a_page__shows_its_image(foreign_page, origins, dev):
+def test_example_of_a_page__shows_its_image(foreign_page, origins, service):
     foreign_page.goto(origins[0])
 
-    foreign_page.set_content(snippet("A browser", "html", dev.port, dev.token))
+    foreign_page.set_content(snippet("A browser", "html", service.port, service.token))
 
     expect(foreign_page.locator("img")).to_have_js_property("naturalWidth", 768, timeout=20_000)
     expect(foreign_page.locator("progress")).to_have_js_property("value", 100)
 
 
-def test_page_of_another_origin__is_refused(foreign_page, origins, dev):
-    generation = dev.create(width=64, height=64)
-    count = len(dev.newest())
-    arguments = [f"http://127.0.0.1:{dev.port}{URL}", dev.token, generation["signed_urls"]["events"]]
+def test_page_of_another_origin__is_refused(foreign_page, origins, service):
+    generation = service.create(width=64, height=64)
+    count = len(service.newest())
+    arguments = [f"{service.origin}{URL}", service.token, generation["signed_urls"]["events"]]
     foreign_page.goto(origins[1])
 
     assert foreign_page.evaluate(TRY_FROM_ANOTHER_SITE, arguments) == ["refused"] * 3
 
-    assert len(dev.newest()) == count
+    assert len(service.newest()) == count

@@ -3,16 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import pytest
 from playwright.sync_api import Page, expect
-
-
-@pytest.fixture
-def studio(page) -> Page:
-    page.goto("/")
-    page.get_by_role("button", name="Use the development key").click()
-    expect(page.get_by_role("heading", name="Queue")).to_be_visible()
-    return page
 
 
 @contextmanager
@@ -51,8 +42,8 @@ def test_prompt_form__keeps_what_is_typed_meanwhile(studio):
     expect(labels).to_be_focused()
 
 
-def test_label_editor__keeps_what_is_typed_meanwhile(studio, dev):
-    generation = dev.wait_for(dev.create(prompt="a lighthouse")["id"], "completed")
+def test_label_editor__keeps_what_is_typed_meanwhile(studio, service):
+    generation = service.wait_for(service.create(prompt="a lighthouse")["id"], "completed")
     studio.goto(f"/?image={generation['id']}")
     labels = studio.locator("#edit-labels")
     labels.fill("two words")

@@ -2,19 +2,16 @@
 
 import pytest
 from django.test import RequestFactory
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from lockngen.tests.browser.accessibility import flaws, flaws_of
 from lockngen.tests.browser.screenshots import keep
 from lockngen.web import error_pages
 
-
-@pytest.fixture
-def studio(page) -> Page:
-    page.goto("/")
-    page.get_by_role("button", name="Use the development key").click()
-    expect(page.get_by_role("heading", name="Queue")).to_be_visible()
-    return page
+FAIL = """
+    UPDATE generations_generation SET status = 3, error_message = 'Rendering failed.', completed_at = now()
+    WHERE id = %(id)s
+"""
 
 
 def test_question_mark__shows_the_keys(studio):
@@ -41,27 +38,38 @@ def test_question_mark__shows_the_keys(studio):
     expect(studio.get_by_role("textbox", name="Prompt", exact=True)).to_be_focused()
 
 
-def test_studio__is_accessible_and_fits_the_screen(studio, dev):
-    dev.wait_for(dev.create(prompt="a lighthouse at dusk")["id"], "completed")
-    dev.create(prompt="a queue", width=2048, height=2048, n=4)
-    expect(studio.locator(".queue li").first).to_be_visible()
-
-    found = flaws(studio)
-    studio.locator("summary", has_text="Advanced").click()
-    studio.get_by_role("button", name="As code").click()
-    found += flaws(studio)
-    studio.locator(".tile").first.click()
-    expect(studio.get_by_role("dialog", name="Image", exact=True)).to_be_visible()
-    found += flaws(studio)
+def test_studio__is_accessible_and_fits_the_screen(fill_gallery, open_studio, service):
+    fill_gallery(5)
+    with service.paused_worker():
+        service.execute(FAIL, id=service.create(prompt="a failure")["id"])
+        service.create(prompt="a queue", n=2)
+        studio = open_studio()
+        expect(studio.locator(".queue li").first).to_be_visible()
+        expect(studio.locator(".failures li").first).to_be_visible()
+        expect(studio.locator(".tile").first).to_be_visible()
+        studio.locator("summary", has_text="Advanced").click()
+        studio.get_by_role("button", name="As code").click()
+        studio.locator(".tile").first.get_by_role("checkbox").click()
+        studio.get_by_role("button", name="Label").click()
+        found = flaws(studio)
+        studio.get_by_role("button", name="Clear").click()
+        studio.locator(".tile").first.get_by_role("link").click()
+        expect(studio.get_by_role("dialog", name="Image").get_by_role("button", name="Vary")).to_be_visible()
+        found += flaws(studio)
 
     assert "\n".join(found) == ""
 
 
-def test_operator_page__is_accessible_and_fits_the_screen(admin):
-    found = flaws_of(admin, "/studio/keys", "/studio/operator")
-    keep(admin, "studio-operator")
+def test_bin__is_accessible_and_fits_the_screen(fill_gallery, open_studio):
+    fill_gallery(2)
+    studio = open_studio()
+    studio.locator(".tile").first.get_by_role("checkbox").click()
+    studio.get_by_role("form", name="Selection").get_by_role("button", name="Delete").click()
+    studio.get_by_label("Status").select_option("bin")
+    expect(studio.locator(".tile")).to_have_count(1)
+    studio.locator(".tile").first.get_by_role("checkbox").click()
 
-    assert "\n".join(found) == ""
+    assert "\n".join(flaws(studio)) == ""
 
 
 @pytest.mark.parametrize("status", [404, 503])
@@ -72,12 +80,23 @@ def test_error_pages__are_accessible_and_fit_the_screen(page, status):
     assert flaws_of(page, "/an-error") == []
 
 
-@pytest.mark.parametrize("width", [320, 390, 768, 2560, 3840])
-def test_studio__fits_every_screen(studio, width):
-    studio.set_viewport_size({"width": width, "height": 900})
+MODULES = """() => performance.getEntriesByType('resource').map(({name}) => name.match(/studio\\/(\\w+)\\..*js$/)?.[1])
+    .filter(Boolean)"""
 
-    assert studio.evaluate("document.documentElement.scrollWidth") <= width
-    assert studio.get_by_role("button", name="Create").is_visible()
+
+def test_modules__are_loaded_once(studio):
+    loaded = studio.evaluate(MODULES)
+
+    assert "gallery" in loaded
+    assert len(loaded) == len(set(loaded))
+
+
+def test_studio__fits_every_screen(studio):
+    for width in (320, 390, 768, 2560, 3840):
+        studio.set_viewport_size({"width": width, "height": 900})
+
+        assert studio.evaluate("document.documentElement.scrollWidth") <= width, width
+        assert studio.get_by_role("button", name="Create").is_visible(), width
 
 
 def test_studio__obeys_preferences_of_the_system(studio):
@@ -93,28 +112,50 @@ def test_studio__obeys_preferences_of_the_system(studio):
     expect(studio.get_by_role("navigation")).to_be_hidden()
 
 
-def test_studio__is_used_without_a_mouse(studio, dev):
-    dev.wait_for(dev.create(prompt="a pier")["id"], "completed")
-    studio.goto("/")
-    expect(studio.get_by_role("textbox", name="Prompt", exact=True)).to_be_focused()
+def press(page: Page, *keys: str) -> None:
+    for key in keys:
+        page.keyboard.press(key)
 
-    studio.keyboard.type("a pier in the rain")
-    studio.keyboard.press("Control+Enter")
 
-    expect(studio.get_by_role("img", name="a pier in the rain")).to_be_visible(timeout=20_000)
-    studio.get_by_role("img", name="a pier in the rain").locator("..").focus()
-    studio.keyboard.press("Enter")
-    dialog = studio.get_by_role("dialog", name="Image", exact=True)
+def tab_to(page: Page, target: Locator) -> None:
+    """Press Tab until the target has the focus."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if target.evaluate("element => element === document.activeElement"):
+            return
+    raise AssertionError(f"Tab doesn't lead to {target}.")
+
+
+def test_studio__is_used_without_a_mouse(page, service):
+    page.goto("/")
+    press(page, "Tab", "Enter")  # skips the header
+    tab_to(page, page.get_by_label("API key"))
+    page.keyboard.type(service.token)
+    press(page, "Enter")
+    expect(page.get_by_role("textbox", name="Prompt", exact=True)).to_be_focused()
+    for prompt in ("a pier", "a pier in the rain"):
+        page.keyboard.type(prompt)
+        press(page, "Control+Enter")
+        expect(page.get_by_role("img", name=prompt, exact=True)).to_be_visible(timeout=20_000)
+        press(page, "Control+a")
+
+    tab_to(page, page.locator(".tile a").first)
+    press(page, "ArrowRight", "ArrowLeft", "Enter")
+    dialog = page.get_by_role("dialog", name="Image", exact=True)
     expect(dialog.get_by_text("a pier in the rain")).to_be_visible()
-    studio.keyboard.press("j")
+    press(page, "j")
     expect(dialog.get_by_text("a pier", exact=True)).to_be_visible()
-    studio.keyboard.press("k")
+    press(page, "k")
     expect(dialog.get_by_text("a pier in the rain")).to_be_visible()
-    studio.keyboard.press("?")
-    expect(studio.get_by_role("dialog", name="Keyboard")).to_be_visible()
-    studio.keyboard.press("Escape")
-    studio.keyboard.press("Escape")
+    press(page, "?")
+    expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
+    press(page, "Escape")
+    press(page, "Delete")
+    expect(dialog.get_by_text("1 image moved to the bin.")).to_be_visible()
+    tab_to(page, dialog.get_by_role("button", name="Undo"))
+    press(page, "Enter", "Escape")
     expect(dialog).to_be_hidden()
+    expect(page.locator(".tile")).to_have_count(2)
 
 
 def test_skip_link__leads_past_the_header(page):
@@ -136,39 +177,3 @@ def test_language__is_chosen_at_the_foot_of_a_page(page):
     assert page.evaluate("document.documentElement.lang") == "de"
     page.get_by_role("button", name="English").click()
     expect(page.get_by_role("heading", name="Images that don't get lost.")).to_be_visible()
-
-
-def test_operator_page__refreshes_without_moving_focus_or_scroll(admin, dev):
-    admin.clock.install()
-    admin.set_viewport_size({"width": 390, "height": 500})
-    admin.goto("/studio/operator")
-    before = admin.locator(".as-of").inner_text()
-    link = admin.get_by_role("link", name="Database, webhooks and retention")
-    link.focus()
-    scroll = admin.evaluate("scrollY")
-
-    dev.wait_for(dev.create(prompt="a lighthouse")["id"], "completed")
-    admin.wait_for_timeout(1000)  # the time shown has seconds
-    admin.clock.fast_forward("00:06")
-
-    expect(admin.locator(".as-of")).not_to_have_text(before)
-    expect(link).to_be_focused()
-    assert scroll > 0
-    assert admin.evaluate("scrollY") == scroll
-    expect(admin.locator(".chart .completed").last).to_be_attached()
-
-
-def test_operator_page__keeps_its_figures_while_the_database_is_away(browser, dev, session):
-    page = browser.new_page(base_url=f"http://127.0.0.1:{dev.port}", storage_state=session)
-    page.goto("/studio/operator")
-    page.route("**/studio/operator", lambda route: route.fulfill(status=503, body="unavailable"))
-    status = page.get_by_role("status")
-
-    page.evaluate("htmx.trigger('#figures', 'refresh')")
-    expect(status).to_contain_text("can't be reached")
-    expect(page.get_by_role("heading", name="Workers")).to_be_visible()
-
-    page.unroute("**/studio/operator")
-    page.evaluate("htmx.trigger('#figures', 'refresh')")
-    expect(status).to_have_text("")
-    page.close()

@@ -25,37 +25,11 @@ URL = "/api/v1/generations"
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-class Dev(Process):
-    """One run of `manage.py dev`."""
+class Api:
+    """Calls of the API at this port, by default with this token."""
 
-    def __init__(self, data: Path, **variables: str):
-        self.data, self.port = data, free_port()
-        own = {"DEBUG": "on", "DATABASE_URL": "", "LOCKNGEN_DATA": str(data), "PORT": str(self.port)}
-        own |= {"WEB_WORKERS": "1"}  # a second one would only take time to start
-        # A proxy that doesn't exist: requests to this machine's own addresses must not use it.
-        proxy = {"http_proxy": "http://127.0.0.1:9", "no_proxy": ""}
-        environment = {**os.environ, **own, **proxy, **variables}
-        super().__init__([sys.executable, "manage.py", "dev"], data.parent / "dev.log", environment)
-
-    def start(self) -> None:
-        greeting = self.data.parent / "dev.out"
-        with greeting.open("w") as self.options["stdout"], self.log.open("a") as self.options["stderr"]:
-            super().start()
-        self.wait_until(lambda: greeting.read_text().count("\n") >= 3, seconds=90)
-        self.greeting = greeting.read_text().splitlines()
-        assert self.greeting[0] == f"Ready: http://127.0.0.1:{self.port}", self.output()
-        self.token = self.greeting[1].split()[-1]
-
-    def manage(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
-        """Run another of manage.py's commands beside it."""
-        return subprocess.run(
-            [sys.executable, "manage.py", *arguments],
-            cwd=BASE_DIR,
-            env={**self.environment, **variables},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+    port: int
+    token: str
 
     def ask(self, path: str, body: dict | None = None) -> bytes:
         with self.open(path, body) as answer:
@@ -93,6 +67,39 @@ class Dev(Process):
 
     def newest(self) -> list[dict]:
         return json.loads(self.ask(f"{URL}?limit=100"))["items"]
+
+
+class Dev(Process, Api):
+    """One run of `manage.py dev`."""
+
+    def __init__(self, data: Path, **variables: str):
+        self.data, self.port = data, free_port()
+        own = {"DEBUG": "on", "DATABASE_URL": "", "LOCKNGEN_DATA": str(data), "PORT": str(self.port)}
+        own |= {"WEB_WORKERS": "1"}  # a second one would only take time to start
+        # A proxy that doesn't exist: requests to this machine's own addresses must not use it.
+        proxy = {"http_proxy": "http://127.0.0.1:9", "no_proxy": ""}
+        environment = {**os.environ, **own, **proxy, **variables}
+        super().__init__([sys.executable, "manage.py", "dev"], data.parent / "dev.log", environment)
+
+    def start(self) -> None:
+        greeting = self.data.parent / "dev.out"
+        with greeting.open("w") as self.options["stdout"], self.log.open("a") as self.options["stderr"]:
+            super().start()
+        self.wait_until(lambda: greeting.read_text().count("\n") >= 3, seconds=90)
+        self.greeting = greeting.read_text().splitlines()
+        assert self.greeting[0] == f"Ready: http://127.0.0.1:{self.port}", self.output()
+        self.token = self.greeting[1].split()[-1]
+
+    def manage(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
+        """Run another of manage.py's commands beside it."""
+        return subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=BASE_DIR,
+            env={**self.environment, **variables},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
 
     def count(self, what: str) -> int:
         with embedded.running(self.data) as address, psycopg.connect(address) as connection:
