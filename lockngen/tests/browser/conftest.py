@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+from django.conf import settings
 from playwright.sync_api import Browser, BrowserContext, Page, StorageState, expect, sync_playwright
 
 from generations.tests.support.copies import COPY
@@ -105,7 +106,7 @@ def page(open_page) -> Page:
 def send_form(context: BrowserContext, page: str, target: str, /, **fields: str) -> None:
     """Send a form of a page without opening it."""
     context.request.get(page)
-    (csrf,) = (cookie["value"] for cookie in context.cookies() if cookie["name"] == "csrftoken")
+    (csrf,) = (cookie["value"] for cookie in context.cookies() if cookie["name"] == settings.CSRF_COOKIE_NAME)
     answer = context.request.post(target, form={**fields, "csrfmiddlewaretoken": csrf}, max_redirects=0)
     assert answer.status == 302, answer.text()
 

@@ -9,6 +9,7 @@ from zipfile import ZipFile
 import httpx
 import psutil
 import pytest
+from django.conf import settings
 
 from lockngen.tests.support.waiting import wait_until
 
@@ -24,10 +25,10 @@ def client(service) -> Iterator[httpx.Client]:
     transport = httpx.HTTPTransport(socket_options=SMALL_BUFFER)
     with httpx.Client(base_url=service.origin, transport=transport, timeout=30) as client:
         client.get("/")
-        csrf = client.cookies["csrftoken"]
+        csrf = client.cookies[settings.CSRF_COOKIE_NAME]
         client.headers["X-CSRFToken"] = csrf
         assert client.post("/studio/sign-in", data={"token": service.token}).headers["Location"] == "/"
-        client.headers["X-CSRFToken"] = client.cookies["csrftoken"]
+        client.headers["X-CSRFToken"] = client.cookies[settings.CSRF_COOKIE_NAME]
         yield client
 
 
