@@ -38,7 +38,7 @@ def origins() -> Iterator[list[str]]:
 
 
 @pytest.fixture(scope="package")
-def running_service(django_db_setup, origins) -> Iterator[Service]:
+def running_service(origins) -> Iterator[Service]:
     with open_folder() as folder, serve(folder, CORS_ALLOWED_ORIGINS=origins[0]) as service:
         service.make_admin()
         yield service

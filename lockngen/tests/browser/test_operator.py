@@ -40,7 +40,7 @@ def test_operator_page__keeps_its_figures_while_the_database_is_away(open_page, 
     expect(waiting).to_have_text("0")
     status = page.get_by_role("status")
 
-    with service.unreachable_database():
+    with service.stopped_database():
         page.evaluate("htmx.trigger('#figures', 'refresh')")
         expect(status).to_contain_text("can't be reached", timeout=20_000)
         expect(waiting).to_have_text("0")
