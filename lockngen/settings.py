@@ -74,11 +74,12 @@ MIDDLEWARE = [
 REDACT = "apikeys.tokens.redacted"  # removes tokens from the text of an error
 # Browsers of other origins. A preflight is answered before anything else, so it needs no key and isn't counted.
 CORS_ALLOWED_ORIGINS = env.items("CORS_ALLOWED_ORIGINS")
-# Of the native API and of the dialects. Those after the first line are Replicate's, for base URLs without a path.
+# Of the native API and of the dialects. Those after the first line are for base URLs without a path.
 API_PATHS = (
     "/api/", "/v1/", "/sdapi/v1/", "/replicate/",
     "/predictions/", "/models/", "/account/", "/webhooks/", "/files/",
     "/collections/", "/deployments/", "/hardware/", "/trainings/",
+    "/images/",
 )  # fmt: skip
 CORS_URLS_REGEX = rf"^({'|'.join(path.rstrip('/') for path in API_PATHS)})(/|$)"
 

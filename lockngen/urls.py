@@ -19,6 +19,7 @@ import generations.webhooks.api
 from generations.health import Workers
 from lockngen import __version__
 from lockngen.health import STORAGE_THREADS, ReadinessView, Storage
+from lockngen.web import problems
 from lockngen.web.bodies import JSONParser
 from lockngen.web.problems import ProblemAPI
 
@@ -66,6 +67,11 @@ def nothing_here(request):
     raise Http404
 
 
+@csrf_exempt
+def lacks_v1(request):
+    return problems.response(404, "The addresses of OpenAI's API begin with /v1: add it to the client's base URL.")
+
+
 handler400 = "lockngen.web.error_pages.bad_request"
 handler403 = "lockngen.web.error_pages.forbidden"
 handler404 = "lockngen.web.error_pages.not_found"
@@ -82,6 +88,7 @@ urlpatterns = [
     # Replicate's clients add v1 to their base URL or not, and it may already end in v1.
     re_path(r"^(?:replicate/)?(?:v1/){1,2}$|^replicate/$", no_append_slash(nothing_here)),
     path("v1/", openai.urls),
+    path("images/generations", lacks_v1),
     re_path(r"^(?:replicate/)?(?:v1/){0,2}", replicate.urls),
     path("ht/", ReadinessView.as_view(), name="ht"),
     re_path(r"^ht/storage/?$", ReadinessView.as_view(checks=[Storage], threads=STORAGE_THREADS)),

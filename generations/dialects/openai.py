@@ -33,7 +33,7 @@ from lockngen.web import event_streams, problems, threads
 from lockngen.web.event_streams import EventStream
 from lockngen.web.problems import Problem
 
-PATHS = r"/v1(/|$)"  # but for those of Replicate, whose format takes precedence
+PATHS = r"/(v1|images)(/|$)"  # but for those of Replicate, whose format takes precedence
 RETRIED = (408, 409, 429)  # the statuses below 500 after which the SDK repeats a call
 PIXELS = TypeAdapter(Pixels)
 

@@ -216,3 +216,9 @@ def test_preflight__allows_what_the_sdk_sends(settings):
 
 def test_options__without_cors_is_refused(api):
     assert_error(api.options(URL), 405)
+
+
+def test_base_url_without_v1__is_an_error_with_the_remedy(api):
+    answer = api.post("/images/generations", {"prompt": "x"}, content_type="application/json")
+
+    assert_error(answer, 404, words="add it to the client's base URL")
