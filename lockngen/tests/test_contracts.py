@@ -138,17 +138,16 @@ def test_procrastinate(db):
     assert all(re.fullmatch(r"SELECT \w+\(.*\);", query) for query in (queue.FINISH_JOB, queue.RETRY_JOB))
     assert on_notification.call_args.kwargs["notification"]["type"] == "job_inserted"
 
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute"
-            " WHERE attrelid = 'procrastinate_job_to_defer_v1'::regclass ORDER BY attnum"
-        )
-        assert cursor.fetchall() == COLUMNS_OF_JOB_TO_DEFER
-        cursor.execute(
-            "SELECT pg_get_function_identity_arguments(oid), pg_get_function_result(oid) FROM pg_proc"
-            " WHERE proname = 'procrastinate_defer_jobs_v1'"
-        )
-        assert cursor.fetchall() == [("jobs procrastinate_job_to_defer_v1[]", "bigint[]")]
+    columns = connection.query(
+        "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute"
+        " WHERE attrelid = 'procrastinate_job_to_defer_v1'::regclass ORDER BY attnum"
+    )
+    assert columns == COLUMNS_OF_JOB_TO_DEFER
+    functions = connection.query(
+        "SELECT pg_get_function_identity_arguments(oid), pg_get_function_result(oid) FROM pg_proc"
+        " WHERE proname = 'procrastinate_defer_jobs_v1'"
+    )
+    assert functions == [("jobs procrastinate_job_to_defer_v1[]", "bigint[]")]
 
 
 def test_psycopg(db):
