@@ -138,6 +138,13 @@ def test_frame__of_a_preview_is_read():
     }
 
 
+@pytest.fixture
+def followed(make_request) -> prompt.Prompt:
+    """A prompt whose events are processed."""
+    workflow = read().workflows["blank"]
+    return prompt.Prompt(Mock(), Mock(), make_request(), workflow, lambda percent: None, patience=1)
+
+
 @pytest.mark.parametrize(
     ("received", "is_reported"),
     [
@@ -148,11 +155,8 @@ def test_frame__of_a_preview_is_read():
         ([("progress", "own"), ("preview", "other")], False),
     ],
 )
-def test_preview__belongs_to_the_prompt_of_its_id_or_of_the_event_before_it(make_request, received, is_reported):
-    catalogue = make_renderer(Mock(url="comfyui://x:1")).catalogue
-    request = make_request()
-    followed = prompt.Prompt(Mock(), Mock(), request, catalogue.workflows["blank"], Mock(), patience=1)
-    ids = {"own": str(request.id), "other": str(uuid4())}
+def test_preview__belongs_to_the_prompt_of_its_id_or_of_the_event_before_it(followed, received, is_reported):
+    ids = {"own": followed.prompt_id, "other": str(uuid4())}
 
     for kind, whose in received:
         data = {"prompt_id": ids[whose]} if whose else {}
@@ -161,16 +165,7 @@ def test_preview__belongs_to_the_prompt_of_its_id_or_of_the_event_before_it(make
     assert followed.preview == (b"image" if is_reported else None)
 
 
-def test_event__that_claims_to_be_a_preview_is_none(make_request):
-    followed = prompt.Prompt(
-        Mock(),
-        Mock(),
-        request := make_request(),
-        make_renderer(Mock(url="comfyui://x:1")).catalogue.workflows["blank"],
-        Mock(),
-        patience=1,
-    )
-
-    followed._process({"type": "preview", "data": {"prompt_id": str(request.id), "image": "text"}})
+def test_event__in_json_is_no_preview(followed):
+    followed._process({"type": "preview", "data": {"prompt_id": followed.prompt_id, "image": "text"}})
 
     assert followed.preview is None
