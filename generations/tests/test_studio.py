@@ -1,6 +1,5 @@
 """Signing in to the studio, and what a session may see."""
 
-import re
 from uuid import uuid4
 
 import pytest
@@ -14,8 +13,6 @@ from apikeys.models import ApiKey
 from apikeys.querysets import DEVELOPMENT_TOKEN
 from generations.models import Generation
 from generations.studio import visitor
-from generations.templatetags.studio import MODULES
-from lockngen.environment import BASE_DIR
 
 pytestmark = pytest.mark.django_db
 
@@ -278,32 +275,3 @@ def test_error_page__of_a_failure_shows_no_reason(studio, monkeypatch, settings,
 
     assert (answer.status_code, answer.get("Retry-After")) == (status, "2" if status == 503 else None)
     assert b"secret" not in answer.content
-
-
-def test_modules__are_loaded_by_one_address_each():
-    """A page's own module has a digest in its address in production. Imports have none, so they must not name it."""
-    folder = BASE_DIR / "generations"
-    loaded = {
-        name
-        for page in (folder / "templates/studio").glob("*.html")
-        for name in re.findall(r"static 'studio/(\w+\.js)'", page.read_text())
-    }
-    imported = {
-        name
-        for module in (folder / "static/studio").glob("*.js")
-        for name in re.findall(r"""^import .*["']\./(\w+\.js)["'];$""", module.read_text(), re.MULTILINE)
-    }
-
-    assert loaded == {"studio.js", "operator.js"}
-    assert loaded.isdisjoint(imported)
-    assert {path.name for path in (folder / "static/studio").glob("*.js")} == loaded | imported
-    assert {f"{name}.js" for name in MODULES["studio"]} == imported
-
-
-def test_scripts__are_preloaded_by_the_addresses_that_are_used(studio):
-    page = studio.get("/").content.decode()
-
-    modules = re.findall(r'<link rel="modulepreload" href="(.*?)">', page)
-    assert modules == [f"/static/studio/{name}.js" for name in MODULES["studio"]]
-    (script,) = re.findall(r'<link rel="preload" as="script" href="(.*?)">', page)
-    assert f'<script src="{script}" defer></script>' in page
