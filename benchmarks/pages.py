@@ -26,6 +26,7 @@ SIZE = {"width": 1280, "height": 860}
 NETWORKS = {
     "local": None,
     "3G": {"offline": False, "latency": 300, "downloadThroughput": 1.6e6 / 8, "uploadThroughput": 0.75e6 / 8},
+    "slow 3G": {"offline": False, "latency": 2000, "downloadThroughput": 4e5 / 8, "uploadThroughput": 4e5 / 8},
 }
 HEADER = ["page", "network", "first paint ms", "usable ms", "loaded ms", "KB", "image KB", "requests", "layout shift"]
 OBSERVE = """
@@ -69,7 +70,7 @@ def main() -> None:
         browser.close()
     conditions = (
         f"{report.machine()}. Medians of {arguments.visits} visits with an empty cache, {arguments.rows:,} "
-        "generations. 3G has a latency of 300 ms and 1.6 Mbit/s."
+        "generations. 3G has a latency of 300 ms and 1.6 Mbit/s, slow 3G 2 s and 0.4 Mbit/s."
     )
     report.publish(arguments, "pages", [report.table(HEADER, rows, left=2), conditions])
 
@@ -142,7 +143,7 @@ def visit(browser: Browser, address: str, path: str, enter, limits: dict | None)
     network.on("Network.responseReceived", lambda event: kinds.update({event["requestId"]: event["type"]}))
     network.on("Network.loadingFinished", lambda event: sizes.update({event["requestId"]: event["encodedDataLength"]}))
     page.goto(path, wait_until="load")
-    page.wait_for_timeout(3000 if limits else 1000)  # for what scripts request, and the images
+    page.wait_for_timeout(1000 + (7 * limits["latency"] if limits else 0))  # for what scripts request, and the images
     times = page.evaluate(TIMES)
     context.close()
     of_images = sum(size for id, size in sizes.items() if kinds.get(id) == "Image")
