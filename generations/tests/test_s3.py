@@ -6,6 +6,7 @@ from datetime import timedelta
 from functools import cache
 from io import BytesIO, StringIO
 from urllib.parse import parse_qs, urlsplit
+from zipfile import ZipFile
 
 import boto3
 import httpx
@@ -15,6 +16,7 @@ from django.conf import settings as django_settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.core.management import call_command
+from django.test import Client
 from moto.server import ThreadedMotoServer
 from PIL import Image
 
@@ -22,7 +24,7 @@ from generations import tasks
 from generations.images import files, formats, orphans, retention
 from generations.models import Generation
 from generations.status import Status
-from generations.tests.support.encoded import PNG
+from generations.tests.support.encoded import PNG, encoded
 from lockngen import health
 
 pytestmark = pytest.mark.django_db
@@ -128,6 +130,16 @@ def test_prediction__contains_its_image(api, make_completed):
     shown = api.get(f"/v1/predictions/{make_completed().id}", secure=True).json()
 
     assert shown["output"] == [f"data:image/png;base64,{b64encode(PNG).decode()}"]
+
+
+def test_zip_of_the_studio__is_read_from_the_bucket(key, make_completed):
+    browser, images = Client(), [make_completed(), make_completed(encoded("JPEG"))]
+    browser.post("/studio/sign-in", {"token": key.token})
+
+    answer = browser.post("/studio/selection/images.zip", {"ids": ",".join(str(image.id) for image in images)})
+
+    archive = ZipFile(BytesIO(answer.getvalue()))
+    assert {archive.read(name) for name in archive.namelist()} == {PNG, encoded("JPEG")}
 
 
 def test_image__has_the_same_headers_in_the_storage(api, make_completed):

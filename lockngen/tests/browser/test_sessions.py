@@ -13,6 +13,35 @@ REVOKED = "status of 401|htmx:responseError|Status Error Code 401|MIME type"
 ZIP = "/studio/selection/images.zip"
 
 
+# Collects the events of the session's key.
+COLLECT = """() => {
+    window.received = [];
+    const events = new EventSource('/studio/events');
+    for (const name of ['generation', 'progress', 'changed']) {
+        events.addEventListener(name, ({data}) => window.received.push(data));
+    }
+    return new Promise((resolve) => { events.onopen = () => resolve(); });
+}"""
+
+
+def test_windows_of_a_key__show_its_events_and_those_of_another_nothing(open_studio, service):
+    owner, stranger = open_studio(), open_studio(token=service.make_token())
+    for page in (owner, stranger):
+        page.evaluate(COLLECT)
+
+    create(owner, "a lighthouse")
+    expect(tile(owner, "a lighthouse")).to_be_visible(timeout=RENDERED)
+
+    assert owner.evaluate("window.received.length") > 0
+    assert stranger.evaluate("window.received") == []
+    id = tile(owner, "a lighthouse").get_attribute("data-id")
+    for path in (f"images/{id}", f"thumbnails/{id}", f"generations/{id}", f"generations/{id}/download.png"):
+        assert owner.context.request.get(f"/studio/{path}").status == 200, path
+        assert stranger.context.request.get(f"/studio/{path}").status == 404, path
+    stranger.reload()
+    expect(stranger.get_by_text("Your images will appear here.")).to_be_visible()
+
+
 def test_two_windows__show_the_same_also_after_a_restart_of_the_web(open_studio, service):
     first = open_studio(expected=AWAY)
     second = first.context.new_page()

@@ -97,3 +97,49 @@ def test_lightbox__loads_the_next_page_and_has_addresses(fill_gallery, open_stud
     expect(box.get_by_text("a lighthouse", exact=True)).to_be_visible()
     studio.goto(f"/?image={uuid4()}")
     expect(box.get_by_text("There is no such image.")).to_be_visible()
+
+
+def test_image__is_zoomed_by_the_wheel_and_moved_by_dragging(fill_gallery, open_studio):
+    fill_gallery(1)
+    studio = open_studio()
+    studio.locator(".tile a").click()
+    image, stage = studio.locator("#lightbox .stage img"), studio.locator("#lightbox .stage")
+    image.evaluate("image => image.decode()")
+    fit, box = image.bounding_box(), stage.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+    studio.mouse.move(x, y)
+    studio.mouse.wheel(0, -1500)
+    expect(stage).to_have_class("stage zoomed")
+    assert image.bounding_box()["width"] == 8 * fit["width"]
+
+    before = image.bounding_box()
+    studio.mouse.down()
+    studio.mouse.move(x - 40, y - 30, steps=4)
+    studio.mouse.up()
+    assert image.bounding_box()["x"] < before["x"]
+    studio.mouse.wheel(0, 3000)
+    expect(stage).to_have_class("stage")
+
+
+def long_press(page: Page, target: Locator) -> None:
+    """Hold a finger on the target for longer than a tap."""
+    box, finger = target.bounding_box(), page.context.new_cdp_session(page)
+    point = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+    finger.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [point]})
+    page.wait_for_timeout(700)
+    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+def test_long_press__selects_an_image_and_taps_then_others(fill_gallery, open_studio):
+    fill_gallery(3)
+    studio = open_studio(has_touch=True, is_mobile=True)
+    selected = studio.get_by_role("form", name="Selection").get_by_role("status")
+
+    studio.locator("#gallery").evaluate("gallery => gallery.scrollIntoView()")
+
+    long_press(studio, studio.locator(".tile").first)
+    expect(selected).to_have_text("1 selected")
+    studio.locator(".tile a").nth(1).tap()
+    expect(selected).to_have_text("2 selected")
+    expect(studio.get_by_role("dialog", name="Image")).to_be_hidden()
