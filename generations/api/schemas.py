@@ -1,4 +1,7 @@
-"""The messages are translated where the studio shows them, which sets the language. The API has English ones."""
+"""Request and response schemas of the native API.
+
+Its messages are English. The studio, which sets the language of the visitor, shows them translated.
+"""
 
 import re
 import unicodedata
