@@ -106,6 +106,7 @@ def test_pool_of_a_worker__replaces_read_only_sessions():
     asyncio.run(fail_and_write())
 
 
+@pytest.mark.faults
 @pytest.mark.django_db(transaction=True)
 def test_web__answers_503_while_it_is_read_only_and_comes_back(make_key, tmp_path):
     key, name = make_key(), connection.settings_dict["NAME"]

@@ -174,6 +174,7 @@ def test_migrates_at_once__one_applies_and_the_others_wait(bouncer, start_migrat
     assert_one_applies([start_migrate(**bouncer.variables("fresh")) for _ in range(3)])
 
 
+@pytest.mark.faults
 def test_restart_of_the_server__is_recovered_from(bouncer, dev):
     bouncer.stop_server()
     with pytest.raises(HTTPError, match="503"):

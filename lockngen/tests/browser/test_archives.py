@@ -41,6 +41,7 @@ def usage(service) -> dict[str, int]:
     return {"threads": process.num_threads(), "connections": service.value(CONNECTIONS), "files": process.num_fds()}
 
 
+@pytest.mark.faults
 def test_downloads__of_clients_that_stop_reading_or_go_away_hold_no_thread_or_connection(client, service, fill_gallery):
     fill_gallery(60)
     ids = {"ids": service.value(IDS, prefix=service.token[:14])}
