@@ -35,7 +35,7 @@ client.predictions.cancel(prediction_id=cancelled.id)
 refused = replicate.Replicate(bearer_token="wrong")
 limited = replicate.Replicate(bearer_token=limited, max_retries=0)
 limited.account.get()
-since = cancelled.created_at - timedelta(seconds=0.5)
+since = waited.created_at + timedelta(milliseconds=1)  # times are cut to milliseconds
 shown = {
     "files": [base64.b64encode(file).decode() for file in files],
     "used": [type(each).__name__ for each in replicate.use(model)(**input)],
