@@ -155,9 +155,9 @@ class KeyEvents:
         self._progress = progress
 
 
-def since(request: HttpRequest) -> datetime | None:
+def since(request: HttpRequest, otherwise: str = "") -> datetime | None:
     """The time in Last-Event-ID. Anything else is ignored, as a client can't choose what it repeats."""
-    text = request.headers.get("Last-Event-ID", "")
+    text = request.headers.get("Last-Event-ID", otherwise)
     if not (text.isascii() and text.isdigit() and len(text) <= 13):
         return None
     return datetime.fromtimestamp(int(text) / 1000, UTC)

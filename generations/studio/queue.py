@@ -36,8 +36,9 @@ def queue(request: HttpRequest) -> HttpResponse:
 @require_safe
 @visitor.with_key
 def events(request: HttpRequest) -> HttpResponse:
-    """The events of `GET /api/v1/events` for the visitor's key."""
-    return EventStream(KeyEvents(request, since(request)).stream(), limits.wait(request.auth))
+    """The events of `GET /api/v1/events` for the visitor's key, at first since the page was made (`since`)."""
+    start = since(request, request.GET.get("since", ""))
+    return EventStream(KeyEvents(request, start).stream(), limits.wait(request.auth))
 
 
 @require_safe

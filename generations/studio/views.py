@@ -1,6 +1,7 @@
 """The first page, and signing in and out."""
 
 import logging
+import time
 
 from django.conf import settings
 from django.contrib.auth import logout
@@ -32,7 +33,8 @@ def home(request: HttpRequest) -> HttpResponse:
         return redirect("studio:keys")
     visitor.renew(request)
     context = {**prompts.context(request), **gallery.context(request)}
-    return render(request, "studio/studio.html", {"visitor": found, **context})
+    made_at = f"{time.time() * 1000:.0f}"
+    return render(request, "studio/studio.html", {"visitor": found, "made_at": made_at, **context})
 
 
 @require_POST

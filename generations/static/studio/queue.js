@@ -14,11 +14,14 @@ function refresh() {
   }, MIN_INTERVAL);
 }
 
-function connect() {
-  events = new EventSource(queue.dataset.events);
+/** With `since` the server repeats what has ended since this time, so that nothing else must be requested again. */
+function connect(since) {
+  let isComplete = Boolean(since);
+  events = new EventSource(queue.dataset.events + (since ? `?since=${since}` : ""));
   events.addEventListener("open", () => {
     refresh();
-    document.dispatchEvent(new CustomEvent("studio:connected")); // also after a lost connection
+    if (!isComplete) document.dispatchEvent(new CustomEvent("studio:connected")); // also after a lost connection
+    isComplete = false;
   });
   events.addEventListener("progress", (event) => showProgress(JSON.parse(event.data)));
   events.addEventListener("generation", (event) => {
@@ -69,4 +72,4 @@ queue.addEventListener("htmx:afterSwap", () => {
   document.title = count ? `(${count}) ${title}` : title;
   closeIfUnused();
 });
-connect();
+connect(queue.dataset.since);

@@ -5,7 +5,7 @@ from zipfile import ZipFile
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Download, Page, expect
+from playwright.sync_api import Download, Page, Route, expect
 
 from lockngen.tests.browser.screenshots import keep
 from lockngen.tests.support.waiting import wait_until
@@ -147,3 +147,28 @@ def test_memory__is_bounded_while_one_scrolls_through_2000_images(fill_gallery, 
     wait_until(lambda: memory(studio)[1] <= nodes, 20)  # images that are loading keep their tiles
     assert memory(studio)[0] < heap + 1
     assert sum(studio.evaluate("window.shifts")) == 0
+
+
+def test_visit__requests_the_gallery_once(fill_gallery, studio):
+    fill_gallery(2)
+    requested = []
+    studio.on("request", lambda request: requested.append(request.url.partition("?")[0].rpartition("/")[2]))
+
+    studio.reload()
+
+    wait_until(
+        lambda: studio.wait_for_timeout(50) or requested.count("queue") == 2
+    )  # the second after the stream's start
+    assert [requested.count(each) for each in ("gallery", "events")] == [1, 1]
+
+
+def test_image__that_is_completed_before_the_event_stream_starts_is_shown(studio, service):
+    def start_late(route: Route) -> None:
+        service.wait_for(service.create(prompt="between")["id"], "completed")
+        route.continue_()
+
+    studio.route("**/studio/events?*", start_late)
+
+    studio.reload()
+
+    expect(studio.locator(".tile")).to_have_count(1)
