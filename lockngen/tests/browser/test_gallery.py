@@ -156,9 +156,8 @@ def test_visit__requests_the_gallery_once(fill_gallery, studio):
 
     studio.reload()
 
-    wait_until(
-        lambda: studio.wait_for_timeout(50) or requested.count("queue") == 2
-    )  # the second after the stream's start
+    # The queue is requested again when the stream has started.
+    wait_until(lambda: studio.wait_for_timeout(50) or requested.count("queue") == 2)
     assert [requested.count(each) for each in ("gallery", "events")] == [1, 1]
 
 

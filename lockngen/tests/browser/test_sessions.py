@@ -32,7 +32,7 @@ def test_windows_of_a_key__show_its_events_and_those_of_another_nothing(open_stu
     create(owner, "a lighthouse")
     expect(tile(owner, "a lighthouse")).to_be_visible(timeout=RENDERED)
 
-    assert owner.evaluate("window.received.length") > 0
+    owner.wait_for_function("window.received.length > 0")
     assert stranger.evaluate("window.received") == []
     id = tile(owner, "a lighthouse").get_attribute("data-id")
     for path in (f"images/{id}", f"thumbnails/{id}", f"generations/{id}", f"generations/{id}/download.png"):
