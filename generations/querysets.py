@@ -128,7 +128,11 @@ class GenerationQuerySet(SoftDeleteQuerySet):
         generations = [self.model(api_key=call.api_key, **each) for each in parameters]
         return self._store(generations, None if call.api_key.max_pending else _assign_priorities(generations), call)
 
-    @retry.unit_of_work(find=lambda self, generations, *_: self._stored(generations))
+    def _stored(self, generations: list, *_) -> list | None:
+        found = self.model.all_objects.in_bulk([generation.pk for generation in generations])
+        return [found[generation.pk] for generation in generations] if found else None
+
+    @retry.unit_of_work(find=_stored)
     def _store(self, generations: list, priorities: list[int] | None, call: Submission | None = None) -> list:
         if call:
             call.store()
@@ -145,13 +149,7 @@ class GenerationQuerySet(SoftDeleteQuerySet):
             generation._state.adding, generation._state.db = False, self.db
         return generations
 
-    _insert_alone = retry.unit_of_work(
-        find=lambda self, generations, *_: self._stored(generations), in_one_statement=True
-    )(_insert_rows)
-
-    def _stored(self, generations: list) -> list | None:
-        found = self.model.all_objects.in_bulk([generation.pk for generation in generations])
-        return [found[generation.pk] for generation in generations] if found else None
+    _insert_alone = retry.unit_of_work(find=_stored, in_one_statement=True)(_insert_rows)
 
     def unfinished_of(self, key) -> int:
         """The count that the key's quota limits."""

@@ -1,6 +1,7 @@
 """Calls that wait for their images, and the errors of those that get none."""
 
 import time
+from abc import ABC, abstractmethod
 from base64 import b64encode
 from typing import Any
 
@@ -23,7 +24,7 @@ TYPE = "urn:lockngen:problem:"
 NO_RETRY = {"X-Should-Retry": "false"}  # SDKs obey it. A retry of the same call finds the same generations.
 
 
-class WaitingCall:
+class WaitingCall(ABC):
     """A call that waits for its images, for at most DIALECT_MAX_WAIT."""
 
     def __init__(self, created: Created):
@@ -36,9 +37,9 @@ class WaitingCall:
         response.finish = HeldResponse(self._generations, request.auth.pk, wait, slot, self._present)
         return response
 
+    @abstractmethod
     def content(self, generations: list[Generation]) -> dict[str, Any]:
         """The body of the response, in the dialect's form. Raises Problem."""
-        raise NotImplementedError
 
     def is_completed(self, generation: Generation) -> bool:
         """False if it was cancelled or deleted. Raises Problem if it failed or hasn't ended in time."""
